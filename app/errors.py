@@ -1,0 +1,62 @@
+"""One tree of errors, named after the fact. No HTTP here: the edges translate.
+
+LosscastError
+├── BadInput               what the caller sent cannot be used; the text says what to send instead
+│   ├── UnknownMetric
+│   ├── UnreadableFile
+│   └── CurveTooShort
+├── NotFound               no such run, project, key
+├── Conflict               the request contradicts what is stored
+├── Overloaded             try again later
+└── Unavailable            something the operator must mend: no database, wrong version, no binaries
+"""
+
+
+class LosscastError(Exception):
+    """The root. `str(error)` is written for the person who can act on it."""
+
+
+class BadInput(LosscastError):
+    """What the caller sent cannot be used; the text says what to send instead."""
+
+
+class UnknownMetric(BadInput):
+    """The run has no metric of that name."""
+
+    def __init__(self, metric: str, known: list[str]) -> None:
+        shown = ", ".join(sorted(known)[:12]) or "none yet"
+        super().__init__(f"No metric named {metric!r}. Known: {shown}.")
+        self.metric = metric
+
+
+class UnreadableFile(BadInput):
+    """A file is not in a form that an importer knows."""
+
+
+class CurveTooShort(BadInput):
+    """Too few points to forecast from."""
+
+    def __init__(self, needed: int, got: int) -> None:
+        super().__init__(f"A forecast needs at least {needed} finite points; there are {got} so far.")
+        self.needed = needed
+        self.got = got
+
+
+class NotFound(LosscastError):
+    """No such thing; the text names what was asked for."""
+
+
+class Conflict(LosscastError):
+    """The request contradicts what is stored."""
+
+
+class Overloaded(LosscastError):
+    """The queue is full. Nothing of the request was kept; send it again after `retry_after_seconds`."""
+
+    def __init__(self, retry_after_seconds: float) -> None:
+        super().__init__(f"The server is at its limit. Send the same batch again in {retry_after_seconds:g} s.")
+        self.retry_after_seconds = retry_after_seconds
+
+
+class Unavailable(LosscastError):
+    """Something that the operator must mend."""

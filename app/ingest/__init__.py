@@ -1,0 +1,1 @@
+"""What training jobs and scripts talk to: the HTTP API."""

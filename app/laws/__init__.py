@@ -1,0 +1,1 @@
+"""Laws of training curves, one a file, and exact inference over them. Pure."""

@@ -1,0 +1,1 @@
+"""Delivering alerts to the world outside, with retries."""

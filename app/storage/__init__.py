@@ -1,0 +1,1 @@
+"""Tables and queries. Functions take a connection, return records of `app.runs`; whoever opened it commits."""

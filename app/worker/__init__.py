@@ -1,0 +1,1 @@
+"""Background work: load, a pure call, save."""
