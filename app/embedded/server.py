@@ -1,0 +1,275 @@
+"""One Postgres of our own: started, watched and stopped with us."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+import psycopg
+from psycopg import sql
+
+from app.embedded import leftover
+from app.embedded.account import account_for, reachable_binaries
+from app.embedded.binaries import Binaries, find_binaries
+from app.embedded.cluster import (
+    SETTINGS,
+    make_cluster,
+    postgres_environment,
+    require_same_major,
+    write_configuration,
+)
+from app.embedded.layout import (
+    DATABASE,
+    USER,
+    Layout,
+    database_url,
+    make_home,
+    make_password,
+    make_socket_folder,
+    remove_socket_folder,
+)
+from app.errors import Unavailable
+from app.processes import Account, spawn
+
+log = logging.getLogger(__name__)
+
+_POLL_SECONDS = 0.02
+# How long a started Postgres may stay without any answer. Crash recovery answers "starting up" and has no limit: it
+# takes as long as the log to replay is, and giving up would only make the next start begin again.
+_SILENCE_SECONDS = 60.0
+_FAST_STOP_SECONDS = 60.0  # ends the sessions, then writes everything to the tables: slow on a slow disk
+_IMMEDIATE_STOP_SECONDS = 10.0
+# After a killed postmaster its children may still hold the shared memory for a moment, and Postgres refuses to start.
+_HELD_MEMORY_SECONDS = 30.0
+_LARGEST_LOG = 8 * 2**20  # [bytes]
+
+
+class EmbeddedPostgres:
+    """A Postgres whose life is ours: nobody else is needed to run it, and it does not outlive us.
+
+    Parameters
+    ----------
+    data_dir
+        Everything of the server lies here. It is made if it does not exist.
+    binaries
+        A folder with the programs `postgres` and `initdb`; None looks for them, see
+        :func:`app.embedded.binaries.find_binaries`.
+
+    Notes
+    -----
+    `start`, `stop` and `alive` are called from one thread at a time; which one does not matter.
+    """
+
+    def __init__(self, data_dir: Path, *, binaries: Path | None = None) -> None:
+        self.data_dir = data_dir.absolute()
+        self._given_binaries = binaries
+        self._layout = Layout(self.data_dir)
+        self._lock: IO[str] | None = None
+        self._socket_folder: Path | None = None
+        self._password: str | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def url(self) -> str:
+        """The address of the database `losscast`, in SQLAlchemy's form. It stays the same over restarts by `start`."""
+        if self._password is None or self._socket_folder is None:
+            raise Unavailable("The embedded Postgres has not been started.")
+        return database_url(self._password, self._socket_folder)
+
+    @property
+    def pid(self) -> int | None:
+        """The postmaster's, None while nothing runs."""
+        return self._process.pid if self._process else None
+
+    def alive(self) -> bool:
+        if self._process is None or self._process.poll() is not None:
+            return False
+        _trim_log(self._layout.log)
+        return True
+
+    def start(self) -> None:
+        """Start the server, or start it again after it died, and wait until the database answers.
+
+        Raises
+        ------
+        Unavailable
+            Whatever the operator must mend; the text says how.
+        """
+        if self.alive():
+            return
+        if os.name != "posix":
+            raise Unavailable("The embedded Postgres runs on Linux and macOS only. Give DATABASE_URL of a server.")
+        first_time = self._lock is None
+        try:
+            self._start()
+        except BaseException:
+            # A failed restart keeps the lock: the caller may try again, and nobody else should in between.
+            if first_time:
+                self.stop()
+            raise
+
+    def _start(self) -> None:
+        layout = self._layout
+        account = account_for(layout.cluster)
+        make_home(self.data_dir, account)
+        if self._lock is None:
+            self._lock = leftover.lock_data_dir(layout)
+        binaries = find_binaries(self._given_binaries, major=layout.major())
+        require_same_major(layout, binaries)
+        binaries = reachable_binaries(binaries, account, self.data_dir)
+        self._password = make_password(layout)
+        if layout.major() is None:
+            log.info("making a new database in %s with PostgreSQL %s", self.data_dir, binaries.version)
+            make_cluster(layout, binaries, account, self._password)
+        leftover.clear(layout, self._password)
+        if self._socket_folder is None or not self._socket_folder.is_dir():
+            self._socket_folder = make_socket_folder(layout, account)
+        write_configuration(layout.cluster, SETTINGS, account)
+        self._launch(binaries, account)
+        self._create_database()
+
+    def _launch(self, binaries: Binaries, account: Account | None) -> None:
+        """Run postgres until it answers; again, while only the remains of a killed one keep it from starting."""
+        give_up_at = time.monotonic() + _HELD_MEMORY_SECONDS
+        while True:
+            log_begin = self._run(binaries, account)
+            if self._wait_until_ready():
+                return
+            text = _read_from(self._layout.log, log_begin)
+            if "pre-existing shared memory block" not in text or time.monotonic() > give_up_at:
+                raise Unavailable(f"PostgreSQL {binaries.version} did not start in {self.data_dir}:\n{text.strip()}")
+            time.sleep(0.2)
+
+    def _run(self, binaries: Binaries, account: Account | None) -> int:
+        """Start the program; return where its part of the log begins."""
+        _trim_log(self._layout.log)
+        with self._layout.log.open("ab") as output:
+            os.fchmod(output.fileno(), 0o600)
+            begin = output.tell()
+            self._process = spawn(
+                [binaries.postgres, "-D", self._layout.cluster, "-k", str(self._socket_folder), "-p", "5432"],
+                # Postgres's fast shutdown: sessions end, everything is written, the next start recovers nothing.
+                death_signal=signal.SIGINT,
+                account=account,
+                env=postgres_environment(),
+                cwd=Path("/"),
+                stdout=output,
+                stderr=output,
+            )
+        return begin
+
+    def _wait_until_ready(self) -> bool:
+        """Wait for the first session; False if the process ended before."""
+        assert self._process is not None
+        started_at = time.monotonic()
+        give_up_at = started_at + _SILENCE_SECONDS
+        told_at = started_at
+        while self._process.poll() is None:
+            try:
+                self._connect("postgres").close()
+                return True
+            except psycopg.OperationalError as error:
+                now = time.monotonic()
+                if leftover.is_starting_or_stopping(error):
+                    give_up_at = now + _SILENCE_SECONDS
+                if now > give_up_at:
+                    self._end_process()
+                    raise Unavailable(f"Postgres in {self.data_dir} runs but does not answer: {error}") from error
+                if now - told_at > 10:
+                    told_at = now
+                    log.info("waiting for Postgres since %.0f s: %s", now - started_at, str(error).strip())
+            time.sleep(_POLL_SECONDS)
+        return False
+
+    def _create_database(self) -> None:
+        with self._connect("postgres") as connection:
+            if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,)).fetchone():
+                connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
+
+    def _connect(self, database: str) -> psycopg.Connection[tuple[object, ...]]:
+        return psycopg.connect(
+            host=str(self._socket_folder),
+            port=5432,
+            user=USER,
+            password=self._password,
+            dbname=database,
+            autocommit=True,
+            connect_timeout=10,
+        )
+
+    def stop(self) -> None:
+        """End all sessions and stop; harmless when nothing runs."""
+        self._end_process()
+        if self._lock is not None:
+            remove_socket_folder(self._layout)
+            self._socket_folder = None
+            self._lock.close()
+            self._lock = None
+
+    def _end_process(self) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        for signal_number, seconds in (
+            (signal.SIGINT, _FAST_STOP_SECONDS),
+            (signal.SIGQUIT, _IMMEDIATE_STOP_SECONDS),
+            (signal.SIGKILL, None),
+        ):
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal_number)
+            try:
+                process.wait(seconds)
+                return
+            except subprocess.TimeoutExpired:
+                log.warning("Postgres did not stop %.0f s after %s", seconds, signal_number.name)
+
+
+def running_url(data_dir: Path) -> str | None:
+    """Return the address of the server that another process of this machine runs in `data_dir`, None if none answers.
+
+    Raises
+    ------
+    Unavailable
+        A server is there, but it belongs to another account of this machine.
+    """
+    layout = Layout(data_dir.absolute())
+    try:
+        password, folder = layout.read_password(), layout.read_socket_folder()
+        if password is None or folder is None:
+            return None
+        with psycopg.connect(host=str(folder), port=5432, user=USER, password=password, dbname=DATABASE):
+            return database_url(password, folder)
+    except PermissionError as error:
+        raise Unavailable(f"{error.filename} belongs to another account. Run this command as the same user.") from error
+    except psycopg.OperationalError:
+        return None
+
+
+def _read_from(path: Path, begin: int) -> str:
+    with path.open("rb") as file:
+        file.seek(begin)
+        return file.read().decode(errors="replace")
+
+
+def _trim_log(path: Path) -> None:
+    """Keep the log and one older part of it. Postgres appends, so it goes on at the start of the emptied file."""
+    if path.exists() and path.stat().st_size > _LARGEST_LOG:
+        shutil.copyfile(path, path.with_suffix(".log.1"))
+        os.truncate(path, 0)
