@@ -9,6 +9,7 @@ there as a power of the step, so bins are even on a logarithmic axis); later all
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,9 @@ MAX_BINS = UNIFORM_BINS + BINS_PER_OCTAVE * OCTAVES
 
 LARGEST_VALUE = 1e150
 """Beyond this the square of a value overflows. No loss, norm or rate lives there: such values count as not finite."""
+
+
+_Number = TypeVar("_Number", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,7 +63,8 @@ class Bins:
 
     @staticmethod
     def empty() -> Bins:
-        return _of_points(np.empty(0, np.uint64), np.empty(0))
+        offsets, counts, values = np.empty(0, np.uint64), np.empty(0, np.int64), np.empty(0)
+        return Bins(offsets, counts, values, values, values, values, values, counts, offsets, offsets, values)
 
     def first(self, n_bins: int) -> Bins:
         """The first `n_bins` bins."""
@@ -70,7 +75,7 @@ class Bins:
         if not len(offsets):
             return self
         narrowest, widest = widths_for(int(offsets[-1]))
-        return _merged(_joined(self, _of_points(offsets, values)), narrowest, widest)
+        return _merged(_joined(self, _of_points(offsets, values, narrowest, widest)), narrowest, widest)
 
 
 def widths_for(last_offset: int) -> tuple[int, int]:
@@ -97,27 +102,27 @@ def bin_starts(offsets: npt.NDArray[np.uint64], narrowest: int, widest: int) -> 
         end = begin
 
 
-def _of_points(offsets: npt.NDArray[np.uint64], values: npt.NDArray[np.float64]) -> Bins:
-    """One bin a point."""
+def _of_points(offsets: npt.NDArray[np.uint64], values: npt.NDArray[np.float64], narrowest: int, widest: int) -> Bins:
+    """Points, sorted by offset, in bins of the widths given."""
+    groups = _Groups.of(bin_starts(offsets, narrowest, widest))
     finite = np.abs(values) <= LARGEST_VALUE  # False for NaN
-    kept = np.where(finite, values, 0.0)
+    all_finite = bool(finite.all())
+    weights = finite.astype(np.float64)
+    kept = values if all_finite else np.where(finite, values, 0.0)
+    means = groups.means(kept, weights)
     return Bins(
-        starts=offsets,
-        counts=finite.astype(np.int64),
-        mean_offsets=np.where(finite, offsets.astype(np.float64), 0.0),
-        means=kept,
-        deviations=np.zeros(len(values)),
-        minima=np.where(finite, values, np.inf),
-        maxima=np.where(finite, values, -np.inf),
-        nonfinite=(~finite).astype(np.int64),
-        last_nonfinite=np.where(finite, np.uint64(0), offsets),
-        last_offsets=offsets,
-        last_values=values,
+        starts=groups.starts,
+        counts=groups.sums(finite.astype(np.int64)),
+        mean_offsets=groups.means(offsets.astype(np.float64), weights),
+        means=means,
+        deviations=groups.sums(weights * (kept - groups.spread_out(means)) ** 2),
+        minima=groups.minima(kept if all_finite else np.where(finite, values, np.inf)),
+        maxima=groups.maxima(kept if all_finite else np.where(finite, values, -np.inf)),
+        nonfinite=groups.sums((~finite).astype(np.int64)),
+        last_nonfinite=groups.maxima(np.where(finite, np.uint64(0), offsets)),
+        last_offsets=offsets[groups.tails],
+        last_values=values[groups.tails],
     )
-
-
-def _joined(first: Bins, second: Bins) -> Bins:
-    return Bins(*(np.concatenate([getattr(first, f.name), getattr(second, f.name)]) for f in fields(Bins)))
 
 
 def _merged(bins: Bins, narrowest: int, widest: int) -> Bins:
@@ -126,24 +131,64 @@ def _merged(bins: Bins, narrowest: int, widest: int) -> Bins:
     Means and squared deviations are combined as Chan, Golub and LeVeque (1983) do for pairs, here for any number of
     parts at once: no difference of large sums, so a loss of 1e9 with a spread of 1e-3 keeps its spread.
     """
-    starts = bin_starts(bins.starts, narrowest, widest)
-    heads = np.flatnonzero(np.concatenate([[True], starts[1:] != starts[:-1]]))
-    sizes = np.diff(np.append(heads, len(starts)))
-    tails = heads + sizes - 1
-    counts = np.add.reduceat(bins.counts, heads)
-    shares = bins.counts / np.repeat(np.maximum(counts, 1), sizes)
-    means = np.add.reduceat(shares * bins.means, heads)
-    between = bins.counts * (bins.means - np.repeat(means, sizes)) ** 2
+    groups = _Groups.of(bin_starts(bins.starts, narrowest, widest))
+    weights = bins.counts.astype(np.float64)
+    means = groups.means(bins.means, weights)
     return Bins(
-        starts=starts[heads],
-        counts=counts,
-        mean_offsets=np.add.reduceat(shares * bins.mean_offsets, heads),
+        starts=groups.starts,
+        counts=groups.sums(bins.counts),
+        mean_offsets=groups.means(bins.mean_offsets, weights),
         means=means,
-        deviations=np.add.reduceat(bins.deviations + between, heads),
-        minima=np.minimum.reduceat(bins.minima, heads),
-        maxima=np.maximum.reduceat(bins.maxima, heads),
-        nonfinite=np.add.reduceat(bins.nonfinite, heads),
-        last_nonfinite=np.maximum.reduceat(bins.last_nonfinite, heads),
-        last_offsets=bins.last_offsets[tails],
-        last_values=bins.last_values[tails],
+        deviations=groups.sums(bins.deviations + weights * (bins.means - groups.spread_out(means)) ** 2),
+        minima=groups.minima(bins.minima),
+        maxima=groups.maxima(bins.maxima),
+        nonfinite=groups.sums(bins.nonfinite),
+        last_nonfinite=groups.maxima(bins.last_nonfinite),
+        last_offsets=bins.last_offsets[groups.tails],
+        last_values=bins.last_values[groups.tails],
     )
+
+
+def _joined(first: Bins, second: Bins) -> Bins:
+    return Bins(*(np.concatenate([getattr(first, f.name), getattr(second, f.name)]) for f in fields(Bins)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Groups:
+    """Neighbouring entries that share a bin: where each group begins, and what it comes to."""
+
+    starts: npt.NDArray[np.uint64]
+    heads: npt.NDArray[np.intp]
+    sizes: npt.NDArray[np.intp]
+
+    @staticmethod
+    def of(starts: npt.NDArray[np.uint64]) -> _Groups:
+        heads = np.flatnonzero(np.concatenate([[True], starts[1:] != starts[:-1]]))
+        return _Groups(starts[heads], heads, np.diff(np.append(heads, len(starts))))
+
+    @property
+    def tails(self) -> npt.NDArray[np.intp]:
+        return self.heads + self.sizes - 1
+
+    def sums(self, entries: npt.NDArray[_Number]) -> npt.NDArray[_Number]:
+        return np.add.reduceat(entries, self.heads)
+
+    def minima(self, entries: npt.NDArray[_Number]) -> npt.NDArray[_Number]:
+        return np.minimum.reduceat(entries, self.heads)
+
+    def maxima(self, entries: npt.NDArray[_Number]) -> npt.NDArray[_Number]:
+        return np.maximum.reduceat(entries, self.heads)
+
+    def spread_out(self, group_values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        return np.repeat(group_values, self.sizes)
+
+    def means(self, entries: npt.NDArray[np.float64], weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Weighted mean of each group, 0 where the weights are."""
+        # Measured from the group's lowest entry, so that equal entries give exactly that entry and a constant
+        # learning rate has no spread.
+        seen = weights > 0
+        lows = self.minima(np.where(seen, entries, np.inf))
+        lows = np.where(np.isfinite(lows), lows, 0.0)
+        totals = self.sums(weights)
+        excess = self.sums(weights * (entries - self.spread_out(lows)))
+        return lows + excess / np.maximum(totals, 1.0)
