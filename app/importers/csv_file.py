@@ -1,0 +1,228 @@
+"""CSV: a header of names, one column of steps, a metric in each of the others.
+
+A blank cell means no value at this step; `nan` and `inf` are data. Python's own reader is used because it keeps that
+difference, steps of more than 53 bits, rows of unequal length and line numbers; pyarrow's gives up one or another of
+them and was not faster once the cells had been checked (a million rows of five columns take about three seconds).
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import numpy.typing as npt
+
+from app.importers.imported_run import (
+    BATCH_ROWS,
+    LARGEST_STEP,
+    Column,
+    ImportedRun,
+    SkippedCells,
+    guess_step_name,
+    make_batch,
+    open_text,
+    run_name,
+    unreadable,
+    whole_number,
+)
+from app.runs import Batch
+
+# What pandas, R and spreadsheets write where there is no value.
+BLANKS = frozenset({"", "null", "none", "na", "n/a", "-"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """The head of a file: comment lines, then the header."""
+
+    lines: int  # how many lines the head has
+    facts: dict[str, str]  # from comment lines: `# licence: MIT`
+    header: list[str]
+    delimiter: str
+    step_column: int
+
+
+def read_csv(path: Path) -> ImportedRun:
+    layout = _read_layout(path)
+    facts = dict(layout.facts)
+    warnings = [f"Column {i + 1} has no name and was left out." for i in _unnamed(layout)]
+    return ImportedRun(
+        name=facts.pop("name", run_name(path)),
+        licence=facts.pop("licence", None),
+        origin=facts.pop("origin", None),
+        config=facts,
+        batches=_read_batches(path, layout, warnings),
+        warnings=warnings,
+    )
+
+
+def _read_layout(path: Path) -> _Layout:
+    facts: dict[str, str] = {}
+    with open_text(path) as file:
+        try:
+            for number, line in enumerate(file, start=1):
+                text = line.strip()
+                if text.startswith("#"):
+                    key, colon, value = text.lstrip("# ").partition(":")
+                    if colon:
+                        facts[key.strip().lower()] = value.strip()
+                elif text:
+                    return _layout_of(path, number, facts, text)
+        except (UnicodeError, OSError, EOFError) as error:
+            raise _not_text(path, error) from error
+    raise unreadable(path, None, "the file is empty", "Give it a header line and at least one row")
+
+
+def _layout_of(path: Path, number: int, facts: dict[str, str], line: str) -> _Layout:
+    if "\0" in line:
+        raise unreadable(path, number, "this is not text", "Export the run as CSV (UTF-8) and try again")
+    delimiter = max(",;\t", key=line.count)
+    header = [name.strip() for name in next(csv.reader([line], delimiter=delimiter))]
+    named = [name for name in header if name]
+    repeated = next((name for name in named if named.count(name) > 1), None)
+    if repeated is not None:
+        raise unreadable(path, number, f"two columns are named {repeated!r}", "Rename one of them")
+    if len(header) < 2:
+        raise unreadable(path, number, "the header has one column", "Losscast needs a step column and a metric column")
+    step_name = guess_step_name(named)
+    return _Layout(number, facts, header, delimiter, header.index(step_name) if step_name else 0)
+
+
+def _unnamed(layout: _Layout) -> list[int]:
+    return [i for i, name in enumerate(layout.header) if not name and i != layout.step_column]
+
+
+def _read_batches(path: Path, layout: _Layout, warnings: list[str]) -> Iterator[Batch]:
+    skipped = SkippedCells()
+    without_step = 0
+    with open_text(path) as file:
+        for _ in islice(file, layout.lines):
+            pass
+        for line, rows in _read_rows(path, file, layout, warnings):
+            cells = list(zip(*rows, strict=True))
+            lines: Sequence[int] = range(line, line + len(rows))
+            if not all(cells[layout.step_column]):
+                stepped = [i for i, cell in enumerate(cells[layout.step_column]) if cell.strip()]
+                without_step += sum(any(cell.strip() for cell in row) for row in rows) - len(stepped)
+                cells = [tuple(column[i] for i in stepped) for column in cells]
+                lines = [line + i for i in stepped]
+            steps = _to_steps(path, cells[layout.step_column], lines, layout)
+            columns = {
+                name: _to_column(name, cells[i], lines, skipped)
+                for i, name in enumerate(layout.header)
+                if name and i != layout.step_column
+            }
+            batch = make_batch(steps, columns)
+            if batch.metrics:
+                yield batch
+    warnings.extend(skipped.warnings())
+    if without_step:
+        warnings.append(f"{without_step} rows without a step left out.")
+
+
+def _read_rows(
+    path: Path, file: IO[str], layout: _Layout, warnings: list[str]
+) -> Iterator[tuple[int, list[list[str]]]]:
+    """Yield the line of the first row and rows of equal length, BATCH_ROWS at a time."""
+    ends = _LineEnds(file)
+    reader = csv.reader(ends, delimiter=layout.delimiter)
+    width = len(layout.header)
+    while True:
+        line = layout.lines + reader.line_num + 1
+        try:
+            rows = list(islice(reader, BATCH_ROWS))
+        except csv.Error as error:
+            at = layout.lines + reader.line_num
+            raise unreadable(path, at, f"not CSV ({error})", "Look for an unclosed quote there") from error
+        except (UnicodeError, OSError, EOFError) as error:
+            raise _not_text(path, error) from error
+        if not rows:
+            return
+        if len(rows) < BATCH_ROWS and ends.is_torn and 0 < len(rows[-1]) < width:
+            warnings.append(f"Line {line + len(rows) - 1} is cut off in the middle and was left out.")
+            rows.pop()
+        for i, row in enumerate(rows):
+            if len(row) != width:
+                rows[i] = _to_width(path, line + i, row, width)
+            elif row[layout.step_column].strip() == layout.header[layout.step_column]:
+                rows[i] = [""] * width  # two logs behind one another: the header comes again
+        yield line, rows
+
+
+class _LineEnds:
+    """Hands lines through and remembers whether the last one was finished."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+        self.is_torn = False
+
+    def __iter__(self) -> Iterator[str]:
+        line = "\n"
+        for line in self._file:
+            yield line
+        self.is_torn = not line.endswith(("\n", "\r"))
+
+
+def _to_width(path: Path, line: int, row: Sequence[str], width: int) -> list[str]:
+    if any(cell.strip() for cell in row[width:]):
+        what = f"{len(row)} cells where the header names {width} columns"
+        raise unreadable(path, line, what, "Quote cells that contain the delimiter, or name every column")
+    return [*row[:width], *[""] * (width - len(row))]
+
+
+def _to_steps(path: Path, cells: Sequence[str], lines: Sequence[int], layout: _Layout) -> npt.NDArray[np.int64]:
+    try:
+        steps = np.fromiter(map(int, cells), np.int64, len(cells))
+        if len(steps) == 0 or (steps.max() <= LARGEST_STEP and steps.min() >= -LARGEST_STEP):
+            return steps
+    except (ValueError, OverflowError):
+        pass
+    numbers = [whole_number(cell) for cell in cells]
+    if None in numbers:
+        bad = numbers.index(None)
+        name = layout.header[layout.step_column] or "the first column"
+        raise unreadable(
+            path,
+            lines[bad],
+            f"{cells[bad].strip()!r} in column {name!r} is not a step, a whole number of at most 2**62",
+            "Name the column that counts steps 'step'",
+        )
+    return np.array(numbers, np.int64)
+
+
+def _to_column(name: str, cells: Sequence[str], lines: Sequence[int], skipped: SkippedCells) -> Column:
+    present = np.fromiter(map(bool, cells), np.bool_, len(cells))
+    try:
+        numbers = map(float, cells) if present.all() else (float(cell) if cell else np.nan for cell in cells)
+        values = np.fromiter(numbers, np.float64, len(cells))
+    except ValueError:
+        return _to_column_slowly(name, cells, lines, skipped)
+    if present.any():
+        skipped.keep(name)
+    return Column(values, present)
+
+
+def _to_column_slowly(name: str, cells: Sequence[str], lines: Sequence[int], skipped: SkippedCells) -> Column:
+    values = np.full(len(cells), np.nan)
+    present = np.zeros(len(cells), np.bool_)
+    for i, cell in enumerate(cells):
+        if cell.strip().lower() in BLANKS:
+            continue
+        try:
+            values[i] = float(cell)
+        except ValueError:
+            skipped.skip(name, cell, lines[i])
+        else:
+            present[i] = True
+    if present.any():
+        skipped.keep(name)
+    return Column(values, present)
+
+
+def _not_text(path: Path, error: Exception) -> Exception:
+    return unreadable(path, None, f"this is not UTF-8 text ({error})", "Export the run as CSV in UTF-8 and try again")

@@ -1,0 +1,177 @@
+"""What every importer hands over, and the guesses all of them share: which column counts steps, which is a clock."""
+
+from __future__ import annotations
+
+import gzip
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from app.errors import UnreadableFile
+from app.runs import Batch
+
+BATCH_ROWS = 10_000
+
+# In order of trust. Where a logger counts its own calls in `step` or `_step`, the trainer's count lies beside it.
+STEP_NAMES = (
+    "train/global_step",
+    "trainer/global_step",
+    "step",
+    "global_step",
+    "iteration",
+    "iter",
+    "current_steps",
+    "current_step",
+    "_step",
+    "num_updates",
+    "n_iter",
+    "epoch",
+)
+CLOCK_NAMES = ("time", "timestamp", "_timestamp", "wall_time", "wall time")
+
+LARGEST_STEP = 2**62
+LARGEST_EXACT_FLOAT = 2**53
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedRun:
+    """A file as a run: what it says of itself, and its rows as a stream.
+
+    The file is read while `batches` is consumed, so an `UnreadableFile` may come from there, and `warnings` is complete
+    only at the end.
+    """
+
+    name: str
+    config: Mapping[str, Any]
+    batches: Iterator[Batch]  # at most BATCH_ROWS rows each
+    licence: str | None = None
+    origin: str | None = None
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Column:
+    """Cells of one metric in one batch.
+
+    values : float64, shape (n_rows,), NaN where absent
+    present : bool, shape (n_rows,)
+    """
+
+    values: npt.NDArray[np.float64]
+    present: npt.NDArray[np.bool_]
+
+
+class SkippedCells:
+    """Counts cells that are not numbers, and says so once for each column."""
+
+    def __init__(self) -> None:
+        self._skipped: dict[str, tuple[int, str, int]] = {}  # name -> how many, the first one, its line
+        self._numeric: set[str] = set()
+
+    def skip(self, name: str, cell: object, line: int) -> None:
+        count, example, first_line = self._skipped.get(name, (0, _shorten(cell), line))
+        self._skipped[name] = (count + 1, example, first_line)
+
+    def keep(self, name: str) -> None:
+        self._numeric.add(name)
+
+    def warnings(self) -> Iterator[str]:
+        for name, (count, example, line) in self._skipped.items():
+            if name in self._numeric:
+                cells = "1 cell" if count == 1 else f"{count} cells"
+                yield f"{cells} of {name!r} left out, not a number (the first is {example} on line {line})."
+            else:
+                yield f"Column {name!r} left out: it holds no numbers (the first cell is {example} on line {line})."
+
+
+def guess_step_name(names: Iterable[str]) -> str | None:
+    """The column that counts steps, by its name alone."""
+    by_lower_name = {name.lower(): name for name in reversed(list(names))}
+    return next((by_lower_name[known] for known in STEP_NAMES if known in by_lower_name), None)
+
+
+def whole_number(cell: str | float) -> int | None:
+    """The step written in a cell: "7", "7.0" and "7e3" count, 7.5 and numbers beyond 2**62 do not."""
+    try:
+        number = int(cell) if isinstance(cell, str | int) else _int_of_float(cell)
+    except ValueError:
+        try:
+            number = _int_of_float(float(cell))
+        except ValueError:
+            return None
+    return number if number is not None and abs(number) <= LARGEST_STEP else None
+
+
+def make_batch(steps: npt.NDArray[np.int64], columns: Mapping[str, Column]) -> Batch:
+    """Put columns side by side; a column of wall-clock times becomes the batch's times."""
+    clock = next((name for name in columns if name.lower() in CLOCK_NAMES and _is_clock(columns[name])), None)
+    times = np.full(len(steps), np.nan) if clock is None else _seconds(columns[clock])
+    logged = {name: column for name, column in columns.items() if name != clock and column.present.any()}
+    if not logged:
+        return Batch(steps, times, (), np.empty((0, len(steps))), np.empty((0, len(steps)), np.bool_))
+    return Batch(
+        steps=steps,
+        times=times,
+        metrics=tuple(logged),
+        values=np.stack([column.values for column in logged.values()]),
+        present=np.stack([column.present for column in logged.values()]),
+    )
+
+
+def unreadable(path: Path, line: int | None, what: str, instead: str) -> UnreadableFile:
+    """An error that says where, what is wrong there, and what to do about it."""
+    where = f"{path.name}, line {line}" if line is not None else path.name
+    return UnreadableFile(f"{where}: {what}. {instead}")
+
+
+def open_text(path: Path) -> IO[str]:
+    """Open a text file for reading: UTF-8 with or without a BOM, UTF-16 with one, gzip by its name."""
+    try:
+        with open_bytes(path) as file:
+            head = file.read(2)
+        encoding = "utf-16" if head in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+        if path.suffix == ".gz":
+            return gzip.open(path, "rt", encoding=encoding, newline="")
+        return path.open(encoding=encoding, newline="")
+    except OSError as error:
+        raise unreadable(path, None, _reason(error), "Check the path and that this user may read it") from error
+
+
+def open_bytes(path: Path) -> IO[bytes]:
+    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
+
+
+def run_name(path: Path) -> str:
+    return path.name.removesuffix(".gz").rsplit(".", 1)[0] or path.name
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower().rstrip(".")
+
+
+def _int_of_float(number: float) -> int | None:
+    # Above 2**53 a float no longer holds every whole number: refuse it rather than round a step.
+    if not math.isfinite(number) or not number.is_integer() or abs(number) > LARGEST_EXACT_FLOAT:
+        return None
+    return int(number)
+
+
+def _is_clock(column: Column) -> bool:
+    """Seconds or milliseconds since 1970, between 1980 and 2100, rather than seconds since the start."""
+    seconds = _seconds(column)[column.present]
+    return len(seconds) > 0 and bool(np.all((seconds > 315e6) & (seconds < 4.1e9)))
+
+
+def _seconds(column: Column) -> npt.NDArray[np.float64]:
+    seconds: npt.NDArray[np.float64] = np.where(column.values > 1e11, column.values / 1000.0, column.values)
+    return seconds
+
+
+def _shorten(cell: object) -> str:
+    text = repr(cell)
+    return text if len(text) <= 40 else text[:37] + "..."

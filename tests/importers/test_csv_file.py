@@ -1,0 +1,180 @@
+"""CSV as people and tools really write it."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.errors import UnreadableFile
+from app.importers.imported_run import BATCH_ROWS
+from app.importers.run_files import read_file
+from app.runs import Batch
+
+
+@pytest.fixture
+def write(tmp_path: Path):
+    def write(text: str | bytes, name: str = "run.csv") -> Path:
+        path = tmp_path / name
+        path.write_bytes(text.encode() if isinstance(text, str) else text)
+        return path
+
+    return write
+
+
+def only_batch(path: Path) -> Batch:
+    [batch] = read_file(path).batches
+    return batch
+
+
+def column(batch: Batch, metric: str) -> list[float | None]:
+    row = batch.metrics.index(metric)
+    return [value if here else None for value, here in zip(batch.values[row].tolist(), batch.present[row], strict=True)]
+
+
+def test_a_blank_cell_is_no_value_and_nan_is_one(write) -> None:
+    batch = only_batch(write("step,loss,val\n1,2.5,\n2,nan,3.5\n3,inf,\n4,-inf,\n"))
+    assert batch.steps.tolist() == [1, 2, 3, 4]
+    assert batch.present.tolist() == [[True, True, True, True], [False, True, False, False]]
+    loss = batch.values[batch.metrics.index("loss")]
+    assert np.isnan(loss[1])
+    assert loss[2] == np.inf
+    assert loss[3] == -np.inf
+    assert batch.n_points == 5
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "step,loss\n1,2.5\n2,2.25\n",
+        "\ufeffstep,loss\n1,2.5\n2,2.25\n",
+        "step,loss\r\n1,2.5\r\n2,2.25\r\n",
+        '"step","loss"\n"1","2.5"\n"2","2.25"\n',
+        " step , loss \n 1 , 2.5 \n 2 , 2.25 \n",
+        "step;loss\n1;2.5\n2;2.25\n",
+        "step\tloss\n1\t2.5\n2\t2.25\n",
+        "# licence: MIT\n\n# origin: here\nstep,loss\n1,2.5\n\n2,2.25",
+        "step,loss\n1,2.5\nstep,loss\n2,2.25\n",
+        "loss,Step\n2.5,1\n2.25,2\n",
+        ",loss\n1,2.5\n2,2.25\n",
+        "step,loss\n1.0,2.5\n2e0,2.25\n",
+        "step,loss,note\n1,2.5\n2,2.25,\n",
+    ],
+)
+def test_one_table_in_many_dialects(write, text: str) -> None:
+    batch = only_batch(write(text))
+    assert batch.steps.tolist() == [1, 2]
+    assert column(batch, "loss") == [2.5, 2.25]
+
+
+def test_utf16_and_gzip_are_read(write) -> None:
+    text = "step,loss\n7,2.5\n"
+    assert only_batch(write(text.encode("utf-16"))).steps.tolist() == [7]
+    assert only_batch(write(gzip.compress(text.encode()), "run.csv.gz")).steps.tolist() == [7]
+
+
+def test_a_name_may_hold_the_delimiter(write) -> None:
+    assert only_batch(write('step,"loss, smoothed"\n1,2.5\n')).metrics == ("loss, smoothed",)
+
+
+def test_steps_are_exact_up_to_two_to_the_62(write) -> None:
+    big = 2**62
+    assert only_batch(write(f"step,loss\n{big - 1},1\n{big},2\n")).steps.tolist() == [big - 1, big]
+
+
+def test_a_file_says_its_licence_in_comment_lines(write) -> None:
+    run = read_file(write("# licence: MIT\n# origin: https://example.org/x\n# name: wsd\n# seed: 3\nstep,loss\n1,2\n"))
+    assert (run.licence, run.origin, run.name) == ("MIT", "https://example.org/x", "wsd")
+    assert run.config == {"seed": "3"}
+
+
+def test_the_name_is_the_files_where_it_says_nothing(write) -> None:
+    assert read_file(write("step,loss\n1,2\n", "lr3e-4.v2.csv")).name == "lr3e-4.v2"
+
+
+def test_a_wall_clock_becomes_times_and_seconds_since_the_start_stay_a_metric(write) -> None:
+    clock = only_batch(write("step,time,loss\n1,1700000000.5,2\n2,1700000001.5,1\n"))
+    assert clock.metrics == ("loss",)
+    assert clock.times.tolist() == [1700000000.5, 1700000001.5]
+    milliseconds = only_batch(write("step,timestamp,loss\n1,1700000000500,2\n"))
+    assert milliseconds.times.tolist() == [1700000000.5]
+    elapsed = only_batch(write("step,time,loss\n1,0.5,2\n2,1.5,1\n"))
+    assert elapsed.metrics == ("time", "loss")
+
+
+def test_columns_that_are_not_numbers_are_left_out_by_name(write) -> None:
+    run = read_file(write("step,loss,host\n1,2.5,node-1\n2,oops,node-1\n"))
+    [batch] = run.batches
+    assert batch.metrics == ("loss",)
+    assert column(batch, "loss") == [2.5, None]
+    said = "\n".join(run.warnings)
+    assert "Column 'host' left out: it holds no numbers (the first cell is 'node-1' on line 2)." in said
+    assert "1 cell of 'loss' left out, not a number (the first is 'oops' on line 3)." in said
+
+
+def test_words_for_nothing_are_blanks(write) -> None:
+    run = read_file(write("step,loss\n1,2.5\n2,None\n3,N/A\n4,null\n"))
+    [batch] = run.batches
+    assert column(batch, "loss") == [2.5, None, None, None]
+    assert run.warnings == []
+
+
+def test_a_torn_last_line_is_left_out_with_a_warning(write) -> None:
+    run = read_file(write("step,lr,loss\n1,0.1,2.5\n2,0."))
+    [batch] = run.batches
+    assert batch.steps.tolist() == [1]
+    assert run.warnings == ["Line 3 is cut off in the middle and was left out."]
+
+
+def test_a_row_without_a_step_is_left_out_with_a_warning(write) -> None:
+    run = read_file(write("step,loss\n1,2.5\n,2.25\n3,2.0\n"))
+    [batch] = run.batches
+    assert batch.steps.tolist() == [1, 3]
+    assert run.warnings == ["1 rows without a step left out."]
+
+
+def test_long_files_come_in_batches_without_a_seam(write) -> None:
+    n = 2 * BATCH_ROWS + 17
+    path = write("step,loss\n" + "".join(f"{i},{i / 8}\n" for i in range(n)))
+    batches = list(read_file(path).batches)
+    assert [len(batch.steps) for batch in batches] == [BATCH_ROWS, BATCH_ROWS, 17]
+    assert np.array_equal(np.concatenate([batch.steps for batch in batches]), np.arange(n))
+    assert np.array_equal(np.concatenate([batch.values[0] for batch in batches]), np.arange(n) / 8)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "run.csv: the file is empty"),
+        ("step\n1\n", "run.csv, line 1: the header has one column"),
+        ("step,loss,loss\n1,2,3\n", "run.csv, line 1: two columns are named 'loss'"),
+        ("step,loss\n1,2\ntwo,3\n", "run.csv, line 3: 'two' in column 'step' is not a step"),
+        ("step,loss\n1.5,2\n", "run.csv, line 2: '1.5' in column 'step' is not a step"),
+        (f"step,loss\n{2**62 + 1},2\n", "is not a step"),
+        ("step,loss\n1,2\n2,3,4\n", "run.csv, line 3: 3 cells where the header names 2 columns"),
+        ("when,loss\nmonday,2\n", "Name the column that counts steps 'step'"),
+        (b"step,loss\n1,\xff\xfe\x80\n", "not UTF-8 text"),
+        (b"\x89PNG\0\r\n\x1a\n\0\0\0", "Export the run as CSV"),
+        ('step,loss\n1,"2\n' + "9" * 200_000, "Look for an unclosed quote there"),
+    ],
+)
+def test_what_cannot_be_read_is_said_with_file_and_line(write, text: str | bytes, says: str) -> None:
+    path = write(text)
+    with pytest.raises(UnreadableFile) as raised:
+        list(read_file(path).batches)
+    assert says in str(raised.value)
+
+
+def test_a_line_number_counts_the_lines_of_earlier_batches(write) -> None:
+    path = write("# a comment\nstep,loss\n" + "".join(f"{i},1\n" for i in range(BATCH_ROWS + 5)) + "x,1\n")
+    with pytest.raises(UnreadableFile, match=f"line {BATCH_ROWS + 8}:"):
+        list(read_file(path).batches)
+
+
+def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableFile, match=r"gone\.csv: no such file"):
+        read_file(tmp_path / "gone.csv")
+    with pytest.raises(UnreadableFile, match="this is a folder"):
+        read_file(tmp_path)
