@@ -1,0 +1,173 @@
+"""What a refit reads and leaves behind: reduced curves, what is new since them, and the run's summary."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Connection, bindparam, text
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.types import BigInteger
+
+from app.curves.reduction import Reduction
+from app.storage.codec import Chunk, decode_batch
+from app.storage.json import as_json
+
+
+@dataclass(frozen=True, slots=True)
+class FitMark:
+    """How far a run's data and its refits have come."""
+
+    run_key: int
+    arrivals: int
+    revision: int
+    fitted_revision: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CurveState:
+    """A series' reduced curve, and the batches it has taken in."""
+
+    series_id: int
+    arrivals: int
+    reduction: Reduction
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class News:
+    """What came for a run after some batch.
+
+    `points` holds for each series its new points by (segment, seq). `complete` is False where a batch has already lost
+    its bytes to compaction: then only storage as a whole can tell.
+    """
+
+    points: Mapping[int, list[tuple[int, Chunk]]]
+    complete: bool
+
+
+def fit_mark(connection: Connection, run_id: str) -> FitMark | None:
+    row = connection.execute(
+        text("""
+            SELECT p.run_key, p.arrivals, p.revision, p.fitted_revision
+            FROM run_progress p JOIN run ON run.key = p.run_key WHERE run.id = :run_id
+        """),
+        {"run_id": run_id},
+    ).one_or_none()
+    return None if row is None else FitMark(*row)
+
+
+def runs_to_fit(connection: Connection, limit: int = 1000) -> list[str]:
+    """Runs in which something has happened since their last refit: what the sweep hands out."""
+    return list(
+        connection.execute(
+            text("""
+                SELECT run.id FROM run_progress p JOIN run ON run.key = p.run_key
+                WHERE p.revision > p.fitted_revision ORDER BY p.last_seen_at LIMIT :limit
+            """),
+            {"limit": limit},
+        ).scalars()
+    )
+
+
+def record_fitted(connection: Connection, mark: FitMark) -> None:
+    connection.execute(
+        text("""
+            UPDATE run_progress SET fitted_revision = greatest(fitted_revision, :revision),
+                fitted_arrivals = greatest(fitted_arrivals, :arrivals)
+            WHERE run_key = :key
+        """),
+        {"key": mark.run_key, "revision": mark.revision, "arrivals": mark.arrivals},
+    )
+
+
+def uncompacted_batches(connection: Connection, run_key: int) -> int:
+    return int(
+        connection.execute(
+            text("SELECT count(*) FROM metric_batch WHERE run_key = :key AND data IS NOT NULL"), {"key": run_key}
+        ).scalar_one()
+    )
+
+
+def read_curve_states(connection: Connection, series_ids: Iterable[int]) -> dict[int, CurveState]:
+    rows = connection.execute(
+        text("SELECT series_id, arrivals, reduction FROM curve_state WHERE series_id = ANY(:ids)").bindparams(
+            bindparam("ids", type_=ARRAY(BigInteger))
+        ),
+        {"ids": list(series_ids)},
+    )
+    return {row.series_id: CurveState(row.series_id, row.arrivals, Reduction.from_bytes(row.reduction)) for row in rows}
+
+
+def save_curve_states(connection: Connection, states: Iterable[CurveState]) -> None:
+    rows = [
+        {"series_id": state.series_id, "arrivals": state.arrivals, "reduction": state.reduction.to_bytes()}
+        for state in states
+    ]
+    if rows:
+        connection.execute(
+            text("""
+                INSERT INTO curve_state (series_id, arrivals, reduction) VALUES (:series_id, :arrivals, :reduction)
+                ON CONFLICT (series_id) DO UPDATE SET arrivals = excluded.arrivals, reduction = excluded.reduction
+            """),
+            rows,
+        )
+
+
+def read_news(connection: Connection, run_key: int, series_ids: Iterable[int], after: int, up_to: int) -> News:
+    """The points of some series in the batches `after < arrival <= up_to`."""
+    wanted = set(series_ids)
+    rows = connection.execute(
+        text("""
+            SELECT segment, seq, series, data FROM metric_batch
+            WHERE run_key = :key AND arrival > :after AND arrival <= :up_to ORDER BY segment, seq
+        """),
+        {"key": run_key, "after": after, "up_to": up_to},
+    )
+    points: dict[int, list[tuple[int, Chunk]]] = defaultdict(list)
+    for segment, seq, series, data in rows:
+        if data is None:
+            return News({}, complete=False)
+        columns = [column for column, series_id in enumerate(series) if series_id in wanted]
+        if not columns:
+            continue
+        batch = decode_batch(data, tuple(str(one) for one in series))
+        for column in columns:
+            here = batch.present[column]
+            steps = batch.steps[here]
+            seqs = np.full(len(steps), seq, np.int64)
+            points[series[column]].append((segment, Chunk(steps, batch.values[column, here], batch.times[here], seqs)))
+    return News(points, complete=True)
+
+
+def save_summary(
+    connection: Connection,
+    run_key: int,
+    *,
+    metric: str | None,
+    last_step: int | None,
+    last_value: float | None,
+    total_steps: int | None,
+    forecast_id: int | None,
+    conclusions: Mapping[str, Any],
+) -> None:
+    connection.execute(
+        text("""
+            INSERT INTO run_summary (run_key, metric, last_step, last_value, total_steps, forecast_id, conclusions)
+            VALUES (:key, :metric, :last_step, :last_value, :total_steps, :forecast_id, CAST(:conclusions AS jsonb))
+            ON CONFLICT (run_key) DO UPDATE SET metric = excluded.metric, last_step = excluded.last_step,
+                last_value = excluded.last_value, total_steps = excluded.total_steps,
+                forecast_id = excluded.forecast_id, conclusions = excluded.conclusions, updated_at = now()
+        """),
+        {
+            "key": run_key,
+            "metric": metric,
+            "last_step": last_step,
+            "last_value": last_value,
+            "total_steps": total_steps,
+            "forecast_id": forecast_id,
+            "conclusions": as_json(conclusions),
+        },
+    )

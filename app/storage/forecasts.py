@@ -1,0 +1,105 @@
+"""Forecasts: inserted when made, never updated, so that each can be scored when the truth arrives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Connection, Row, text
+
+from app.forecasting.forecast import LEVELS, Forecast
+from app.runs import ForecastPoint, StoredForecast
+from app.storage.codec import decode_path, encode_path
+from app.storage.json import as_json
+from app.storage.runs import forecast_point, run_key
+
+
+def save_forecast(
+    connection: Connection, key: int, metric: str, segment: int, forecast: Forecast, schedule: Mapping[str, Any]
+) -> int:
+    """Store a forecast with the schedule it rests on; returns its id."""
+    shares = {
+        name: {"weight": share.weight, "final_mean": share.final_mean, "final": _named(share.final_quantiles)}
+        for name, share in forecast.forecasters.items()
+    }
+    details = {"levels": list(LEVELS), "schedule": schedule, "forecasters": shares, "notes": forecast.notes}
+    return int(
+        connection.execute(
+            text("""
+                INSERT INTO forecast
+                    (run_key, metric, segment, cutoff, horizon, final_mean, final_quantiles, path, details)
+                VALUES (:key, :metric, :segment, :cutoff, :horizon, :final_mean, CAST(:final_quantiles AS jsonb), :path,
+                    CAST(:details AS jsonb))
+                RETURNING id
+            """),
+            {
+                "key": key,
+                "metric": metric,
+                "segment": segment,
+                "cutoff": forecast.cutoff,
+                "horizon": forecast.horizon,
+                "final_mean": forecast.final_mean,
+                "final_quantiles": as_json(_named(forecast.final_quantiles)),
+                "path": encode_path(forecast.path_steps, forecast.quantiles),
+                "details": as_json(details),
+            },
+        ).scalar_one()
+    )
+
+
+def latest_forecast(connection: Connection, run_id: str, metric: str | None = None) -> StoredForecast | None:
+    """The newest forecast of a metric; without one, of the loss that lists show. None before the first."""
+    key = run_key(connection, run_id)
+    row = connection.execute(
+        text("""
+            SELECT f.*, CAST(:run_id AS text) AS run_id FROM forecast f
+            WHERE f.run_key = :key
+              AND f.metric = coalesce(:metric, (SELECT s.metric FROM run_summary s WHERE s.run_key = :key))
+            ORDER BY f.id DESC LIMIT 1
+        """),
+        {"key": key, "metric": metric, "run_id": run_id},
+    ).one_or_none()
+    return None if row is None else _stored(row)
+
+
+def forecast_history(
+    connection: Connection, run_id: str, metric: str | None = None, limit: int = 500
+) -> list[ForecastPoint]:
+    """Past forecasts of the final value, oldest first; of more than `limit`, evenly many are left out."""
+    rows = connection.execute(
+        text("""
+            SELECT cutoff, made_at, horizon, final_mean, final_quantiles FROM (
+                SELECT f.*, row_number() OVER (ORDER BY f.id DESC) - 1 AS age, count(*) OVER () AS total
+                FROM forecast f
+                WHERE f.run_key = :key
+                  AND f.metric = coalesce(:metric, (SELECT s.metric FROM run_summary s WHERE s.run_key = :key))
+            ) numbered
+            WHERE age % ((total + :limit - 1) / :limit) = 0 ORDER BY id
+        """),
+        {"key": run_key(connection, run_id), "metric": metric, "limit": limit},
+    )
+    return [forecast_point(row) for row in rows]
+
+
+def _named(quantiles: Mapping[float, float]) -> dict[str, float]:
+    return {f"{level:g}": float(value) for level, value in quantiles.items()}
+
+
+def _stored(row: Row[Any]) -> StoredForecast:
+    steps, quantiles = decode_path(row.path)
+    return StoredForecast(
+        id=row.id,
+        run_id=row.run_id,
+        metric=row.metric,
+        made_at=row.made_at,
+        cutoff=row.cutoff,
+        horizon=row.horizon,
+        final_mean=row.final_mean,
+        final_quantiles={float(level): value for level, value in row.final_quantiles.items()},
+        levels=tuple(row.details["levels"]),
+        path_steps=steps,
+        quantiles=quantiles,
+        schedule=row.details["schedule"],
+        forecasters=row.details["forecasters"],
+        notes=tuple(row.details["notes"]),
+    )

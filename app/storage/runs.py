@@ -1,0 +1,362 @@
+"""Runs, their segments, series and summaries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, text
+
+from app.errors import NotFound
+from app.runs import ForecastPoint, Run, RunRow, RunStatus, Segment, Series, Summary
+from app.storage.json import as_json
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What creating or resuming a run came to."""
+
+    run: Run
+    segment: int
+    created: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """What a job says when it starts. None means: not said, keep what is stored."""
+
+    id: str
+    project: str = "default"
+    name: str | None = None
+    config: Mapping[str, Any] | None = None
+    tags: Sequence[str] | None = None
+    plan: Mapping[str, Any] | None = None
+    roles: Mapping[str, str] | None = None
+    session: str | None = None
+    resume_step: int | None = None
+
+
+_RUN_COLUMNS = """
+    run.id, project.name AS project, run.name, run.status, run.config, run.tags, run.declared_plan, run.declared_roles,
+    run.created_at, p.last_seen_at, run.finished_at, run.exit_message, p.segment, p.arrivals, p.last_step
+"""
+_RUN_TABLES = "run JOIN project ON project.id = run.project_id JOIN run_progress p ON p.run_key = run.key"
+
+
+def open_run(connection: Connection, request: RunRequest) -> Opened:
+    """Create the run, or take it up again.
+
+    The same `session` gets the same segment however often it asks; a new one on a known run opens the next segment.
+    A run taken up again is running again.
+    """
+    project_id = _project_id(connection, request.project)
+    created = connection.execute(
+        text("""
+            INSERT INTO run (id, project_id, name) VALUES (:id, :project_id, :name)
+            ON CONFLICT (id) DO NOTHING RETURNING key
+        """),
+        {"id": request.id, "project_id": project_id, "name": request.name or request.id},
+    ).scalar_one_or_none()
+    if created is not None:
+        connection.execute(text("INSERT INTO run_progress (run_key) VALUES (:key)"), {"key": created})
+        segment = _add_segment(connection, created, 1, request)
+    else:
+        segment = _resume(connection, request)
+    describe_run(
+        connection,
+        request.id,
+        name=request.name,
+        config=request.config,
+        tags=request.tags,
+        plan=request.plan,
+        roles=request.roles,
+    )
+    return Opened(get_run(connection, request.id), segment, created is not None)
+
+
+def _project_id(connection: Connection, name: str) -> int:
+    known = connection.execute(text("SELECT id FROM project WHERE name = :name"), {"name": name}).scalar_one_or_none()
+    if known is not None:
+        return int(known)
+    connection.execute(text("INSERT INTO project (name) VALUES (:name) ON CONFLICT DO NOTHING"), {"name": name})
+    return int(connection.execute(text("SELECT id FROM project WHERE name = :name"), {"name": name}).scalar_one())
+
+
+def _resume(connection: Connection, request: RunRequest) -> int:
+    row = connection.execute(
+        text("""
+            SELECT run.key, run.status, p.segment FROM run JOIN run_progress p ON p.run_key = run.key
+            WHERE run.id = :id FOR UPDATE
+        """),
+        {"id": request.id},
+    ).one()
+    known = connection.execute(
+        text("SELECT number FROM segment WHERE run_key = :key AND session = :session"),
+        {"key": row.key, "session": request.session},
+    ).scalar_one_or_none()
+    if known is not None:
+        return int(known)
+    number = int(row.segment)
+    if request.session is not None:
+        number = _add_segment(connection, row.key, row.segment + 1, request)
+        connection.execute(
+            text("""
+                UPDATE run_progress
+                SET segment = :number, revision = revision + 1, last_seen_at = now(), last_step = NULL
+                WHERE run_key = :key
+            """),
+            {"key": row.key, "number": number},
+        )
+    connection.execute(
+        text("UPDATE run SET status = 'running', finished_at = NULL, exit_message = NULL WHERE key = :key"),
+        {"key": row.key},
+    )
+    return number
+
+
+def _add_segment(connection: Connection, run_key: int, number: int, request: RunRequest) -> int:
+    connection.execute(
+        text("""
+            INSERT INTO segment (run_key, number, session, resume_step) VALUES (:key, :number, :session, :resume_step)
+        """),
+        {
+            "key": run_key,
+            "number": number,
+            "session": request.session or f"unnamed-{number}",
+            "resume_step": request.resume_step,
+        },
+    )
+    return number
+
+
+def describe_run(
+    connection: Connection,
+    run_id: str,
+    *,
+    name: str | None = None,
+    config: Mapping[str, Any] | None = None,
+    tags: Sequence[str] | None = None,
+    plan: Mapping[str, Any] | None = None,
+    roles: Mapping[str, str] | None = None,
+) -> None:
+    """Change what is said of a run; None keeps what is stored. A new plan or new roles ask for a refit."""
+    said = {"name": name, "config": config, "tags": tags, "declared_plan": plan, "declared_roles": roles}
+    said = {column: value for column, value in said.items() if value is not None}
+    if not said:
+        return
+    as_object = {"config", "declared_plan", "declared_roles"}
+    assignments = ", ".join(
+        f"{column} = CAST(:{column} AS jsonb)" if column in as_object else f"{column} = :{column}" for column in said
+    )
+    values = {column: as_json(value) if column in as_object else value for column, value in said.items()}
+    key = connection.execute(
+        text(f"UPDATE run SET {assignments} WHERE id = :run_id RETURNING key"), {**values, "run_id": run_id}
+    ).scalar_one_or_none()
+    if key is None:
+        raise _no_run(run_id)
+    connection.execute(text("UPDATE run_progress SET revision = revision + 1 WHERE run_key = :key"), {"key": key})
+
+
+def finish_run(connection: Connection, run_id: str, status: RunStatus, message: str | None) -> None:
+    """Record that the job is over; asking twice keeps the first end but takes the newer status."""
+    key = connection.execute(
+        text("""
+            UPDATE run SET status = :status, exit_message = coalesce(:message, exit_message),
+                finished_at = coalesce(finished_at, now())
+            WHERE id = :run_id RETURNING key
+        """),
+        {"status": status.value, "message": message, "run_id": run_id},
+    ).scalar_one_or_none()
+    if key is None:
+        raise _no_run(run_id)
+    connection.execute(
+        text("UPDATE run_progress SET revision = revision + 1, last_seen_at = now() WHERE run_key = :key"), {"key": key}
+    )
+
+
+def record_heartbeat(connection: Connection, run_id: str) -> None:
+    touched = connection.execute(
+        text("""
+            UPDATE run_progress p SET last_seen_at = now() FROM run WHERE run.key = p.run_key AND run.id = :run_id
+        """),
+        {"run_id": run_id},
+    )
+    if touched.rowcount == 0:
+        raise _no_run(run_id)
+
+
+def get_run(connection: Connection, run_id: str) -> Run:
+    row = connection.execute(
+        text(f"SELECT {_RUN_COLUMNS} FROM {_RUN_TABLES} WHERE run.id = :run_id"), {"run_id": run_id}
+    ).one_or_none()
+    if row is None:
+        raise _no_run(run_id)
+    return _run(row)
+
+
+def list_runs(
+    connection: Connection,
+    *,
+    project: str | None = None,
+    status: str | None = None,
+    search: str | None = None,
+    limit: int = 50,
+    offset: int = 0,
+) -> tuple[list[RunRow], int]:
+    """One page of runs, newest first, and how many there are in all.
+
+    `search` looks in names and ids for a part of them, whatever its case.
+    """
+    where = ["true"]
+    if project is not None:
+        where.append("project.name = :project")
+    if status is not None:
+        where.append("run.status = :status")
+    if search:
+        where.append("(run.name ILIKE :pattern OR run.id ILIKE :pattern)")
+    asked = {"project": project, "status": status, "pattern": f"%{_escaped(search or '')}%"}
+    condition = " AND ".join(where)
+    total = connection.execute(
+        text(f"SELECT count(*) FROM run JOIN project ON project.id = run.project_id WHERE {condition}"), asked
+    ).scalar_one()
+    rows = connection.execute(
+        text(f"""
+            SELECT page.*, {_SUMMARY_COLUMNS}, open_alerts.number AS open_alerts, open_alerts.worst
+            FROM (
+                SELECT run.key, {_RUN_COLUMNS} FROM {_RUN_TABLES} WHERE {condition}
+                ORDER BY run.created_at DESC, run.key DESC LIMIT :limit OFFSET :offset
+            ) page
+            LEFT JOIN run_summary s ON s.run_key = page.key
+            LEFT JOIN forecast f ON f.id = s.forecast_id
+            CROSS JOIN LATERAL (
+                SELECT count(*) AS number, max(array_position(ARRAY['info', 'warning', 'critical'], severity)) AS worst
+                FROM alert WHERE alert.run_key = page.key AND resolved_at IS NULL
+            ) open_alerts
+            ORDER BY page.created_at DESC, page.key DESC
+        """),
+        {**asked, "limit": limit, "offset": offset},
+    ).all()
+    severities = ("info", "warning", "critical")
+    return [
+        RunRow(
+            run=_run(row),
+            summary=_summary(row) if row.updated_at is not None else None,
+            open_alerts=row.open_alerts,
+            worst_severity=severities[row.worst - 1] if row.worst else None,
+        )
+        for row in rows
+    ], total
+
+
+def read_summary(connection: Connection, run_id: str) -> Summary | None:
+    row = connection.execute(
+        text(f"""
+            SELECT run.id, {_SUMMARY_COLUMNS} FROM run
+            JOIN run_summary s ON s.run_key = run.key LEFT JOIN forecast f ON f.id = s.forecast_id
+            WHERE run.id = :run_id
+        """),
+        {"run_id": run_id},
+    ).one_or_none()
+    return None if row is None else _summary(row)
+
+
+def list_projects(connection: Connection) -> list[str]:
+    return list(connection.execute(text("SELECT name FROM project ORDER BY name")).scalars())
+
+
+def list_segments(connection: Connection, run_id: str) -> list[Segment]:
+    rows = connection.execute(
+        text("""
+            SELECT s.number, s.session, s.started_at, s.resume_step, s.first_step
+            FROM segment s JOIN run ON run.key = s.run_key WHERE run.id = :run_id ORDER BY s.number
+        """),
+        {"run_id": run_id},
+    )
+    return [Segment(*row) for row in rows]
+
+
+def list_series(connection: Connection, run_id: str) -> list[Series]:
+    rows = connection.execute(
+        text("""
+            SELECT s.id, run.id, s.metric, s.points, s.first_step, s.last_step, s.last_value
+            FROM series s JOIN run ON run.key = s.run_key WHERE run.id = :run_id ORDER BY s.metric
+        """),
+        {"run_id": run_id},
+    )
+    return [Series(*row) for row in rows]
+
+
+def run_key(connection: Connection, run_id: str) -> int:
+    """The run's key inside the database; raises `NotFound`."""
+    key = connection.execute(text("SELECT key FROM run WHERE id = :run_id"), {"run_id": run_id}).scalar_one_or_none()
+    if key is None:
+        raise _no_run(run_id)
+    return int(key)
+
+
+_SUMMARY_COLUMNS = """
+    s.updated_at, s.metric AS summary_metric, s.last_step AS summary_step, s.last_value, s.total_steps, s.conclusions,
+    f.cutoff, f.made_at, f.horizon, f.final_mean, f.final_quantiles
+"""
+
+
+def _summary(row: Row[Any]) -> Summary:
+    said = row.conclusions
+    plan = said.get("plan", {})
+    return Summary(
+        run_id=row.id,
+        metric=row.summary_metric,
+        last_step=row.summary_step,
+        last_value=row.last_value,
+        total_steps=row.total_steps,
+        total_source=plan.get("total_source"),
+        total_why=plan.get("total_why"),
+        schedule_source=plan.get("schedule_source"),
+        schedule_family=plan.get("schedule_family"),
+        schedule_why=plan.get("schedule_why"),
+        roles=said.get("roles", {}),
+        forecast=forecast_point(row) if row.made_at is not None else None,
+        notes=tuple(said.get("notes", ())),
+    )
+
+
+def forecast_point(row: Row[Any]) -> ForecastPoint:
+    quantiles = {float(level): value for level, value in row.final_quantiles.items()}
+    return ForecastPoint(
+        cutoff=row.cutoff,
+        made_at=row.made_at,
+        horizon=row.horizon,
+        final_mean=row.final_mean,
+        p05=quantiles[0.05],
+        p50=quantiles[0.5],
+        p95=quantiles[0.95],
+    )
+
+
+def _run(row: Row[Any]) -> Run:
+    return Run(
+        id=row.id,
+        project=row.project,
+        name=row.name,
+        status=RunStatus(row.status),
+        config=row.config,
+        tags=tuple(row.tags),
+        declared_plan=row.declared_plan,
+        declared_roles=row.declared_roles,
+        created_at=row.created_at,
+        last_seen_at=row.last_seen_at,
+        finished_at=row.finished_at,
+        exit_message=row.exit_message,
+        segment=row.segment,
+        arrivals=row.arrivals,
+        last_step=row.last_step,
+    )
+
+
+def _escaped(search: str) -> str:
+    return search.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
+def _no_run(run_id: str) -> NotFound:
+    return NotFound(f"No run with the id {run_id!r}. GET /api/v1/runs lists the ones there are.")

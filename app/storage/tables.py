@@ -1,0 +1,249 @@
+"""The tables. Seen only by this package and by the migrations; every column says what it holds.
+
+Two tiers hold the numbers (docs/decisions/0002-two-tier-storage.md): `metric_batch` keeps each request as it came, and
+`series_chunk` keeps what compaction made of it.
+"""
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Double,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+_now = func.now()
+_empty_object = text("'{}'::jsonb")
+
+project = Table(
+    "project",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True, comment="key inside the database"),
+    Column("name", Text, nullable=False, unique=True, comment="what users call it"),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=_now, comment="first run's arrival"),
+    comment="A set of runs that belong together",
+)
+
+run = Table(
+    "run",
+    metadata,
+    Column("key", BigInteger, Identity(always=True), primary_key=True, comment="key inside the database"),
+    Column("id", Text, nullable=False, unique=True, comment="the id that the job made or was given"),
+    Column("project_id", ForeignKey("project.id"), nullable=False, index=True, comment="its project"),
+    Column("name", Text, nullable=False, comment="what users call it"),
+    Column("status", Text, nullable=False, server_default="running", comment="running, finished, failed or stopped"),
+    Column("config", JSONB, nullable=False, server_default=_empty_object, comment="what the job said of its settings"),
+    Column("tags", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]"), comment="free labels"),
+    Column("declared_plan", JSONB, nullable=False, server_default=_empty_object, comment="total steps and schedule"),
+    Column(
+        "declared_roles", JSONB, nullable=False, server_default=_empty_object, comment="metric -> role, by a person"
+    ),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=_now, comment="when first heard of"),
+    Column("finished_at", DateTime(timezone=True), comment="when the job said it was over; null while it runs"),
+    Column("exit_message", Text, comment="the job's last words"),
+    CheckConstraint("status in ('running', 'finished', 'failed', 'stopped')", name="status_known"),
+    Index("ix_run_created_at", text("created_at DESC"), text("key DESC")),
+    comment="One training job's history",
+)
+
+run_progress = Table(
+    "run_progress",
+    metadata,
+    Column("run_key", ForeignKey("run.key", ondelete="CASCADE"), primary_key=True, comment="the run"),
+    Column("segment", Integer, nullable=False, server_default="1", comment="the current (re)start, counted from 1"),
+    Column("arrivals", BigInteger, nullable=False, server_default="0", comment="batches stored so far"),
+    Column("revision", BigInteger, nullable=False, server_default="0", comment="grows with whatever asks for a refit"),
+    Column("fitted_revision", BigInteger, nullable=False, server_default="0", comment="revision at the last refit"),
+    Column("fitted_arrivals", BigInteger, nullable=False, server_default="0", comment="arrivals at the last refit"),
+    Column("last_step", BigInteger, comment="the largest step in the current segment [steps]"),
+    Column("last_seen_at", DateTime(timezone=True), nullable=False, server_default=_now, comment="batch or heartbeat"),
+    comment="What changes with every batch, kept narrow; its row lock puts a run's batches in order",
+    postgresql_with={"fillfactor": "50"},
+)
+
+segment = Table(
+    "segment",
+    metadata,
+    Column("run_key", ForeignKey("run.key", ondelete="CASCADE"), primary_key=True, comment="the run"),
+    Column("number", Integer, primary_key=True, comment="counted from 1"),
+    Column("session", Text, nullable=False, comment="the job's id of this process start; a retry repeats it"),
+    Column(
+        "started_at", DateTime(timezone=True), nullable=False, server_default=_now, comment="when it announced itself"
+    ),
+    Column("resume_step", BigInteger, comment="where the job said it resumed [steps]"),
+    Column("first_step", BigInteger, comment="the smallest step logged in it [steps]"),
+    Column("next_seq", BigInteger, nullable=False, server_default="0", comment="for batches sent without a number"),
+    UniqueConstraint("run_key", "session"),
+    comment="One (re)start of a run; its points replace earlier ones from resume_step or first_step on",
+)
+
+series = Table(
+    "series",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True, comment="key inside the database"),
+    Column("run_key", ForeignKey("run.key", ondelete="CASCADE"), nullable=False, comment="the run"),
+    Column("metric", Text, nullable=False, comment="the name as logged"),
+    Column("points", BigInteger, nullable=False, server_default="0", comment="points received, repeats included"),
+    Column("first_step", BigInteger, comment="the smallest step seen [steps]"),
+    Column("last_step", BigInteger, comment="the newest segment's largest step [steps]"),
+    Column("last_segment", Integer, nullable=False, server_default="0", comment="the segment of last_step"),
+    Column("last_value", Double, comment="the value at last_step; NaN and the infinities are data"),
+    UniqueConstraint("run_key", "metric"),
+    comment="One metric of one run",
+    postgresql_with={"fillfactor": "70"},
+)
+
+metric_batch = Table(
+    "metric_batch",
+    metadata,
+    Column("run_key", BigInteger, primary_key=True, comment="the run"),
+    Column("segment", Integer, primary_key=True, comment="the run's (re)start"),
+    Column("seq", BigInteger, primary_key=True, comment="the sender's counter: with segment, the idempotency key"),
+    Column("arrival", BigInteger, nullable=False, comment="the run's arrivals counter when it was stored"),
+    Column("received_at", DateTime(timezone=True), nullable=False, server_default=_now, comment="commit time, nearly"),
+    Column("n_points", Integer, nullable=False, comment="values in it"),
+    Column("step_min", BigInteger, comment="[steps]"),
+    Column("step_max", BigInteger, comment="[steps]"),
+    Column("series", ARRAY(BigInteger), comment="its columns; null once compacted"),
+    Column("data", LargeBinary, comment="rows by app.storage.codec; null once compacted, the key stays"),
+    ForeignKeyConstraint(["run_key"], ["run.key"], ondelete="CASCADE"),
+    Index("ix_metric_batch_run_key_arrival", "run_key", "arrival", unique=True),
+    Index("ix_metric_batch_tail", "run_key", "segment", "seq", postgresql_where=text("data IS NOT NULL")),
+    comment="The batch log: one row a request, as it came",
+)
+
+series_chunk = Table(
+    "series_chunk",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True, comment="key inside the database"),
+    Column("series_id", ForeignKey("series.id", ondelete="CASCADE"), nullable=False, comment="the series"),
+    Column("segment", Integer, nullable=False, comment="the run's (re)start; chunks never mix two"),
+    Column("step_min", BigInteger, nullable=False, comment="[steps]"),
+    Column("step_max", BigInteger, nullable=False, comment="[steps]"),
+    Column("n_points", Integer, nullable=False, comment="points in it, at most 16384"),
+    Column("codec", SmallInteger, nullable=False, comment="version of app.storage.codec's chunk form"),
+    Column("data", LargeBinary, nullable=False, comment="steps, values, times, seqs; compressed by us"),
+    Index("ix_series_chunk_series_id_segment_step_min", "series_id", "segment", "step_min"),
+    comment="Compacted points: within a chunk steps rise strictly and the latest seq has won",
+)
+
+curve_state = Table(
+    "curve_state",
+    metadata,
+    Column("series_id", ForeignKey("series.id", ondelete="CASCADE"), primary_key=True, comment="the series"),
+    Column("arrivals", BigInteger, nullable=False, comment="batches of the run that it has taken in"),
+    Column("reduction", LargeBinary, nullable=False, comment="app.curves.reduction, versioned bytes"),
+    comment="A curve reduced to a few hundred bins, so that a refit reads only what is new",
+)
+
+run_summary = Table(
+    "run_summary",
+    metadata,
+    Column("run_key", ForeignKey("run.key", ondelete="CASCADE"), primary_key=True, comment="the run"),
+    Column("metric", Text, comment="the loss that lists show"),
+    Column("last_step", BigInteger, comment="of that loss [steps]"),
+    Column("last_value", Double, comment="of that loss"),
+    Column("total_steps", BigInteger, comment="the horizon [steps]"),
+    Column("forecast_id", BigInteger, comment="its newest forecast"),
+    Column("conclusions", JSONB, nullable=False, server_default=_empty_object, comment="plan and roles, with reasons"),
+    Column("updated_at", DateTime(timezone=True), nullable=False, server_default=_now, comment="the last refit"),
+    comment="What the last refit concluded, one row a run",
+)
+
+forecast = Table(
+    "forecast",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True, comment="key inside the database"),
+    Column("run_key", ForeignKey("run.key", ondelete="CASCADE"), nullable=False, comment="the run"),
+    Column("metric", Text, nullable=False, comment="what is forecast"),
+    Column("made_at", DateTime(timezone=True), nullable=False, server_default=_now, comment="when"),
+    Column("segment", Integer, nullable=False, comment="the run's (re)start it was made in"),
+    Column("cutoff", BigInteger, nullable=False, comment="the last step it had seen [steps]"),
+    Column("horizon", BigInteger, nullable=False, comment="the last step it speaks of [steps]"),
+    Column("final_mean", Double, nullable=False, comment="expected final value"),
+    Column("final_quantiles", JSONB, nullable=False, comment="level -> final value"),
+    Column("path", LargeBinary, nullable=False, comment="steps and quantiles by app.storage.codec"),
+    Column("details", JSONB, nullable=False, comment="schedule with knots, forecasters and weights, notes"),
+    Index("ix_forecast_run_key_metric_id", "run_key", "metric", text("id DESC")),
+    comment="Every forecast as it was made: inserted, never updated",
+)
+
+alert = Table(
+    "alert",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True, comment="key inside the database"),
+    Column("run_key", ForeignKey("run.key", ondelete="CASCADE"), nullable=False, comment="the run"),
+    Column("kind", Text, nullable=False, comment="what kind of trouble"),
+    Column("severity", Text, nullable=False, comment="info, warning or critical"),
+    Column("metric", Text, nullable=False, server_default="", comment="the metric it concerns; empty for the run"),
+    Column("step", BigInteger, nullable=False, comment="the step it concerns [steps]"),
+    Column("message", Text, nullable=False, comment="one sentence for people"),
+    Column("evidence", JSONB, nullable=False, server_default=_empty_object, comment="the numbers behind it"),
+    Column("fired_at", DateTime(timezone=True), nullable=False, server_default=_now, comment="when it fired"),
+    Column("resolved_at", DateTime(timezone=True), comment="when its cause had passed; null while open"),
+    CheckConstraint("severity in ('info', 'warning', 'critical')", name="severity_known"),
+    Index(
+        "uq_alert_open",
+        "run_key",
+        "kind",
+        "metric",
+        unique=True,
+        postgresql_where=text("resolved_at IS NULL"),
+    ),
+    Index("ix_alert_run_key", "run_key"),
+    comment="Alerts: at most one open for each run, kind and metric",
+)
+
+alert_delivery = Table(
+    "alert_delivery",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True, comment="key inside the database"),
+    Column("alert_id", ForeignKey("alert.id", ondelete="CASCADE"), nullable=False, comment="the alert"),
+    Column("event", Text, nullable=False, comment="fired or resolved"),
+    Column("target_hash", Text, nullable=False, comment="which configured channel; its URL stays in the settings"),
+    Column("target_label", Text, nullable=False, comment="the channel's URL without secrets"),
+    Column("attempts", Integer, nullable=False, server_default="0", comment="how often it was tried"),
+    Column("next_attempt_at", DateTime(timezone=True), comment="null once delivered or given up"),
+    Column("delivered_at", DateTime(timezone=True), comment="when the receiver took it"),
+    Column("last_error", Text, comment="why the last try failed"),
+    UniqueConstraint("alert_id", "event", "target_hash"),
+    Index("ix_alert_delivery_due", "next_attempt_at", postgresql_where=text("next_attempt_at IS NOT NULL")),
+    comment="One message to one channel, with its retries",
+)
+
+api_key = Table(
+    "api_key",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True, comment="key inside the database"),
+    Column("name", Text, nullable=False, comment="who or what uses it"),
+    Column("prefix", Text, nullable=False, comment="its first characters, to tell keys apart"),
+    Column("sha256", LargeBinary, nullable=False, unique=True, comment="of the whole key; the key itself is not kept"),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=_now, comment="when"),
+    Column("revoked_at", DateTime(timezone=True), comment="null while it is good"),
+    comment="Keys that open the API and the pages",
+)

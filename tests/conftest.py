@@ -1,0 +1,80 @@
+"""What every test may ask for: a real Postgres, and a database of its own in it.
+
+`TEST_DATABASE_URL` names a server to use instead of the embedded one; its user must be allowed to create databases.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from app import migrate
+from app.embedded import EmbeddedPostgres
+from app.storage.database import Database, sqlalchemy_url
+from sqlalchemy import create_engine, make_url, text
+
+
+@pytest.fixture(scope="session")
+def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server's address; its own database is not to be touched."""
+    given = os.environ.get("TEST_DATABASE_URL")
+    if given:
+        yield sqlalchemy_url(given)
+        return
+    home = tmp_path_factory.mktemp("postgres")
+    # The server runs as another account when we are root: it must be able to walk down to its folder.
+    for folder in (home, *home.parents[:2]):
+        folder.chmod(folder.stat().st_mode | 0o011)
+    with EmbeddedPostgres(Path(home) / "data") as server:
+        yield server.url
+
+
+@pytest.fixture(scope="session")
+def _template(postgres_url: str) -> Iterator[str]:
+    name = f"template_{uuid.uuid4().hex[:12]}"
+    with _database_named(postgres_url, name) as url:
+        database = Database(url)
+        migrate.upgrade(database)
+        database.close()
+        yield name
+
+
+@pytest.fixture
+def empty_database_url(postgres_url: str) -> Iterator[str]:
+    """A database without any schema."""
+    with _database_named(postgres_url, f"test_{uuid.uuid4().hex[:12]}") as url:
+        yield url
+
+
+@pytest.fixture
+def database_url(postgres_url: str, _template: str) -> Iterator[str]:
+    """A migrated database of the test's own."""
+    with _database_named(postgres_url, f"test_{uuid.uuid4().hex[:12]}", template=_template) as url:
+        yield url
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    opened = Database(database_url)
+    yield opened
+    opened.close()
+
+
+class _database_named:
+    def __init__(self, server_url: str, name: str, *, template: str = "template1") -> None:
+        self._admin = create_engine(server_url, isolation_level="AUTOCOMMIT")
+        self._name, self._template = name, template
+        self._url = make_url(server_url).set(database=name).render_as_string(hide_password=False)
+
+    def __enter__(self) -> str:
+        with self._admin.connect() as connection:
+            connection.execute(text(f"CREATE DATABASE {self._name} TEMPLATE {self._template}"))
+        return self._url
+
+    def __exit__(self, *_: object) -> None:
+        with self._admin.connect() as connection:
+            connection.execute(text(f"DROP DATABASE IF EXISTS {self._name} WITH (FORCE)"))
+        self._admin.dispose()
