@@ -1,0 +1,102 @@
+"""The annealing law as a forecaster: what the learning rate's future does to the loss."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from app.curves.curve import Curve
+from app.curves.schedule import Schedule
+from app.forecasting.forecaster import Array, Paths
+from app.forecasting.observations import is_positive, observe
+from app.laws.posterior import Prior, infer
+
+if TYPE_CHECKING:
+    from app.curves.plan import Plan
+
+N_PATHS = 512
+"""Enough for the 5 % quantile to stand within a tenth of the band's width."""
+
+DECAY_PROBABILITY = 0.4
+"""Where nothing is known of the schedule: how likely the rate is to be decayed before the end. Not measured."""
+
+COOLDOWN_SHARE = 0.2
+"""Share of the run over which such a decay is imagined, linear to zero: the usual cooldown (Hägele et al. 2024)."""
+
+FLOOR_SHARE = 0.2
+"""A positive loss is not forecast to fall below zero: under this share of the level, paths bend towards it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LawForecaster:
+    """The annealing law's posterior. Seed and prior are fixed, so the same curve gives the same forecast."""
+
+    name: str = "law"
+    prior: Prior = field(default_factory=Prior)
+    n_paths: int = N_PATHS
+    seed: int = 0
+
+    def predict(self, curve: Curve, plan: Plan, steps: npt.NDArray[np.int64]) -> Paths:
+        observations = observe(curve, plan.schedule)
+        posterior = infer(observations, plan.schedule, max(plan.total_steps, curve.cutoff), self.prior)
+        notes: list[str] = []
+        values = posterior.paths(plan.schedule, steps, n_paths=self.n_paths, seed=self.seed)
+        if schedule_is_guessed(plan):
+            decayed = cooled_down(plan.schedule, curve.cutoff, plan.total_steps)
+            n_decayed = round(DECAY_PROBABILITY * self.n_paths)
+            others = posterior.paths(decayed, steps, n_paths=n_decayed, seed=self.seed)
+            values = np.concatenate([values[: self.n_paths - n_decayed], others])
+            notes.append(
+                "The learning rate's future is not known: the band covers a rate that stays as it is "
+                f"({1 - DECAY_PROBABILITY:.0%}) and one that decays to zero before the end ({DECAY_PROBABILITY:.0%}). "
+                "Declare the schedule for a sharper forecast."
+            )
+        if is_positive(curve.values):
+            values = above_zero(values, FLOOR_SHARE * observations.level)
+        else:
+            notes.append("The metric reaches zero or below: errors are judged by its spread, not by its level.")
+        return Paths(steps, values, tuple(notes))
+
+
+@dataclass(frozen=True, slots=True)
+class PowerLawForecaster:
+    """The usual power law in steps, L0 + A * step^-alpha: blind to the learning rate. For comparison."""
+
+    name: str = "power"
+    # One memory, no spectrum: with a constant rate there is no response to tell them apart.
+    prior: Prior = field(default_factory=lambda: Prior(spectra=(None,)))
+    n_paths: int = N_PATHS
+    seed: int = 0
+
+    def predict(self, curve: Curve, plan: Plan, steps: npt.NDArray[np.int64]) -> Paths:
+        constant = Schedule.constant(1.0, last=float(max(plan.total_steps, curve.cutoff, 1)))
+        observations = observe(curve, constant)
+        posterior = infer(observations, constant, max(plan.total_steps, curve.cutoff), self.prior)
+        values = posterior.paths(constant, steps, n_paths=self.n_paths, seed=self.seed)
+        return Paths(
+            steps, above_zero(values, FLOOR_SHARE * observations.level) if is_positive(curve.values) else values
+        )
+
+
+def schedule_is_guessed(plan: Plan) -> bool:
+    """Whether the future learning rate is an assumption, neither declared nor read off the rate so far."""
+    return bool(plan.schedule_source == "assumed" or plan.schedule_family == "hold")
+
+
+def cooled_down(schedule: Schedule, cutoff: int, total_steps: int) -> Schedule:
+    """The same schedule with a linear decay to zero over its last part, or over what is left if that is less."""
+    begin = max(float(cutoff), (1 - COOLDOWN_SHARE) * total_steps)
+    end = max(float(total_steps), begin + 1.0)
+    before = schedule.until(begin)
+    return Schedule(np.append(before.steps, end), np.append(before.rates, 0.0))
+
+
+def above_zero(values: Array, floor: float) -> Array:
+    """Values above `floor > 0` unchanged, those below bent so that they stay positive: smooth, order kept."""
+    if not floor > 0:
+        return values
+    below = np.minimum(values / floor - 1.0, 0.0)
+    return np.where(values < floor, floor * np.exp(np.maximum(below, -700.0)), values)
