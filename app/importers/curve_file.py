@@ -1,0 +1,117 @@
+"""A file as one curve to forecast: `losscast forecast FILE`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from app.curves.roles import assign_roles, primary_loss
+from app.curves.schedule import Schedule
+from app.errors import BadInput, UnknownMetric
+from app.importers.imported_run import unreadable
+from app.importers.run_files import read_file
+from app.runs import Batch, Points
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FileCurve:
+    """One metric of a file, and what the file says about the steps to come.
+
+    A file may go on after its last loss with rows that hold nothing but a learning rate: that is the `planned`
+    schedule, and its last step is where training ends. `rate` and `epoch` are as logged before it, None where the file
+    has none.
+    """
+
+    name: str
+    config: Mapping[str, Any]
+    metric: str
+    metrics: tuple[str, ...]  # all that the file holds
+    points: Points  # of `metric`
+    rate: Points | None
+    epoch: Points | None
+    planned: Schedule | None
+    warnings: tuple[str, ...]
+
+
+def read_curve_file(path: Path, metric: str | None = None) -> FileCurve:
+    """Read one metric of a file, by default the loss that a run's page would forecast first.
+
+    Raises
+    ------
+    UnreadableFile
+        Names the file, the line and what to do.
+    UnknownMetric
+        The file has no `metric`.
+    BadInput
+        No `metric` was named and no column looks like a loss.
+    """
+    run = read_file(path)
+    points = _points_by_metric(list(run.batches))
+    if not points:
+        raise unreadable(path, None, "no row holds a number", "Give it a step column and at least one metric")
+    roles = {name: match.role for name, match in assign_roles(points).items()}
+    metric = metric if metric is not None else _guess_loss(points)
+    if metric not in points:
+        raise UnknownMetric(metric, list(points))
+    rates = _longest(points, (name for name, role in roles.items() if role == "lr"))
+    others = [logged.steps[-1] for name, logged in points.items() if logged is not rates and len(logged)]
+    last_logged = int(max(others)) if others else 0
+    return FileCurve(
+        name=run.name,
+        config=run.config,
+        metric=metric,
+        metrics=tuple(points),
+        points=points[metric],
+        rate=None if rates is None else _until(rates, last_logged),
+        epoch=_longest(points, (name for name, role in roles.items() if role == "epoch")),
+        planned=None if rates is None else _planned(rates, last_logged),
+        warnings=tuple(run.warnings),
+    )
+
+
+def _guess_loss(points: Mapping[str, Points]) -> str:
+    loss = primary_loss(assign_roles(points), {name: len(logged) for name, logged in points.items()})
+    if loss is None:
+        raise BadInput(f"No column looks like a loss. Name the one to forecast: {', '.join(points)}.")
+    return loss
+
+
+def _points_by_metric(batches: Sequence[Batch]) -> dict[str, Points]:
+    """Steps in order; of points at the same step the later row wins."""
+    parts: dict[str, list[Points]] = {}
+    for batch in batches:
+        for row, metric in enumerate(batch.metrics):
+            present = batch.present[row]
+            part = Points(batch.steps[present], batch.values[row, present], batch.times[present])
+            parts.setdefault(metric, []).append(part)
+    return {metric: _joined(of_metric) for metric, of_metric in parts.items()}
+
+
+def _joined(parts: Sequence[Points]) -> Points:
+    steps = np.concatenate([part.steps for part in parts])
+    # np.unique names the first of equals, and the last row is to win: look from behind.
+    unique, from_behind = np.unique(steps[::-1], return_index=True)
+    newest = len(steps) - 1 - from_behind
+    values = np.concatenate([part.values for part in parts])
+    times = np.concatenate([part.times for part in parts])
+    return Points(unique, values[newest], times[newest])
+
+
+def _longest(points: Mapping[str, Points], names: Iterable[str]) -> Points | None:
+    return max((points[name] for name in names), key=len, default=None)
+
+
+def _until(points: Points, step: int) -> Points | None:
+    end = int(np.searchsorted(points.steps, step, side="right"))
+    return Points(points.steps[:end], points.values[:end], points.times[:end]) if end else None
+
+
+def _planned(rates: Points, last_logged: int) -> Schedule | None:
+    ahead = (rates.steps > last_logged) & np.isfinite(rates.values) & (rates.values >= 0)
+    if not ahead.any():
+        return None
+    return Schedule(rates.steps[ahead].astype(np.float64), rates.values[ahead])

@@ -1,0 +1,73 @@
+"""A file as one curve to forecast."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from app.errors import BadInput, UnknownMetric, UnreadableFile
+from app.importers.curve_file import read_curve_file
+
+
+@pytest.fixture
+def write(tmp_path: Path):
+    def write(text: str) -> Path:
+        path = tmp_path / "run.csv"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_the_loss_is_found_and_rows_with_only_a_rate_are_the_plan(write) -> None:
+    curve = read_curve_file(write("step,lr,train_loss,val_loss\n1,0.1,3,\n2,0.2,2.5,2.6\n3,0.2,,\n10,0.0,,\n"))
+    assert curve.metric == "train_loss"
+    assert curve.metrics == ("lr", "train_loss", "val_loss")
+    assert curve.points.steps.tolist() == [1, 2]
+    assert curve.rate is not None
+    assert curve.rate.steps.tolist() == [1, 2]
+    assert curve.planned is not None
+    assert curve.planned.steps.tolist() == [3, 10]
+    assert curve.planned.rates.tolist() == [0.2, 0.0]
+
+
+def test_a_rate_logged_beside_the_train_loss_is_not_the_plan_of_the_validation_loss(write) -> None:
+    curve = read_curve_file(write("step,lr,train_loss,val_loss\n1,0.1,3,2.8\n2,0.2,2.5,\n"), metric="val_loss")
+    assert curve.points.steps.tolist() == [1]
+    assert curve.planned is None
+    assert curve.rate is not None
+    assert curve.rate.steps.tolist() == [1, 2]
+
+
+def test_a_file_without_a_rate_has_neither(write) -> None:
+    curve = read_curve_file(write("step,loss\n1,3\n2,2\n"))
+    assert curve.rate is None
+    assert curve.planned is None
+
+
+def test_steps_are_put_in_order_and_the_later_row_wins(write) -> None:
+    curve = read_curve_file(write("step,loss\n1,3\n3,2\n2,2.5\n3,1.5\n"))
+    assert curve.points.steps.tolist() == [1, 2, 3]
+    assert curve.points.values.tolist() == [3.0, 2.5, 1.5]
+
+
+def test_a_planned_rate_that_is_not_a_rate_is_passed_over(write) -> None:
+    curve = read_curve_file(write("step,lr,loss\n1,0.1,3\n2,nan,\n3,-1,\n4,0.05,\n"))
+    assert curve.planned is not None
+    assert curve.planned.steps.tolist() == [4]
+
+
+def test_an_unknown_metric_lists_the_known_ones(write) -> None:
+    with pytest.raises(UnknownMetric, match="Known: loss"):
+        read_curve_file(write("step,loss\n1,3\n"), metric="accuracy")
+
+
+def test_no_loss_asks_for_a_name(write) -> None:
+    with pytest.raises(BadInput, match="Name the one to forecast: gpu_temp"):
+        read_curve_file(write("step,gpu_temp\n1,3\n"))
+
+
+def test_a_file_of_blanks_holds_no_run(write) -> None:
+    with pytest.raises(UnreadableFile, match="no row holds a number"):
+        read_curve_file(write("step,loss\n1,\n"))
