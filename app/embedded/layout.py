@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -26,8 +25,8 @@ _SOCKET_NAME = ".s.PGSQL.5432"
 class Layout:
     """The paths inside one data directory.
 
-    Started by root, the directory and the password stay root's; `cluster` and the socket folder belong to the account
-    that Postgres runs as.
+    Started by root, all stays root's but `cluster` and the socket folder: they belong to the account that Postgres
+    runs as.
     """
 
     home: Path
@@ -48,6 +47,10 @@ class Layout:
     @property
     def log(self) -> Path:
         return self.home / "postgres.log"
+
+    @property
+    def configuration(self) -> Path:
+        return self.home / "losscast.conf"
 
     @property
     def socket_note(self) -> Path:
@@ -110,15 +113,6 @@ def make_home(home: Path, account: Account | None) -> None:
             pass
     except OSError as error:
         raise Unavailable(f"The data directory {home} cannot be written: {error.strerror}.") from error
-
-
-def make_password(layout: Layout) -> str:
-    """Write a new random password, or return the one that is there."""
-    if password := layout.read_password():
-        return password
-    password = secrets.token_urlsafe(32)
-    write_private(layout.password, password + "\n")
-    return password
 
 
 def write_private(path: Path, text: str, account: Account | None = None) -> None:

@@ -54,7 +54,7 @@ def lock_data_dir(layout: Layout) -> IO[str]:
     return file
 
 
-def clear(layout: Layout, password: str) -> None:
+def clear(layout: Layout, password: str | None) -> None:
     """Stop a postmaster that outlived its owner, and disarm a stale note of one that is gone.
 
     We hold the lock, so nobody needs what still runs here.
@@ -70,7 +70,7 @@ def clear(layout: Layout, password: str) -> None:
         now = time.monotonic()
         if now > give_up_at:
             raise Unavailable(f"A Postgres of an earlier run (process {pid}) in {layout.home} does not stop. End it.")
-        if now > ask_again_at and _answers_as_ours(layout, password):
+        if now > ask_again_at and password and _answers_as_ours(layout, password):
             log.info("stopping the Postgres (process %d) that an earlier run left in %s", pid, layout.home)
             os.kill(pid, signal.SIGINT)
             ask_again_at = now + _ASK_AGAIN_SECONDS
@@ -128,12 +128,14 @@ def _disarm(layout: Layout, stale_pid: int) -> None:
     Postgres would take the stranger for a running server. It does not so with the number of its own parent, which is
     us. The rest of the note stays: by it Postgres sees whether children of the old server still hold its memory.
     """
-    note = layout.cluster / "postmaster.pid"
+    # One descriptor for both, and no link followed: root works here in a folder of a lesser account.
     try:
-        rest = note.read_text().split("\n", 1)[1]
-        descriptor = os.open(note, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW)
-    except (FileNotFoundError, IndexError):
+        descriptor = os.open(layout.cluster / "postmaster.pid", os.O_RDWR | os.O_NOFOLLOW)
+    except FileNotFoundError:
         return
-    with os.fdopen(descriptor, "w") as file:
+    with os.fdopen(descriptor, "r+") as file:
+        _, _, rest = file.read().partition("\n")
+        file.seek(0)
+        file.truncate()
         file.write(f"{os.getpid()}\n{rest}")
     log.debug("process %d is no Postgres of %s: its note is stale", stale_pid, layout.home)

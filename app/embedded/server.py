@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -20,10 +21,9 @@ from app.embedded import leftover
 from app.embedded.account import account_for, reachable_binaries
 from app.embedded.binaries import Binaries, find_binaries
 from app.embedded.cluster import (
-    SETTINGS,
     make_cluster,
     postgres_environment,
-    require_same_major,
+    reset_password,
     write_configuration,
 )
 from app.embedded.layout import (
@@ -32,16 +32,18 @@ from app.embedded.layout import (
     Layout,
     database_url,
     make_home,
-    make_password,
     make_socket_folder,
     remove_socket_folder,
+    write_private,
 )
 from app.errors import Unavailable
 from app.processes import Account, spawn
 
 log = logging.getLogger(__name__)
 
-_POLL_SECONDS = 0.02
+_SHORTEST_PAUSE_SECONDS = 0.01  # between two tries to connect
+_LONGEST_PAUSE_SECONDS = 0.5
+_TELL_EVERY_SECONDS = 10.0
 # How long a started Postgres may stay without any answer. Crash recovery answers "starting up" and has no limit: it
 # takes as long as the log to replay is, and giving up would only make the next start begin again.
 _SILENCE_SECONDS = 60.0
@@ -76,6 +78,7 @@ class EmbeddedPostgres:
         self._socket_folder: Path | None = None
         self._password: str | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._interrupted = False
 
     def __enter__(self) -> Self:
         self.start()
@@ -132,18 +135,31 @@ class EmbeddedPostgres:
         if self._lock is None:
             self._lock = leftover.lock_data_dir(layout)
         binaries = find_binaries(self._given_binaries, major=layout.major())
-        require_same_major(layout, binaries)
         binaries = reachable_binaries(binaries, account, self.data_dir)
-        self._password = make_password(layout)
-        if layout.major() is None:
-            log.info("making a new database in %s with PostgreSQL %s", self.data_dir, binaries.version)
-            make_cluster(layout, binaries, account, self._password)
-        leftover.clear(layout, self._password)
+        leftover.clear(layout, layout.read_password())
+        self._password = self._make_cluster(binaries, account)
         if self._socket_folder is None or not self._socket_folder.is_dir():
             self._socket_folder = make_socket_folder(layout, account)
-        write_configuration(layout.cluster, SETTINGS, account)
+        write_configuration(layout)
         self._launch(binaries, account)
         self._create_database()
+
+    def _make_cluster(self, binaries: Binaries, account: Account | None) -> str:
+        """Make sure that there are a cluster and a password that opens it; return the password."""
+        layout = self._layout
+        password = layout.read_password()
+        if layout.major() is None:
+            log.info("making a new database in %s with PostgreSQL %s", self.data_dir, binaries.version)
+            password = password or secrets.token_urlsafe(32)
+            # The password first: a cluster is never there without one.
+            write_private(layout.password, f"{password}\n")
+            make_cluster(layout, binaries, account, password)
+        elif password is None:
+            log.warning("%s is lost: the database gets a new password", layout.password)
+            password = secrets.token_urlsafe(32)
+            reset_password(layout, binaries, account, password)
+            write_private(layout.password, f"{password}\n")
+        return password
 
     def _launch(self, binaries: Binaries, account: Account | None) -> None:
         """Run postgres until it answers; again, while only the remains of a killed one keep it from starting."""
@@ -164,7 +180,10 @@ class EmbeddedPostgres:
             os.fchmod(output.fileno(), 0o600)
             begin = output.tell()
             self._process = spawn(
-                [binaries.postgres, "-D", self._layout.cluster, "-k", str(self._socket_folder), "-p", "5432"],
+                [
+                    *(binaries.postgres, "-D", self._layout.cluster, "-c", f"config_file={self._layout.configuration}"),
+                    *("-k", str(self._socket_folder), "-p", "5432"),
+                ],
                 # Postgres's fast shutdown: sessions end, everything is written, the next start recovers nothing.
                 death_signal=signal.SIGINT,
                 account=account,
@@ -178,9 +197,9 @@ class EmbeddedPostgres:
     def _wait_until_ready(self) -> bool:
         """Wait for the first session; False if the process ended before."""
         assert self._process is not None
-        started_at = time.monotonic()
-        give_up_at = started_at + _SILENCE_SECONDS
-        told_at = started_at
+        begun_at = told_at = time.monotonic()
+        give_up_at = begun_at + _SILENCE_SECONDS
+        pause = _SHORTEST_PAUSE_SECONDS
         while self._process.poll() is None:
             try:
                 self._connect("postgres").close()
@@ -189,14 +208,19 @@ class EmbeddedPostgres:
                 now = time.monotonic()
                 if leftover.is_starting_or_stopping(error):
                     give_up_at = now + _SILENCE_SECONDS
-                if now > give_up_at:
-                    self._end_process()
-                    raise Unavailable(f"Postgres in {self.data_dir} runs but does not answer: {error}") from error
-                if now - told_at > 10:
+                self._give_up_if(now > give_up_at or _is_refusal(error), error)
+                if now - told_at > _TELL_EVERY_SECONDS:
                     told_at = now
-                    log.info("waiting for Postgres since %.0f s: %s", now - started_at, str(error).strip())
-            time.sleep(_POLL_SECONDS)
+                    log.info("waiting for Postgres since %.0f s: %s", now - begun_at, str(error).strip())
+            self._give_up_if(self._interrupted, "the start was interrupted")
+            time.sleep(pause)
+            pause = min(1.5 * pause, _LONGEST_PAUSE_SECONDS)
         return False
+
+    def _give_up_if(self, hopeless: bool, why: object) -> None:
+        if hopeless:
+            self._end_process()
+            raise Unavailable(f"Postgres in {self.data_dir} gave no session: {why}")
 
     def _create_database(self) -> None:
         with self._connect("postgres") as connection:
@@ -214,9 +238,14 @@ class EmbeddedPostgres:
             connect_timeout=10,
         )
 
+    def interrupt(self) -> None:
+        """Make a start that is under way give up soon. May be called from any thread and from signal handlers."""
+        self._interrupted = True
+
     def stop(self) -> None:
         """End all sessions and stop; harmless when nothing runs."""
         self._end_process()
+        self._interrupted = False
         if self._lock is not None:
             remove_socket_folder(self._layout)
             self._socket_folder = None
@@ -260,6 +289,11 @@ def running_url(data_dir: Path) -> str | None:
         raise Unavailable(f"{error.filename} belongs to another account. Run this command as the same user.") from error
     except psycopg.OperationalError:
         return None
+
+
+def _is_refusal(error: psycopg.OperationalError) -> bool:
+    """Whether trying again is of no use: the password file is not this database's."""
+    return "authentication failed" in str(error)
 
 
 def _read_from(path: Path, begin: int) -> str:
