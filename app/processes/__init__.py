@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import shutil
 import signal
 import subprocess
 import sys
@@ -57,7 +58,9 @@ def spawn(
         "gid": account.gid if account else None,
     }
     # A launcher rather than preexec_fn: Python code between fork and exec may deadlock in a process with threads.
-    command = [sys.executable, "-I", "-S", str(_LAUNCHER), json.dumps(order), *map(str, argv)]
+    program, *arguments = map(str, argv)
+    program = shutil.which(program) or program
+    command = [sys.executable, "-I", "-S", str(_LAUNCHER), json.dumps(order), program, *arguments]
     return _keeper().run(
         lambda: subprocess.Popen(
             command,

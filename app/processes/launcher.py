@@ -16,6 +16,7 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def main() -> None:
+    # All that is needed is imported by now: the lesser account may be unable to read our Python's library.
     order = json.loads(sys.argv[1])
     program = sys.argv[2:]
     try:
@@ -27,7 +28,7 @@ def main() -> None:
         # Python ignores these two, and what is ignored stays ignored through exec.
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
-        os.execvp(program[0], program)
+        os.execv(program[0], program)
     except OSError as error:
         sys.exit(f"could not start {program[0]}: {error}")
 
