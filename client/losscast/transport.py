@@ -1,0 +1,222 @@
+"""One kept-alive HTTP connection to the server, and what its answers mean. Raises; the sender decides what then."""
+
+from __future__ import annotations
+
+import base64
+import email.utils
+import http.client
+import ipaddress
+import json
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any, Dict, Tuple
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from losscast.version import __version__
+from losscast.wire import Payload
+
+TIMEOUT_SECONDS = 5.0
+LARGEST_ANSWER = 2**20
+LONGEST_RETRY_AFTER_SECONDS = 300.0
+"""A server may ask for patience, not for silence until next week."""
+
+RETRIED_STATUSES = frozenset({401, 403, 408, 409, 425, 429})
+"""The usual ones, and those about the key: the batch is good, the key is not, and keys get mended."""
+
+
+class BadAddress(ValueError):
+    """The server's address cannot be used; the text says why."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back."""
+
+    status: int
+    body: Dict[str, Any]
+    retry_after_seconds: float | None = None
+    resent: bool = False
+    """Whether an earlier try of the same request may have reached the server as well."""
+
+    @property
+    def ok(self) -> bool:
+        return 200 <= self.status < 300
+
+    @property
+    def final(self) -> bool:
+        """Whether sending the same again would get the same answer.
+
+        Only Losscast's own words count, JSON with an `error` in it: a login page, a redirect or the 404 of a proxy
+        whose upstream is being replaced will pass. 413 is the exception, since proxies have limits of their own.
+        """
+        if self.ok:
+            return bool(self.body)
+        if self.status == 413:
+            return True
+        return 400 <= self.status < 500 and self.status not in RETRIED_STATUSES and "error" in self.body
+
+    @property
+    def reason(self) -> str:
+        """For people: the server's own words where it has some."""
+        return f"{self.status} {self.body.get('message') or http.client.responses.get(self.status, '')}".strip()
+
+
+class Transport:
+    """Used by one thread at a time."""
+
+    def __init__(self, url: str, api_key: str | None) -> None:
+        self._server = _split_address(url)
+        self._headers = {
+            "User-Agent": f"losscast-client/{__version__} python/{sys.version_info[0]}.{sys.version_info[1]}",
+            "Accept": "application/json",
+        }
+        if api_key:
+            self._headers["Authorization"] = "Bearer " + _checked_key(api_key)
+        self._connection: http.client.HTTPConnection | None = None
+        self._target = ""
+
+    @property
+    def address(self) -> str:
+        """The server's address without secrets."""
+        return f"{self._server.scheme}://{_host_and_port(self._server)}{self._server.path}"
+
+    def post(self, path: str, payload: Payload) -> Answer:
+        """POST to a path below /api/v1. Raises OSError, HTTPException or ValueError when no answer came."""
+        kept_alive = self._connection is not None
+        try:
+            return self._post(path, payload)
+        except (http.client.RemoteDisconnected, ConnectionError):
+            # The usual end of a connection that idled longer than the server keeps one; not a sign of trouble yet.
+            if not kept_alive:
+                raise
+        answer = self._post(path, payload)
+        return Answer(answer.status, answer.body, answer.retry_after_seconds, resent=True)
+
+    def close(self) -> None:
+        """Also right in a forked child: it closes the child's copy of the descriptor and sends nothing."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _post(self, path: str, payload: Payload) -> Answer:
+        try:
+            if self._connection is None:
+                self._connection, self._target = self._connect()
+            self._connection.request(
+                "POST", f"{self._target}/api/v1{path}", payload.data, {**self._headers, **payload.headers}
+            )
+            response = self._connection.getresponse()
+            data = response.read(LARGEST_ANSWER)
+            if not response.isclosed():  # more than we care to read: the rest would be taken for the next answer
+                self.close()
+            return Answer(response.status, _json_object(data), _retry_after(response))
+        except BaseException:
+            self.close()
+            raise
+
+    def _connect(self) -> Tuple[http.client.HTTPConnection, str]:
+        """A connection, and what goes before each path on it.
+
+        Proxies are those of the http_proxy, https_proxy and no_proxy variables, never the system's settings: asking
+        macOS for those in a forked process crashes it. A loopback address is never proxied.
+        """
+        host, port = self._server.hostname or "", self._server.port
+        proxy = _proxy_for(self._server)
+        if self._server.scheme == "https":
+            import ssl  # some builds of Python have none; they can still talk http
+
+            context = ssl.create_default_context()
+            if proxy is None:
+                return http.client.HTTPSConnection(
+                    host, port, timeout=TIMEOUT_SECONDS, context=context
+                ), self._server.path
+            tunnel = http.client.HTTPSConnection(
+                proxy.hostname or "", proxy.port, timeout=TIMEOUT_SECONDS, context=context
+            )
+            tunnel.set_tunnel(host, port or 443, headers=_proxy_authorization(proxy))
+            return tunnel, self._server.path
+        if proxy is None:
+            return http.client.HTTPConnection(host, port, timeout=TIMEOUT_SECONDS), self._server.path
+        self._headers.update(_proxy_authorization(proxy))
+        plain = http.client.HTTPConnection(proxy.hostname or "", proxy.port, timeout=TIMEOUT_SECONDS)
+        return plain, self.address
+
+
+def _split_address(url: str) -> SplitResult:
+    url = url.strip()
+    try:
+        parts = urlsplit(url if "://" in url else "http://" + url)
+        port = parts.port
+    except ValueError as error:
+        raise BadAddress(f"{url!r} is not an address: {error}") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+        raise BadAddress(f"{url!r} is not an http:// or https:// address")
+    return parts._replace(path=parts.path.rstrip("/"), query="", fragment="")
+
+
+def _host_and_port(parts: SplitResult) -> str:
+    host = parts.hostname or ""
+    host = f"[{host}]" if ":" in host else host
+    return host if parts.port is None else f"{host}:{parts.port}"
+
+
+def _checked_key(api_key: str) -> str:
+    key = api_key.strip()
+    if not (key.isascii() and key.isprintable()):
+        raise BadAddress("the API key holds characters that no header can carry")
+    return key
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _proxy_for(server: SplitResult) -> SplitResult | None:
+    from urllib import request  # a slow import that most jobs never need
+
+    host = server.hostname or ""
+    if _is_loopback(host) or request.proxy_bypass_environment(_host_and_port(server)):  # type: ignore[attr-defined]
+        return None
+    address = request.getproxies_environment().get(server.scheme)
+    if not address:
+        return None
+    proxy = urlsplit(address if "://" in address else "http://" + address)
+    return proxy if proxy.scheme == "http" and proxy.hostname else None
+
+
+def _proxy_authorization(proxy: SplitResult) -> Dict[str, str]:
+    if proxy.username is None:
+        return {}
+    secret = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
+    return {"Proxy-Authorization": "Basic " + base64.b64encode(secret.encode()).decode("ascii")}
+
+
+def _json_object(data: bytes) -> Dict[str, Any]:
+    try:
+        body = json.loads(data)
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _retry_after(response: http.client.HTTPResponse) -> float | None:
+    """Seconds, from either of the header's two forms."""
+    said = response.getheader("Retry-After")
+    if said is None:
+        return None
+    try:
+        seconds = float(said)
+    except ValueError:
+        try:
+            seconds = email.utils.parsedate_to_datetime(said).timestamp() - time.time()
+        except (TypeError, ValueError):
+            return None
+    if not seconds > 0:  # NaN too
+        return 0.0
+    return min(seconds, LONGEST_RETRY_AFTER_SECONDS)

@@ -1,0 +1,324 @@
+"""What is logged is what arrives."""
+
+from __future__ import annotations
+
+import decimal
+import logging
+import math
+import threading
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+import losscast
+from losscast import sender
+
+
+def test_a_logged_run_arrives_whole(server, make_run):
+    run = make_run(id="gpt-1", project="gpt", name="first", tags=["a"], config={"lr": 3e-4}, total_steps=100)
+    for step in range(1, 101):
+        run.log({"loss": 1 / step, "lr": 3e-4}, step=step)
+    run.finish()
+
+    stored = server.run("gpt-1")
+    assert stored.points("loss") == {step: 1 / step for step in range(1, 101)}
+    assert stored.points("lr") == dict.fromkeys(range(1, 101), 3e-4)
+    assert stored.end == {"status": "finished"}
+    said = stored.descriptions[0]
+    assert (said["project"], said["name"], said["tags"], said["config"]) == ("gpt", "first", ["a"], {"lr": 3e-4})
+    assert said["plan"] == {"total_steps": 100}
+    assert run.url == f"{server.url}/runs/gpt-1"
+
+
+def test_the_module_logs_to_the_run_made_last(server):
+    losscast.init(id="module", url=server.url)
+    losscast.log({"loss": 2.5}, step=7)
+    losscast.finish()
+    assert server.run("module").points("loss") == {7: 2.5}
+
+
+def test_logging_without_a_run_only_warns(caplog, monkeypatch):
+    monkeypatch.setattr(losscast.current, "_current", None)
+    monkeypatch.setattr(losscast.current, "_notices", losscast.notices.Notices())
+    losscast.log({"loss": 1.0})
+    losscast.log({"loss": 1.0})
+    losscast.finish()
+    assert len(caplog.records) == 2
+
+
+class Tensor:
+    """Like a tensor on a device: no number itself, but with one inside."""
+
+    def __init__(self, *values):
+        self.values = values
+
+    def item(self):
+        if len(self.values) != 1:
+            raise RuntimeError("a Tensor with many elements cannot be converted to Scalar")
+        return self.values[0]
+
+
+@pytest.mark.parametrize(
+    ("given", "stored"),
+    [
+        (1, 1.0),
+        (True, 1.0),
+        (np.float32(0.5), 0.5),
+        (np.float64(0.25), 0.25),
+        (np.int64(3), 3.0),
+        (np.bool_(True), 1.0),
+        (np.array(1.5), 1.5),
+        (np.array([[2.5]]), 2.5),
+        (Tensor(4.5), 4.5),
+        (decimal.Decimal("0.125"), 0.125),
+        (Fraction(1, 4), 0.25),
+        (10**400, 1.7976931348623157e308),
+        (-(10**400), -1.7976931348623157e308),
+        (math.inf, math.inf),
+        (-math.inf, -math.inf),
+        (Tensor(math.inf), math.inf),
+    ],
+)
+def test_anything_that_is_a_number_is_sent_as_one(server, make_run, given, stored):
+    run = make_run()
+    run.log({"value": given}, step=1)
+    run.finish()
+    assert server.run(run.id).points("value") == {1: stored}
+
+
+def test_nan_is_data(server, make_run):
+    run = make_run()
+    run.log({"loss": math.nan, "other": 1.0}, step=3)
+    run.finish()
+    (batch,) = server.run(run.id).batches.values()
+    assert batch["metrics"] == {"loss": ["NaN"], "other": [1.0]}
+
+
+@pytest.mark.filterwarnings("ignore:Converting a tensor:UserWarning")
+@pytest.mark.parametrize(
+    "odd",
+    ["1.5", b"2", [1.0], {"a": 1}, object(), 1 + 2j, np.arange(3.0), Tensor(1.0, 2.0), np.datetime64("2026-01-01")],
+    ids=repr,
+)
+def test_what_is_no_number_is_dropped_with_one_warning_and_the_rest_is_kept(server, make_run, caplog, odd):
+    run = make_run()
+    for step in (1, 2, 3):
+        run.log({"odd": odd, "loss": 1.0}, step=step)
+    run.finish()
+    assert len(server.run(run.id).points("loss")) == 3
+    assert server.run(run.id).points("odd") == {}
+    assert [record.message for record in caplog.records if "odd" in record.message] == [
+        f"losscast: odd is dropped: {type(odd).__name__} is not a number"
+    ]
+
+
+def test_a_value_that_raises_is_dropped_and_the_rest_is_kept(server, make_run):
+    class Hostile:
+        def __float__(self):
+            raise ZeroDivisionError
+
+        @property
+        def item(self):
+            raise KeyError("no")
+
+    run = make_run()
+    run.log({"hostile": Hostile(), "loss": 1.0}, step=1)
+    run.finish()
+    assert server.run(run.id).points("loss") == {1: 1.0}
+
+
+def test_none_means_no_value_and_is_no_cause_for_a_warning(server, make_run, caplog):
+    run = make_run()
+    run.log({"loss": 1.0, "val": None}, step=1)
+    run.log({"loss": 0.5, "val": 2.0}, step=2)
+    run.finish()
+    assert server.run(run.id).points("val") == {2: 2.0}
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("metrics", [None, 3, "loss", [("loss", 1)], object()])
+def test_logging_something_that_is_no_mapping_only_warns(server, make_run, caplog, metrics):
+    run = make_run()
+    run.log(metrics, step=1)
+    assert "log() could not use" in caplog.text
+
+
+def test_metric_names_that_the_server_could_not_keep_are_mended(server, make_run):
+    run = make_run()
+    run.log({"a\x00b": 1.0, "c\ud800": 2.0, 5: 3.0, "": 4.0, "x" * 1000: 5.0}, step=1)
+    run.finish()
+    (batch,) = server.run(run.id).batches.values()
+    assert set(batch["metrics"]) == {"a\ufffdb", "c\ufffd", "5", "unnamed", "x" * 512}
+
+
+def test_without_a_step_the_run_counts_on_from_the_last(server, make_run):
+    run = make_run()
+    for step in (None, None, 10, None, np.int64(20), None):
+        run.log({"loss": 1.0}, step=step)
+    run.finish()
+    assert sorted(server.run(run.id).points("loss")) == [1, 2, 10, 11, 20, 21]
+
+
+def test_a_resumed_run_counts_on_from_where_it_resumed(server, make_run):
+    run = make_run(id="again", resume_step=500)
+    run.log({"loss": 1.0})
+    run.finish()
+    assert server.run("again").descriptions[0]["resume_step"] == 500
+    assert list(server.run("again").points("loss")) == [500]
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [(7.0, 7), (Tensor(8), 8), (np.array(9), 9), ("10", 10), (True, 1), (-5, -5), (2.5, 2), (-0.5, -1)],
+    ids=repr,
+)
+def test_a_step_may_be_anything_that_stands_for_a_whole_number(server, make_run, given, sent):
+    run = make_run()
+    run.log({"loss": 1.0}, step=given)
+    run.finish()
+    assert list(server.run(run.id).points("loss")) == [sent]
+
+
+@pytest.mark.parametrize("given", ["ten", math.nan, math.inf, object(), 2**63, -(2**70), [1, 2]], ids=repr)
+def test_a_step_that_is_none_is_replaced_by_the_next_one(server, make_run, caplog, given):
+    run = make_run()
+    run.log({"loss": 1.0}, step=41)
+    run.log({"loss": 2.0}, step=given)
+    run.finish()
+    assert server.run(run.id).points("loss") == {41: 1.0, 42: 2.0}
+    assert "is no step" in caplog.text
+
+
+def test_equal_and_falling_steps_arrive_in_the_order_of_logging(server, make_run):
+    run = make_run()
+    for step, value in [(5, 1.0), (5, 2.0), (3, 3.0), (5, 4.0)]:
+        run.log({"loss": value}, step=step)
+    run.log({"val": 9.0}, step=5)
+    run.finish()
+    stored = server.run(run.id)
+    assert stored.points("loss") == {5: 4.0, 3: 3.0}
+    assert stored.points("val") == {5: 9.0}
+
+
+def test_rows_are_batched_and_large_bodies_compressed(server, make_run, monkeypatch):
+    monkeypatch.setattr(sender, "BATCH_SECONDS", 60)
+    run = make_run()
+    for step in range(1200):
+        run.log({"loss": step / 7}, step=step)
+    run.finish()
+    batches = server.sent_to(f"{run.id}/batches")
+    assert len(batches) <= 4
+    assert max(len(request.body["steps"]) for request in batches) == 500
+    assert all(request.headers.get("content-encoding") == "gzip" for request in batches)
+    assert "content-encoding" not in server.sent_to("/finish")[0].headers
+    assert [request.body["seq"] for request in batches] == list(range(1, len(batches) + 1))
+
+
+def test_rows_of_many_different_metrics_do_not_make_one_huge_table(server, make_run):
+    run = make_run()
+    for step in range(400):
+        run.log({f"layer{step}.{part}": 1.0 for part in range(20)}, step=step)
+    run.finish()
+    stored = server.run(run.id)
+    assert stored.n_points == 8000
+    cells = [len(batch["steps"]) * len(batch["metrics"]) for batch in stored.batches.values()]
+    assert max(cells) <= sender.BATCH_CELLS
+
+
+def test_eight_threads_logging_at_once_lose_nothing(server, make_run):
+    run = make_run()
+    gate = threading.Barrier(8)
+
+    def work(number):
+        gate.wait()
+        for step in range(1000):
+            run.log({f"loss{number}": float(step)}, step=step)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    run.finish(timeout=30)
+    for number in range(8):
+        assert server.run(run.id).points(f"loss{number}") == {step: float(step) for step in range(1000)}
+
+
+def test_threads_that_give_no_step_get_different_ones(server, make_run):
+    run = make_run()
+    threads = [threading.Thread(target=lambda: [run.log({"n": 1.0}) for _ in range(500)]) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    run.finish(timeout=30)
+    assert sorted(server.run(run.id).points("n")) == list(range(1, 2001))
+
+
+def test_flush_returns_once_everything_has_arrived(server, make_run, monkeypatch):
+    monkeypatch.setattr(sender, "BATCH_SECONDS", 60)
+    run = make_run()
+    run.log({"loss": 1.0}, step=1)
+    assert run.flush(timeout=20)
+    assert server.run(run.id).points("loss") == {1: 1.0}
+
+
+def test_a_finished_run_takes_nothing_more_and_says_so_once(server, make_run, caplog):
+    run = make_run()
+    run.finish()
+    run.finish("failed")
+    for _ in range(3):
+        run.log({"loss": 1.0}, step=1)
+    assert server.run(run.id).end == {"status": "finished"}
+    assert server.run(run.id).n_points == 0
+    assert caplog.text.count("is finished") == 1
+
+
+def test_a_block_that_raises_ends_the_run_as_failed_with_its_message(server, make_run):
+    with pytest.raises(ValueError, match="bad batch"), make_run(id="block"):
+        raise ValueError("bad batch")
+    assert server.run("block").end == {"status": "failed", "message": "ValueError: bad batch"}
+
+
+def test_a_block_that_is_interrupted_ends_the_run_as_stopped(server, make_run):
+    with pytest.raises(KeyboardInterrupt), make_run(id="block"):
+        raise KeyboardInterrupt
+    assert server.run("block").end == {"status": "stopped", "message": "KeyboardInterrupt"}
+
+
+@pytest.mark.parametrize(("code", "status"), [(0, "finished"), (None, "finished"), (3, "failed"), ("no", "failed")])
+def test_a_block_that_exits_ends_the_run_as_its_code_says(server, make_run, code, status):
+    with pytest.raises(SystemExit), make_run(id="block"):
+        raise SystemExit(code)
+    assert server.run("block").end["status"] == status
+
+
+def test_an_unknown_status_is_taken_as_finished(server, make_run, caplog):
+    run = make_run()
+    run.finish("crashed")
+    assert server.run(run.id).end == {"status": "finished"}
+    assert "crashed" in caplog.text
+
+
+def test_a_silent_job_is_kept_alive_by_heartbeats(server, make_run, monkeypatch):
+    monkeypatch.setattr(sender, "HEARTBEAT_SECONDS", 0.02)
+    run = make_run()
+    server.wait_until(lambda: server.run(run.id).heartbeats >= 3)
+    run.finish()
+
+
+def test_a_logging_handler_that_raises_does_not_reach_the_job(server, make_run):
+    class Hostile(logging.Handler):
+        def emit(self, record):
+            raise RuntimeError("handler")
+
+    handler = Hostile()
+    logging.getLogger("losscast").addHandler(handler)
+    try:
+        run = make_run()
+        run.log({"odd": "text", "loss": 1.0}, step=1)
+        run.finish()
+    finally:
+        logging.getLogger("losscast").removeHandler(handler)
+    assert server.run(run.id).points("loss") == {1: 1.0}
