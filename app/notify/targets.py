@@ -1,8 +1,9 @@
 """Where alerts may go. A target is a URL that a user typed, so it is checked before anything is sent to it.
 
 Without a check a webhook is a way to make this server talk to machines that only it can reach (server-side request
-forgery): its own database, the metadata service of its cloud, a printer. Two lists that only the operator can change
-bound it, and the addresses behind a name are looked at each time: a name may point elsewhere by the time of delivery.
+forgery): its own database, the metadata service of its cloud, a printer. So the schemes are a list of the operator's,
+internal hosts are refused unless the operator has written them out, and the addresses behind a name are looked at each
+time: a name may point elsewhere by the time of delivery.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ import httpx
 from app.errors import BadInput
 
 # The texts name the settings that app/settings.py reads.
-SCHEMES_SETTING = "LOSSCAST_ALERT_SCHEMES"
-HOSTS_SETTING = "LOSSCAST_ALERT_HOSTS"
+SCHEMES_SETTING = "LOSSCAST_ALERT_ALLOWED_SCHEMES"
+HOSTS_SETTING = "LOSSCAST_ALERT_ALLOWED_HOSTS"
 
 # Ours: one POST of AlertMessage.to_json(). apprise's names for it are taken as other words for the same.
 WEBHOOK_SCHEMES = {"http": "http", "https": "https", "json": "http", "jsons": "https"}
@@ -73,8 +74,8 @@ def check_target(target: str, *, allowed_schemes: Collection[str], allowed_hosts
     allowed_schemes : collection of str
         Schemes the operator allows, of `KNOWN_SCHEMES`.
     allowed_hosts : collection of str
-        `host`, `host:port`, `*.domain`, or `*` for any public host. A host with a loopback, private or otherwise
-        internal address must be written out: patterns never cover one.
+        `host` or `host:port` of receivers with a loopback, private or otherwise internal address. Hosts all of whose
+        addresses are public need no entry.
     """
     scheme = scheme_of(target, allowed_schemes)
     if scheme in WEBHOOK_SCHEMES:
@@ -108,17 +109,7 @@ def resolve_webhook(target: str, allowed_hosts: Collection[str]) -> Webhook:
     if not host:
         raise BadInput("The webhook's URL has no host. Write it as https://example.org/path.")
     port = url.port or {"http": 80, "https": 443}[url.scheme]
-    addresses = _addresses(host, port)
-    if not _is_listed(host, port, allowed_hosts):
-        internal = next((address for address in addresses if not _is_public(address)), None)
-        if internal is not None:
-            raise BadInput(
-                f"{host} is an internal address ({internal}). The operator can add {_entry(host, port)} "
-                f"to {HOSTS_SETTING}; patterns do not cover internal addresses."
-            )
-        if not _is_matched(host, allowed_hosts):
-            raise BadInput(f"Alerts may not go to {host}. The operator can add {host} to {HOSTS_SETTING}.")
-    return Webhook(url, tuple(str(address) for address in addresses))
+    return Webhook(url, tuple(str(address) for address in _allowed_addresses(host, port, allowed_hosts)))
 
 
 def _host(url: httpx.URL) -> str:
@@ -157,11 +148,11 @@ def mask_target(target: str) -> str:
 
 
 def _check_server(target: str, allowed_hosts: Collection[str]) -> None:
-    # apprise looks the name up by itself, so an address checked here need not be the one it connects to: only hosts
-    # that the operator has written out are trusted with that.
     host, port = _server(target)
-    if not host or not _is_listed(host, port or 0, allowed_hosts):
-        raise BadInput(f"Alerts may not go to {host or 'no host'}. The operator can add {host} to {HOSTS_SETTING}.")
+    if not host:
+        raise BadInput(f"{mask_target(target)} names no host.")
+    # apprise looks the name up again by itself, so a name whose owner changes it within that second gets past this.
+    _allowed_addresses(host, port or 0, allowed_hosts)
 
 
 def _server(target: str) -> tuple[str, int | None]:
@@ -172,12 +163,19 @@ def _server(target: str) -> tuple[str, int | None]:
         raise BadInput(f"{mask_target(target)} is not a URL ({error}).") from error
 
 
-def _addresses(host: str, port: int) -> list[Address]:
+def _allowed_addresses(host: str, port: int, allowed_hosts: Collection[str]) -> list[Address]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise UnresolvedHost(f"No address found for {host}. Check the name.") from error
-    return list(dict.fromkeys(ipaddress.ip_address(entry[4][0]) for entry in found))
+    addresses = list(dict.fromkeys(ipaddress.ip_address(entry[4][0]) for entry in found))
+    internal = next((address for address in addresses if not _is_public(address)), None)
+    if internal is not None and not _is_listed(host, port, allowed_hosts):
+        raise BadInput(
+            f"{host} is an internal address ({internal}). If alerts shall go there, the operator adds "
+            f"{_entry(host, port or None)} to {HOSTS_SETTING}."
+        )
+    return addresses
 
 
 def _is_public(address: Address) -> bool:
@@ -199,13 +197,6 @@ def _is_listed(host: str, port: int, allowed_hosts: Collection[str]) -> bool:
     """Whether the operator has written this very host out, with this port or with none."""
     written = {entry.strip().lower() for entry in allowed_hosts}
     return _entry(host, None) in written or _entry(host, port) in written or host.lower() in written
-
-
-def _is_matched(host: str, allowed_hosts: Collection[str]) -> bool:
-    patterns = [entry.strip().lower() for entry in allowed_hosts]
-    return any(
-        pattern == "*" or (pattern.startswith("*.") and host.lower().endswith(pattern[1:])) for pattern in patterns
-    )
 
 
 def _entry(host: str, port: int | None) -> str:
