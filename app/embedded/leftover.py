@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
@@ -54,7 +55,7 @@ def lock_data_dir(layout: Layout) -> IO[str]:
     return file
 
 
-def clear(layout: Layout, password: str | None) -> None:
+def clear(layout: Layout, password: str | None, interrupted: Callable[[], bool]) -> None:
     """Stop a postmaster that outlived its owner, and disarm a stale note of one that is gone.
 
     We hold the lock, so nobody needs what still runs here.
@@ -62,13 +63,13 @@ def clear(layout: Layout, password: str | None) -> None:
     Raises
     ------
     Unavailable
-        It does not stop.
+        It does not stop, or we were interrupted while we waited for it.
     """
     give_up_at = time.monotonic() + _STOP_SECONDS
     ask_again_at = 0.0
     while (pid := _noted_pid(layout)) is not None and _runs_here(pid, layout):
         now = time.monotonic()
-        if now > give_up_at:
+        if now > give_up_at or interrupted():
             raise Unavailable(f"A Postgres of an earlier run (process {pid}) in {layout.home} does not stop. End it.")
         if now > ask_again_at and password and _answers_as_ours(layout, password):
             log.info("stopping the Postgres (process %d) that an earlier run left in %s", pid, layout.home)

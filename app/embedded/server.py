@@ -122,10 +122,12 @@ class EmbeddedPostgres:
         first_time = self._lock is None
         try:
             self._start()
-        except BaseException:
+        except BaseException as error:
             # A failed restart keeps the lock: the caller may try again, and nobody else should in between.
             if first_time:
                 self.stop()
+            if isinstance(error, OSError):  # a full disk, a file that another account left behind
+                raise Unavailable(f"The database in {self.data_dir} cannot be started: {error}.") from error
             raise
 
     def _start(self) -> None:
@@ -136,7 +138,7 @@ class EmbeddedPostgres:
             self._lock = leftover.lock_data_dir(layout)
         binaries = find_binaries(self._given_binaries, major=layout.major())
         binaries = reachable_binaries(binaries, account, self.data_dir)
-        leftover.clear(layout, layout.read_password())
+        leftover.clear(layout, layout.read_password(), lambda: self._interrupted)
         self._password = self._make_cluster(binaries, account)
         if self._socket_folder is None or not self._socket_folder.is_dir():
             self._socket_folder = make_socket_folder(layout, account)
@@ -169,7 +171,8 @@ class EmbeddedPostgres:
             if self._wait_until_ready():
                 return
             text = _read_from(self._layout.log, log_begin)
-            if "pre-existing shared memory block" not in text or time.monotonic() > give_up_at:
+            patient = time.monotonic() < give_up_at and not self._interrupted
+            if "pre-existing shared memory block" not in text or not patient:
                 raise Unavailable(f"PostgreSQL {binaries.version} did not start in {self.data_dir}:\n{text.strip()}")
             time.sleep(0.2)
 
@@ -305,5 +308,5 @@ def _read_from(path: Path, begin: int) -> str:
 def _trim_log(path: Path) -> None:
     """Keep the log and one older part of it. Postgres appends, so it goes on at the start of the emptied file."""
     if path.exists() and path.stat().st_size > _LARGEST_LOG:
-        shutil.copyfile(path, path.with_suffix(".log.1"))
+        shutil.copy(path, path.with_suffix(".log.1"))  # with its mode: statements may stand in it
         os.truncate(path, 0)

@@ -416,6 +416,25 @@ def test_reading_the_address_before_the_start_is_an_error(tmp_path: Path) -> Non
         _ = EmbeddedPostgres(tmp_path).url
 
 
+@pytest.mark.parametrize("major", [15, 16, 17, 18])
+def test_each_supported_postgres_on_this_machine_survives_a_kill(
+    open_folder: Path, make_postgres: MakePostgres, major: int
+) -> None:
+    try:
+        binaries = find_binaries(major=major)
+    except Unavailable:
+        pytest.skip(f"no PostgreSQL {major} here")
+    postgres = make_postgres(open_folder / f"major-{major}", binaries=binaries.folder)
+    postgres.start()
+    query(postgres.url, "CREATE TABLE kept AS SELECT 'yes' AS word")
+    assert postgres.pid is not None
+    os.kill(postgres.pid, signal.SIGKILL)
+    assert eventually(lambda: not postgres.alive())
+    postgres.start()
+    assert query(postgres.url, "SELECT word FROM kept") == [("yes",)]
+    assert int(query(postgres.url, "SHOW server_version_num")[0][0]) // 10_000 == major
+
+
 @as_root
 def test_root_drops_to_nobody_and_keeps_the_rest(data_dir: Path, make_postgres: MakePostgres) -> None:
     postgres = make_postgres(data_dir)
