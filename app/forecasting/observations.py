@@ -16,7 +16,7 @@ Array = npt.NDArray[np.float64]
 MIN_BINS = 5
 """Fewer finite bins than this say nothing about where a curve is going."""
 
-MAX_GROUPS = 96
+MAX_GROUPS = 64
 """Bins handed to the inference. Its cost grows with their cube; half of them gave nearly the same forecasts."""
 
 EARLIEST_SHARE = 0.1
@@ -49,7 +49,7 @@ def observe(curve: Curve, schedule: Schedule, *, earliest_share: float = EARLIES
     values = (values - level) / scale
 
     floor = NOISE_FLOOR**2
-    variances = _point_deviation(steps, values, counts) ** 2 / counts + floor
+    variances = _point_deviation(steps, values, counts) ** 2 / counts + 1e-4 * floor
     variances *= _disbelief(values, variances, half_width=3)
     steps, values, variances = _grouped(steps, values, variances)
     variances *= _disbelief(values, variances, half_width=7)
@@ -57,7 +57,7 @@ def observe(curve: Curve, schedule: Schedule, *, earliest_share: float = EARLIES
     return Observations(
         steps=steps,
         values=values,
-        variances=variances + floor * (magnitudes**2 - 1),
+        variances=variances + floor * magnitudes**2,
         magnitudes=magnitudes,
         level=level,
         scale=scale,
