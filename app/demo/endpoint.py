@@ -1,0 +1,89 @@
+"""A training job's view of the API: requests that are sent again until they are answered."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import httpx
+
+from app.errors import BadInput, Unavailable
+
+FIRST_WAIT_SECONDS = 0.25
+LONGEST_WAIT_SECONDS = 3.0
+GIVE_UP_SECONDS = 180.0  # without an answer: a restart takes seconds, an upgrade a minute or two
+RETRYABLE = frozenset({408, 409, 425, 429})
+
+
+class Stopped(Exception):
+    """Whoever started us wants us to end."""
+
+
+class Endpoint:
+    """The API at `base_url`. Not for use by several threads at once."""
+
+    def __init__(self, base_url: str, *, api_key: str | None = None, stop: threading.Event) -> None:
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        # Without the environment's proxies: the demo talks to this machine, or to where it was told.
+        self._client = httpx.Client(
+            base_url=f"{base_url.rstrip('/')}/api/v1", headers=headers, timeout=30.0, trust_env=False
+        )
+        self._stop = stop
+        self.retries = 0
+
+    def __enter__(self) -> Endpoint:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+    def post(self, path: str, document: Mapping[str, Any]) -> dict[str, Any]:
+        """Send the same request until it is answered. Safe, since ours name their run, session and seq."""
+        return self._until_answered(path, lambda: self._client.post(path, json=document))
+
+    def get(self, path: str, **parameters: str | int) -> dict[str, Any]:
+        return self._until_answered(path, lambda: self._client.get(path, params=parameters))
+
+    def post_once(self, path: str, document: Mapping[str, Any]) -> None:
+        """For last words: nobody waits for the answer."""
+        try:
+            self._client.post(path, json=document, timeout=2.0)
+        except httpx.HTTPError:
+            return
+
+    def _until_answered(self, path: str, send: Callable[[], httpx.Response]) -> dict[str, Any]:
+        give_up_at = time.monotonic() + GIVE_UP_SECONDS
+        wait = FIRST_WAIT_SECONDS
+        while True:
+            if self._stop.is_set():
+                raise Stopped
+            try:
+                response = send()
+            except httpx.TransportError as error:
+                reason, asked = f"{type(error).__name__}: {error}", 0.0
+            else:
+                if response.is_success:
+                    answer: dict[str, Any] = response.json()
+                    return answer
+                if response.status_code not in RETRYABLE and not response.is_server_error:
+                    raise BadInput(f"{path} was refused with {response.status_code}: {_said(response)}")
+                reason, asked = f"{response.status_code}: {_said(response)}", _retry_after(response)
+            if time.monotonic() > give_up_at:
+                raise Unavailable(f"No answer to {path} for {GIVE_UP_SECONDS:g} s ({reason}). Is the server running?")
+            self.retries += 1
+            self._stop.wait(max(wait, asked))
+            wait = min(2 * wait, LONGEST_WAIT_SECONDS)
+
+
+def _said(response: httpx.Response) -> str:
+    try:
+        return str(response.json()["message"])
+    except (ValueError, KeyError, TypeError):
+        return response.text[:200]
+
+
+def _retry_after(response: httpx.Response) -> float:
+    value = response.headers.get("Retry-After", "")
+    return min(float(value), 60.0) if value.isascii() and value.isdigit() else 0.0
