@@ -106,7 +106,9 @@ class Supervisor:
         self._grace_seconds = grace_seconds
         self._on_start = on_start
         self._write_line = write_line or _write_to_stdout
-        self._width = max((len(name) for part in parts for name in _names(part)), default=0)
+        self._width = max(
+            (len(name) for part in parts if isinstance(part, Command) for name in _names(part)), default=0
+        )
         self._groups: list[list[_Child]] = []  # started ones, in order
         self._stop_requests = 0
         # Not a threading.Event: its set() can deadlock in a signal handler, put() cannot.
@@ -409,10 +411,10 @@ def next_delay(last_delay: float, *, lived_seconds: float) -> float:
     return min(2.0 * last_delay, LONGEST_DELAY_SECONDS)
 
 
-def _names(part: Command | Service | Step) -> list[str]:
-    if isinstance(part, Command) and part.count != 1:
-        return [f"{part.name}-{number}" for number in range(1, part.count + 1)]
-    return [part.name]
+def _names(command: Command) -> list[str]:
+    if command.count == 1:
+        return [command.name]
+    return [f"{command.name}-{number}" for number in range(1, command.count + 1)]
 
 
 def _write_to_stdout(line: str) -> None:

@@ -38,7 +38,7 @@ def test_a_killed_postgres_comes_back_under_its_commands_with_all_that_was_commi
     thread.start()
     try:
         assert supervisor.wait_until_started(60)
-        assert eventually(lambda: "reader   | found 2" in lines)
+        assert eventually(lambda: "reader | found 2" in lines)
         first = postgres.pid
         assert first is not None
         os.kill(first, signal.SIGKILL)
