@@ -104,17 +104,17 @@ def decode_chunk(data: bytes, codec: int = CHUNK_CODEC) -> Chunk:
     )
 
 
-def encode_path(steps: Int64s, quantiles: Float64s) -> bytes:
-    """A forecast's path: steps (n,) and quantiles (n_levels, n)."""
+def encode_path(steps: Int64s, rows: Float64s) -> bytes:
+    """A forecast's path: steps (n,) and rows of numbers along it (n_rows, n)."""
     packed_steps = _pack(_delta(steps))
-    return struct.pack("<III", *quantiles.shape, len(packed_steps)) + packed_steps + _pack(quantiles.ravel())
+    return struct.pack("<III", *rows.shape, len(packed_steps)) + packed_steps + _pack(rows.ravel())
 
 
 def decode_path(data: bytes) -> tuple[Int64s, Float64s]:
-    n_levels, n_steps, packed_length = struct.unpack_from("<III", data)
+    n_rows, n_steps, packed_length = struct.unpack_from("<III", data)
     middle = 12 + packed_length
     steps = _undelta(_unpack(data[12:middle], n_steps))
-    return steps, _unpack(data[middle:], n_levels * n_steps).view(np.float64).reshape(n_levels, n_steps)
+    return steps, _unpack(data[middle:], n_rows * n_steps).view(np.float64).reshape(n_rows, n_steps)
 
 
 def _delta(values: Int64s) -> Int64s:

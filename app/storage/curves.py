@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import BigInteger
 
 from app.curves.reduction import Reduction
+from app.errors import BadInput
 from app.storage.codec import Chunk, decode_batch
 from app.storage.json import as_json
 
@@ -33,6 +35,7 @@ class CurveState:
 
     series_id: int
     arrivals: int
+    starts: Mapping[int, int]  # of later segments, when it was made: segment -> first step that it replaced
     reduction: Reduction
 
 
@@ -93,24 +96,37 @@ def uncompacted_batches(connection: Connection, run_key: int) -> int:
 
 def read_curve_states(connection: Connection, series_ids: Iterable[int]) -> dict[int, CurveState]:
     rows = connection.execute(
-        text("SELECT series_id, arrivals, reduction FROM curve_state WHERE series_id = ANY(:ids)").bindparams(
+        text("SELECT series_id, arrivals, starts, reduction FROM curve_state WHERE series_id = ANY(:ids)").bindparams(
             bindparam("ids", type_=ARRAY(BigInteger))
         ),
         {"ids": list(series_ids)},
     )
-    return {row.series_id: CurveState(row.series_id, row.arrivals, Reduction.from_bytes(row.reduction)) for row in rows}
+    found = {}
+    for row in rows:
+        starts = {int(segment): start for segment, start in row.starts.items()}
+        # Bytes of another version are no loss: without a state the curve is rebuilt from its points.
+        with suppress(BadInput):
+            found[row.series_id] = CurveState(row.series_id, row.arrivals, starts, Reduction.from_bytes(row.reduction))
+    return found
 
 
 def save_curve_states(connection: Connection, states: Iterable[CurveState]) -> None:
     rows = [
-        {"series_id": state.series_id, "arrivals": state.arrivals, "reduction": state.reduction.to_bytes()}
+        {
+            "series_id": state.series_id,
+            "arrivals": state.arrivals,
+            "starts": as_json(state.starts),
+            "reduction": state.reduction.to_bytes(),
+        }
         for state in states
     ]
     if rows:
         connection.execute(
             text("""
-                INSERT INTO curve_state (series_id, arrivals, reduction) VALUES (:series_id, :arrivals, :reduction)
-                ON CONFLICT (series_id) DO UPDATE SET arrivals = excluded.arrivals, reduction = excluded.reduction
+                INSERT INTO curve_state (series_id, arrivals, starts, reduction)
+                VALUES (:series_id, :arrivals, CAST(:starts AS jsonb), :reduction)
+                ON CONFLICT (series_id) DO UPDATE SET arrivals = excluded.arrivals, starts = excluded.starts,
+                    reduction = excluded.reduction
             """),
             rows,
         )

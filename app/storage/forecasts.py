@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from sqlalchemy import Connection, Row, text
 
+from app.curves.plan import Plan
 from app.forecasting.forecast import LEVELS, Forecast
 from app.runs import ForecastPoint, StoredForecast
 from app.storage.codec import decode_path, encode_path
@@ -14,15 +16,16 @@ from app.storage.json import as_json
 from app.storage.runs import forecast_point, run_key
 
 
-def save_forecast(
-    connection: Connection, key: int, metric: str, segment: int, forecast: Forecast, schedule: Mapping[str, Any]
-) -> int:
-    """Store a forecast with the schedule it rests on; returns its id."""
+def save_forecast(connection: Connection, key: int, metric: str, segment: int, forecast: Forecast, plan: Plan) -> int:
+    """Store a forecast with the plan it rests on; returns its id."""
     shares = {
         name: {"weight": share.weight, "final_mean": share.final_mean, "final": _named(share.final_quantiles)}
         for name, share in forecast.forecasters.items()
     }
+    schedule = {"source": plan.schedule_source, "family": plan.schedule_family, "why": plan.schedule_why}
     details = {"levels": list(LEVELS), "schedule": schedule, "forecasters": shares, "notes": forecast.notes}
+    # The whole schedule would be the largest thing in the row; along the path it is one more row of numbers.
+    rows = np.vstack([forecast.quantiles, plan.schedule.rate_at(forecast.path_steps)])
     return int(
         connection.execute(
             text("""
@@ -40,7 +43,7 @@ def save_forecast(
                 "horizon": forecast.horizon,
                 "final_mean": forecast.final_mean,
                 "final_quantiles": as_json(_named(forecast.final_quantiles)),
-                "path": encode_path(forecast.path_steps, forecast.quantiles),
+                "path": encode_path(forecast.path_steps, rows),
                 "details": as_json(details),
             },
         ).scalar_one()
@@ -86,7 +89,8 @@ def _named(quantiles: Mapping[float, float]) -> dict[str, float]:
 
 
 def _stored(row: Row[Any]) -> StoredForecast:
-    steps, quantiles = decode_path(row.path)
+    steps, rows = decode_path(row.path)
+    rates = {"steps": steps.tolist(), "rates": rows[-1].tolist()}
     return StoredForecast(
         id=row.id,
         run_id=row.run_id,
@@ -98,8 +102,8 @@ def _stored(row: Row[Any]) -> StoredForecast:
         final_quantiles={float(level): value for level, value in row.final_quantiles.items()},
         levels=tuple(row.details["levels"]),
         path_steps=steps,
-        quantiles=quantiles,
-        schedule=row.details["schedule"],
+        quantiles=rows[:-1],
+        schedule=row.details["schedule"] | rates,
         forecasters=row.details["forecasters"],
         notes=tuple(row.details["notes"]),
     )

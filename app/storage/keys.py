@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import Connection, text
+
+from app.errors import NotFound
 
 PREFIX = "lc_"
 
@@ -35,3 +39,28 @@ def good_hashes(connection: Connection) -> frozenset[bytes]:
 
 def sha256(key: str) -> bytes:
     return hashlib.sha256(key.encode("utf-8", "replace")).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key as it may be shown."""
+
+    id: int
+    name: str
+    prefix: str
+    created_at: datetime
+    revoked_at: datetime | None
+
+
+def list_keys(connection: Connection) -> list[ApiKey]:
+    rows = connection.execute(text("SELECT id, name, prefix, created_at, revoked_at FROM api_key ORDER BY id"))
+    return [ApiKey(*row) for row in rows]
+
+
+def revoke_key(connection: Connection, key_id: int) -> None:
+    """Shut a key out; raises `NotFound`. Revoking twice is once."""
+    touched = connection.execute(
+        text("UPDATE api_key SET revoked_at = coalesce(revoked_at, now()) WHERE id = :id"), {"id": key_id}
+    )
+    if touched.rowcount == 0:
+        raise NotFound(f"There is no key number {key_id}. 'losscast key list' shows them.")

@@ -70,15 +70,20 @@ def read_series(
     return Points(whole.steps, whole.values, whole.times)
 
 
-def pieces(connection: Connection, key: int) -> list[Piece]:
-    """The run's segments, each with the step from which a later one replaced it."""
+def segment_starts(connection: Connection, key: int) -> dict[int, int | None]:
+    """For each segment of the run the step from which it replaces earlier ones; None before its first point."""
     rows = connection.execute(
-        text("SELECT number, coalesce(resume_step, first_step) FROM segment WHERE run_key = :key ORDER BY number DESC"),
+        text("SELECT number, coalesce(resume_step, first_step) FROM segment WHERE run_key = :key ORDER BY number"),
         {"key": key},
     )
+    return {row[0]: row[1] for row in rows}
+
+
+def pieces(connection: Connection, key: int) -> list[Piece]:
+    """The run's segments, each with the step from which a later one replaced it."""
     found: list[Piece] = []
     end: int | None = None
-    for number, start in rows:
+    for number, start in reversed(segment_starts(connection, key).items()):
         found.append(Piece(number, end))
         if start is not None:
             end = start if end is None else min(end, start)

@@ -157,6 +157,7 @@ curve_state = Table(
     metadata,
     Column("series_id", ForeignKey("series.id", ondelete="CASCADE"), primary_key=True, comment="the series"),
     Column("arrivals", BigInteger, nullable=False, comment="batches of the run that it has taken in"),
+    Column("starts", JSONB, nullable=False, comment="where later segments began when it was made: segment -> step"),
     Column("reduction", LargeBinary, nullable=False, comment="app.curves.reduction, versioned bytes"),
     comment="A curve reduced to a few hundred bins, so that a refit reads only what is new",
 )
@@ -187,8 +188,8 @@ forecast = Table(
     Column("horizon", BigInteger, nullable=False, comment="the last step it speaks of [steps]"),
     Column("final_mean", Double, nullable=False, comment="expected final value"),
     Column("final_quantiles", JSONB, nullable=False, comment="level -> final value"),
-    Column("path", LargeBinary, nullable=False, comment="steps and quantiles by app.storage.codec"),
-    Column("details", JSONB, nullable=False, comment="schedule with knots, forecasters and weights, notes"),
+    Column("path", LargeBinary, nullable=False, comment="steps, quantiles and planned rates by app.storage.codec"),
+    Column("details", JSONB, nullable=False, comment="the plan it rests on, forecasters and weights, notes"),
     Index("ix_forecast_run_key_metric_id", "run_key", "metric", text("id DESC")),
     comment="Every forecast as it was made: inserted, never updated",
 )

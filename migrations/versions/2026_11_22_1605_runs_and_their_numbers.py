@@ -166,12 +166,12 @@ def upgrade() -> None:
         sa.Column(
             "final_quantiles", postgresql.JSONB(astext_type=sa.Text()), nullable=False, comment="level -> final value"
         ),
-        sa.Column("path", sa.LargeBinary(), nullable=False, comment="steps and quantiles by app.storage.codec"),
+        sa.Column("path", sa.LargeBinary(), nullable=False, comment="steps, quantiles and planned rates by app.storage.codec"),
         sa.Column(
             "details",
             postgresql.JSONB(astext_type=sa.Text()),
             nullable=False,
-            comment="schedule with knots, forecasters and weights, notes",
+            comment="the plan it rests on, forecasters and weights, notes",
         ),
         sa.ForeignKeyConstraint(["run_key"], ["run.key"], name=op.f("fk_forecast_run_key"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_forecast")),
@@ -357,6 +357,12 @@ def upgrade() -> None:
         "curve_state",
         sa.Column("series_id", sa.BigInteger(), nullable=False, comment="the series"),
         sa.Column("arrivals", sa.BigInteger(), nullable=False, comment="batches of the run that it has taken in"),
+        sa.Column(
+            "starts",
+            postgresql.JSONB(astext_type=sa.Text()),
+            nullable=False,
+            comment="where later segments began when it was made: segment -> step",
+        ),
         sa.Column("reduction", sa.LargeBinary(), nullable=False, comment="app.curves.reduction, versioned bytes"),
         sa.ForeignKeyConstraint(
             ["series_id"], ["series.id"], name=op.f("fk_curve_state_series_id"), ondelete="CASCADE"

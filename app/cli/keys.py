@@ -1,0 +1,69 @@
+"""Commands for API keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from app.storage.database import Database
+
+app = typer.Typer(help="API keys: make, list, revoke.", no_args_is_help=True)
+
+
+@app.command("create")
+def create(name: Annotated[str, typer.Argument(help="Who or what will use it, such as 'cluster-a'.")]) -> None:
+    """Make an API key and print it. It is shown this once: only its hash is kept."""
+    from app.storage.keys import create_key
+
+    with _database() as database, database.write() as connection:
+        key = create_key(connection, name)
+    typer.echo(key)
+    typer.echo("Keep it now; it cannot be shown again. Jobs read it from LOSSCAST_API_KEY.", err=True)
+
+
+@app.command("list")
+def list_all() -> None:
+    """List keys by name and first characters."""
+    from app.storage.keys import list_keys
+
+    with _database() as database, database.read() as connection:
+        for key in list_keys(connection):
+            state = f"revoked {key.revoked_at:%Y-%m-%d}" if key.revoked_at else "good"
+            typer.echo(f"{key.id:>4}  {key.prefix}…  {key.created_at:%Y-%m-%d}  {state:<18}  {key.name}")
+
+
+@app.command("revoke")
+def revoke(key_id: Annotated[int, typer.Argument(help="Its number in 'losscast key list'.")]) -> None:
+    """Shut a key out. Takes effect within seconds."""
+    from app.storage.keys import revoke_key
+
+    with _database() as database, database.write() as connection:
+        revoke_key(connection, key_id)
+    typer.echo("Revoked.", err=True)
+
+
+@contextmanager
+def _database() -> Iterator[Database]:
+    """The service's database, whether it runs or not: a key is needed before the first start on a network."""
+    from app import migrate
+    from app.cli.services import _data_dir, _settings
+    from app.embedded import EmbeddedPostgres, running_url
+    from app.storage.database import Database
+
+    settings = _settings()
+    url = settings.database_url or running_url(_data_dir(settings))
+    server = None if url else EmbeddedPostgres(_data_dir(settings))
+    if server is not None:
+        server.start()
+    database = Database(url or (server.url if server else ""), name="losscast key")
+    try:
+        migrate.upgrade(database)
+        yield database
+    finally:
+        database.close()
+        if server is not None:
+            server.stop()

@@ -1,0 +1,272 @@
+"""Commands that run the service: up, demo, serve, work, migrate."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from app.settings import Settings
+    from app.supervisor import Command, Service, Step, Supervisor
+
+Host = Annotated[str | None, typer.Option(help="Address to listen on; anything but loopback needs an API key.")]
+Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.  [default: 8700]")]
+Workers = Annotated[int | None, typer.Option(min=0, help="Worker processes.  [default: 1]")]
+DataDir = Annotated[Path | None, typer.Option(help="Where the embedded Postgres keeps its data.")]
+
+
+def up(host: Host = None, port: Port = None, workers: Workers = None, data_dir: DataDir = None) -> None:
+    """Run everything: Postgres (embedded, unless DATABASE_URL is set), migrations, web, workers."""
+    from app.cli.logs import configure
+
+    configure()
+    settings = _settings(host=host, port=port, workers=workers, data_dir=data_dir)
+    service = whole_service(settings)
+
+    def tell() -> None:
+        typer.echo(f"\n  Losscast is at {service.url}    (Ctrl-C stops it; the data stays)\n", err=True)
+
+    service.supervisor(after=tell).run()
+
+
+def serve(
+    host: Host = None,
+    port: Port = None,
+) -> None:
+    """Run the web process alone: API and pages. Needs DATABASE_URL."""
+    import uvicorn
+
+    from app.cli.logs import configure
+    from app.web import create_app
+
+    configure()
+    settings = _settings(host=host, port=port)
+    app = create_app(settings)
+    uvicorn.run(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        proxy_headers=settings.needs_keys,  # behind a proxy; on loopback nobody may pretend to be elsewhere
+        timeout_graceful_shutdown=10,
+    )
+
+
+def work() -> None:
+    """Run one worker process: refits, compaction, deliveries. Needs DATABASE_URL; run as many as you like."""
+    from app.cli.logs import configure
+    from app.migrate import require_current
+    from app.storage.database import Database
+    from app.worker.tasks import Alerting, run_worker
+
+    configure()
+    settings = _settings()
+    database = Database(_external_url(settings), name="losscast worker", pool_size=3)
+    require_current(database)
+    base = settings.public_url or f"http://{settings.host}:{settings.port}"
+    alerting = Alerting(
+        urls=settings.alert_urls,
+        allowed_schemes=settings.alert_allowed_schemes,
+        allowed_hosts=settings.alert_allowed_hosts,
+        run_url=lambda run_id: f"{base.rstrip('/')}/runs/{run_id}",
+    )
+    _check_alert_urls(settings)
+    run_worker(database, alerting)
+
+
+def migrate_database() -> None:
+    """Bring the database to this version's schema. Safe to run from many processes at once."""
+    from app.cli.logs import configure
+    from app.migrate import upgrade
+    from app.storage.database import Database
+
+    configure()
+    database = Database(_external_url(_settings()), name="losscast migrate")
+    database.ping()
+    upgrade(database)
+    typer.echo("The schema is up to date.", err=True)
+
+
+def demo(
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="No browser: replay, wait for forecasts and the alert, print JSON, exit 0 or 1."),
+    ] = False,
+    duration: Annotated[float, typer.Option(min=5, help="Seconds that the replay takes.")] = 60.0,
+    port: Port = None,
+    browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
+) -> None:
+    """Replay real training runs into a service of its own, as jobs would report them, and show it."""
+    from app.cli.demo import run_demo
+
+    run_demo(check=check, duration_seconds=duration, port=port, open_browser=browser)
+
+
+@dataclass(slots=True)
+class WholeService:
+    """Postgres, web and workers of one machine, not started yet."""
+
+    settings: Settings
+    url: str
+    parts: list[Command | Service | Step]
+
+    def supervisor(self, after: Callable[[], None], write_line: Callable[[str], None] | None = None) -> Supervisor:
+        """`after` is called once the pages answer."""
+        from app.supervisor import Step, Supervisor
+
+        def wait() -> None:
+            _wait_until_healthy(self.url)
+            after()
+
+        return Supervisor([*self.parts, Step("waiting for the first page", wait)], write_line=write_line)
+
+
+def whole_service(settings: Settings) -> WholeService:
+    """What `losscast up` runs, in the order of starting. Raises `Unavailable` where the port is taken."""
+    from app import migrate
+    from app.embedded import EmbeddedPostgres
+    from app.storage.database import Database
+    from app.supervisor import Command, Service, Step
+
+    port = _free_port(settings.host) if settings.port == 0 else settings.port
+    _require_port(settings.host, port)
+    server = None if settings.database_url else EmbeddedPostgres(_data_dir(settings))
+
+    def database_url() -> str:
+        return settings.database_url or (server.url if server else "")
+
+    def environment() -> dict[str, str]:
+        made = {"DATABASE_URL": database_url(), "LOSSCAST_HOST": settings.host, "LOSSCAST_PORT": str(port)}
+        if settings.needs_keys and not settings.session_secret:
+            made["LOSSCAST_SESSION_SECRET"] = _kept_secret(_data_dir(settings))
+        return made
+
+    def bring_up_to_date() -> None:
+        database = Database(database_url(), name="losscast migrate")
+        try:
+            database.ping()
+            migrate.upgrade(database)
+            _require_key(settings, database)
+        finally:
+            database.close()
+
+    parts: list[Command | Service | Step] = [Service("postgres", server)] if server else []
+    parts.append(Step("bringing the schema up to date", bring_up_to_date))
+    parts.append(Command("web", [sys.executable, "-m", "app", "serve"], environment))
+    if settings.workers:
+        parts.append(Command("worker", [sys.executable, "-m", "app", "work"], environment, count=settings.workers))
+    shown = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
+    return WholeService(settings, f"http://{f'[{shown}]' if ':' in shown else shown}:{port}", parts)
+
+
+def _settings(**given: object) -> Settings:
+    """Settings of the environment, with what the command line said on top."""
+    from app.settings import Settings
+
+    return Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+
+
+def _external_url(settings: Settings) -> str:
+    from app.embedded import running_url
+    from app.errors import Unavailable
+
+    url = settings.database_url or running_url(_data_dir(settings))
+    if url is None:
+        raise Unavailable(
+            "There is no database: DATABASE_URL is not set, and no embedded Postgres runs. 'losscast up' starts one."
+        )
+    return url
+
+
+def _data_dir(settings: Settings) -> Path:
+    from app.embedded import workable_data_dir
+    from app.settings import default_data_dir
+
+    return settings.data_dir or workable_data_dir(default_data_dir())
+
+
+def _kept_secret(data_dir: Path) -> str:
+    """A secret for browser sessions that survives a restart."""
+    import secrets
+
+    path = data_dir / "session_secret"
+    if not path.exists():
+        data_dir.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_urlsafe(32))
+    return path.read_text()
+
+
+def _require_key(settings: Settings, database: object) -> None:
+    from app.errors import Unavailable
+    from app.storage.database import Database
+    from app.storage.keys import good_hashes
+
+    assert isinstance(database, Database)
+    if not settings.needs_keys or settings.api_key:
+        return
+    with database.read() as connection:
+        if good_hashes(connection):
+            return
+    raise Unavailable(
+        f"Listening on {settings.host} lets others in, and there is no API key yet. Make one with 'losscast key create "
+        "NAME' and start again."
+    )
+
+
+def _check_alert_urls(settings: Settings) -> None:
+    from app.notify.targets import check_target
+
+    for url in settings.alert_urls:
+        check_target(url, allowed_schemes=settings.alert_allowed_schemes, allowed_hosts=settings.alert_allowed_hosts)
+
+
+def _free_port(host: str) -> int:
+    with _listening(host, 0) as found:
+        return int(found.getsockname()[1])
+
+
+def _require_port(host: str, port: int) -> None:
+    from app.errors import Unavailable
+
+    try:
+        with _listening(host, port):
+            pass
+    except OSError as error:
+        raise Unavailable(f"Cannot listen on {host}:{port}: {error.strerror}. Choose another with --port.") from error
+
+
+@contextmanager
+def _listening(host: str, port: int) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as opened:
+        # As the server itself will: a port whose last connections are still ebbing away is not taken.
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        opened.bind((host, port))
+        yield opened
+
+
+def _wait_until_healthy(url: str, timeout_seconds: float = 120.0) -> None:
+    import time
+
+    import httpx
+
+    from app.errors import Unavailable
+
+    deadline = time.monotonic() + timeout_seconds
+    while time.monotonic() < deadline:
+        try:
+            if httpx.get(f"{url}/healthz", timeout=2.0, trust_env=False).status_code == 200:
+                return
+        except httpx.HTTPError:
+            pass
+        time.sleep(0.1)
+    raise Unavailable(f"The web process did not answer at {url} within {timeout_seconds:g} s; its messages are above.")

@@ -1,0 +1,192 @@
+"""Who may come in: API keys for programs, the same keys typed once into a sign-in page for people.
+
+Without keys the service answers to its own machine only, and then guards against the one thing on that machine that
+runs strangers' code, the browser: foreign host names (DNS rebinding) and writes sent by other pages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import time
+from collections.abc import Callable
+from urllib.parse import quote, urlsplit
+
+from fastapi import FastAPI, Form, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from itsdangerous import BadSignature, TimestampSigner
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.ingest.error_responses import error_response
+from app.storage.database import Database
+from app.storage.keys import good_hashes, sha256
+
+LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1", "testserver"})
+SESSION_SECONDS = 14 * 24 * 3600
+COOKIE = "losscast_session"
+_KEYS_KNOWN_SECONDS = 5.0  # how long a revoked key may still open
+
+
+class Keys:
+    """The keys that are good, read from the database every few seconds."""
+
+    def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
+        self._database, self._clock = database, clock
+        self._hashes: frozenset[bytes] = frozenset()
+        self._read_at = float("-inf")
+
+    async def is_good(self, key: str) -> bool:
+        """Whether the key opens the door. A set of hashes tells an attacker's clock nothing about any key."""
+        if self._clock() - self._read_at > _KEYS_KNOWN_SECONDS:
+            self._hashes = await asyncio.to_thread(self._read)
+            self._read_at = self._clock()
+        wanted = sha256(key)
+        return wanted in self._hashes
+
+    def _read(self) -> frozenset[bytes]:
+        with self._database.read() as connection:
+            return good_hashes(connection)
+
+
+class RequireKey:
+    """Lets a request through that carries a good key or a signed-in session."""
+
+    OPEN = ("/healthz", "/login", "/static/", "/favicon.ico")
+
+    def __init__(self, app: ASGIApp, *, keys: Keys, secret: str) -> None:
+        self._app, self._keys, self._sessions = app, keys, Sessions(secret)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket") or scope["path"].startswith(self.OPEN):
+            return await self._app(scope, receive, send)
+        headers = Headers(scope=scope)
+        if self._sessions.is_good(_cookie(headers, COOKIE)) or await self._has_good_key(headers):
+            return await self._app(scope, receive, send)
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 4401})
+            return None
+        return await _refusal(scope, headers)(scope, receive, send)
+
+    async def _has_good_key(self, headers: Headers) -> bool:
+        key = key_of(headers.get("authorization", ""))
+        return key is not None and await self._keys.is_good(key)
+
+
+def key_of(authorization: str) -> str | None:
+    """The key out of `Bearer KEY`, or out of the password of `Basic`, as loggers that take only a URL send it."""
+    scheme, _, rest = authorization.partition(" ")
+    if scheme.lower() == "bearer":
+        return rest.strip() or None
+    if scheme.lower() == "basic":
+        try:
+            return base64.b64decode(rest).decode().partition(":")[2] or None
+        except (binascii.Error, UnicodeDecodeError):
+            return None
+    return None
+
+
+def _refusal(scope: Scope, headers: Headers) -> Response:
+    path = scope["path"]
+    is_page = scope["method"] == "GET" and "text/html" in headers.get("accept", "")
+    if is_page and not path.startswith("/api/"):
+        return RedirectResponse(f"/login?next={quote(path, safe='/')}", 303)
+    message = (
+        "This needs an API key: send the header 'Authorization: Bearer KEY'. Make one with: losscast key create NAME"
+    )
+    return error_response(401, "unauthorized", message, headers={"WWW-Authenticate": "Bearer"})
+
+
+class Sessions:
+    """Signed cookies: who typed a good key stays signed in for two weeks, on every web process with the same secret."""
+
+    def __init__(self, secret: str) -> None:
+        self._signer = TimestampSigner(secret, salt="losscast.session")
+
+    def issue(self) -> str:
+        return self._signer.sign("signed-in").decode()
+
+    def is_good(self, cookie: str | None) -> bool:
+        try:
+            self._signer.unsign(cookie or "", max_age=SESSION_SECONDS)
+        except BadSignature:
+            return False
+        return True
+
+
+def _cookie(headers: Headers, name: str) -> str | None:
+    for part in headers.get("cookie", "").split(";"):
+        key, _, value = part.strip().partition("=")
+        if key == name:
+            return value
+    return None
+
+
+class LoopbackOnly:
+    """Where no key is asked for: only this machine's own names, and no writes from other sites' pages."""
+
+    def __init__(self, app: ASGIApp, *, names: frozenset[str] = LOOPBACK_NAMES) -> None:
+        self._app, self._names = app, names
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            return await self._app(scope, receive, send)
+        headers = Headers(scope=scope)
+        host = urlsplit(f"//{headers.get('host', '')}").hostname or ""
+        origin = headers.get("origin")
+        is_foreign_page = origin is not None and urlsplit(origin).hostname not in self._names
+        if host in self._names and not (is_foreign_page and scope.get("method") not in ("GET", "HEAD")):
+            return await self._app(scope, receive, send)
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 4403})
+            return None
+        message = (
+            "Without API keys Losscast answers only to this machine under its own name (localhost). To reach it from "
+            "elsewhere, create a key with 'losscast key create NAME' and start it with --host."
+        )
+        return await error_response(403, "forbidden", message)(scope, receive, send)
+
+
+def add_sign_in(app: FastAPI, *, keys: Keys, secret: str, is_https: bool) -> None:
+    """Routes of the sign-in page."""
+    sessions = Sessions(secret)
+
+    @app.get("/login", include_in_schema=False)
+    async def login_page(next: str = "/") -> HTMLResponse:
+        return HTMLResponse(_PAGE.replace("{note}", ""), headers=_PAGE_HEADERS)
+
+    @app.post("/login", include_in_schema=False)
+    async def sign_in(request: Request, key: str = Form(max_length=500), next: str = "/") -> Response:
+        if not await keys.is_good(key.strip()):
+            note = "<p class='error' role='alert'>That key is not known here, or was revoked.</p>"
+            return HTMLResponse(_PAGE.replace("{note}", note), 401, _PAGE_HEADERS)
+        # Only a path of our own: "//elsewhere" and "/\\elsewhere" are other hosts to a browser.
+        inside = next if next.startswith("/") and not next.startswith(("//", "/\\")) else "/"
+        response = RedirectResponse(inside, 303)
+        response.set_cookie(
+            COOKIE, sessions.issue(), max_age=SESSION_SECONDS, httponly=True, samesite="lax", secure=is_https
+        )
+        return response
+
+
+_PAGE_HEADERS = {"Cache-Control": "no-store", "X-Frame-Options": "DENY"}
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Sign in · Losscast</title><link rel="icon" href="/static/favicon.svg" type="image/svg+xml">
+<style>
+:root { color-scheme: light dark; }
+body { font: 16px/1.5 system-ui, sans-serif; display: grid; place-items: center; min-height: 100vh; margin: 0; }
+form { width: min(22rem, 90vw); display: grid; gap: .75rem; }
+h1 { font-size: 1.4rem; margin: 0; }
+p { margin: 0; opacity: .8; } .error { color: light-dark(#b3261e, #ff9b92); opacity: 1; }
+input, button { font: inherit; padding: .6rem .7rem; border-radius: .5rem; border: 1px solid #888; }
+button { background: light-dark(#1f5fbf, #8ab4f8); color: light-dark(#fff, #10213d); border: 0; font-weight: 600; }
+code { font-size: .9em; }
+</style></head><body><form method="post">
+<h1>Losscast</h1>{note}
+<label for="key">API key</label>
+<input id="key" name="key" type="password" autocomplete="current-password" required autofocus>
+<button>Sign in</button>
+<p>Whoever runs this server makes keys with <code>losscast key create NAME</code>.</p>
+</form></body></html>"""

@@ -1,0 +1,225 @@
+"""What goes over the wire, apart from the points themselves: those have `app.ingest.parsing`, which is faster."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+# Anything a file system, a URL and a person can carry; "/" is left to the URL.
+RunId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._~-]{0,199}$")]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=500)]
+Step = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+Number = float | str | None  # NaN and the infinities travel as strings
+
+
+class Wire(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+
+class CreateRun(Wire):
+    """A job announcing itself, for the first time or after a restart."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "id": "llama-25m-07",
+                "project": "pretraining",
+                "config": {"batch_size": 512, "optimizer": "adamw"},
+                "plan": {"total_steps": 24000, "schedule": {"family": "cosine", "warmup_steps": 2160}},
+                "session": "3f1c9a",
+            }
+        }
+    )
+    id: RunId | None = Field(None, description="Made by the job, so that it need not wait for us; else we make one.")
+    project: Name = "default"
+    name: Name | None = None
+    config: dict[str, Any] | None = Field(None, description="The job's settings; horizon and schedule are read off it.")
+    tags: list[Name] | None = Field(None, max_length=100)
+    plan: dict[str, Any] | None = Field(None, description="total_steps and schedule; docs/schedules.md has the forms.")
+    roles: dict[str, str] | None = Field(None, description="Metric name to role, where our table would guess wrong.")
+    session: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = Field(
+        None, description="The job's id of this process start. The same again is a retry, a new one a restart."
+    )
+    resume_step: Step | None = Field(None, description="Older points from this step on are replaced by what comes now.")
+
+
+class RunOpened(Wire):
+    id: str
+    project: str
+    name: str
+    segment: int = Field(description="Send it with every batch: with seq it is the idempotency key.")
+    url: str
+    created: bool
+
+
+class ChangeRun(Wire):
+    """What may be changed afterwards; what is left out stays."""
+
+    name: Name | None = None
+    tags: list[Name] | None = Field(None, max_length=100)
+    plan: dict[str, Any] | None = None
+    roles: dict[str, str] | None = None
+
+
+class FinishRun(Wire):
+    status: Literal["finished", "failed", "stopped"] = "finished"
+    message: Annotated[str, StringConstraints(max_length=10_000)] | None = None
+
+
+class BatchStored(Wire):
+    stored: int = Field(description="Values stored; 0 for a duplicate.")
+    duplicate: bool
+    segment: int
+    seq: int
+    warnings: list[str] = []
+
+
+class Done(Wire):
+    ok: Literal[True] = True
+
+
+class ForecastSummary(Wire):
+    cutoff: int
+    horizon: int
+    made_at: datetime
+    final_mean: Number
+    p05: Number
+    p50: Number
+    p95: Number
+
+
+class PlanView(Wire):
+    total_steps: int | None
+    total_source: str | None = Field(description="declared, inferred or assumed")
+    total_why: str | None
+    schedule_family: str | None
+    schedule_source: str | None
+    schedule_why: str | None
+
+
+class RunView(Wire):
+    id: str
+    project: str
+    name: str
+    status: str
+    created_at: datetime
+    last_seen_at: datetime
+    finished_at: datetime | None
+    exit_message: str | None
+    segment: int
+    last_step: int | None
+    metric: str | None = Field(description="The loss that is forecast; null before the first refit.")
+    last_value: Number
+    plan: PlanView
+    forecast: ForecastSummary | None
+    open_alerts: int
+    tags: list[str]
+
+
+class RunDetail(RunView):
+    config: dict[str, Any]
+    declared_plan: dict[str, Any]
+    roles: dict[str, Any] = Field(description="Metric to role, and the rule that decided it.")
+    segments: list[dict[str, Any]]
+    notes: list[str]
+
+
+class RunList(Wire):
+    runs: list[RunView]
+    total: int
+    limit: int
+    offset: int
+
+
+class SeriesView(Wire):
+    metric: str
+    role: str | None
+    rule: str | None
+    points: int
+    first_step: int | None
+    last_step: int | None
+    last_value: Number
+
+
+class PointsView(Wire):
+    metric: str
+    steps: list[int]
+    values: list[Number]
+    times: list[float | None] | None = Field(description="Wall clock in s since 1970; null where the job sent none.")
+
+
+class SeriesList(Wire):
+    series: list[SeriesView]
+
+
+class PathPoint(Wire):
+    step: int
+    p05: Number
+    p25: Number
+    p50: Number
+    p75: Number
+    p95: Number
+
+
+class ForecastView(Wire):
+    metric: str
+    cutoff: int
+    horizon: int
+    made_at: datetime
+    schedule: dict[str, Any]
+    final: dict[str, Number]
+    path: list[PathPoint]
+    forecasters: dict[str, Any]
+    notes: list[str]
+
+
+class ForecastHistory(Wire):
+    metric: str | None
+    forecasts: list[ForecastSummary]
+
+
+class AlertView(Wire):
+    id: int
+    run_id: str
+    project: str
+    run_name: str
+    kind: str
+    severity: str
+    metric: str | None
+    step: int
+    message: str
+    evidence: dict[str, Any]
+    fired_at: datetime
+    resolved_at: datetime | None
+    deliveries: list[dict[str, Any]] = []
+
+
+class AlertList(Wire):
+    alerts: list[AlertView]
+
+
+class ProjectList(Wire):
+    projects: list[str]
+
+
+class ErrorBody(Wire):
+    """Every error has this form."""
+
+    error: str = Field(description="A short code for programs.")
+    message: str = Field(description="What is wrong and what to do about it.")
+    detail: list[dict[str, Any]] | None = None
+
+
+def number(value: float | None) -> Number:
+    """A float as JSON can carry it."""
+    if value is None or math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+def numbers(values: Mapping[str, float]) -> dict[str, Number]:
+    return {name: number(value) for name, value in values.items()}

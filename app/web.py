@@ -1,0 +1,153 @@
+"""The web process: API and pages in one ASGI app on one uvicorn."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi.staticfiles import StaticFiles
+
+from app import __version__, dashboard
+from app.errors import LosscastError, Unavailable
+from app.ingest import auth, error_responses
+from app.ingest.api_page import api_page
+from app.ingest.group_commit import GroupCommit
+from app.ingest.routes import Ingest, router
+from app.migrate import require_current
+from app.paths import bundled
+from app.settings import Settings
+from app.storage.database import Database
+from app.storage.jobs import JobQueue
+from app.storage.keys import add_key, good_hashes
+
+log = logging.getLogger(__name__)
+
+METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
+REFIT_PAUSE_SECONDS = 1.0  # how long changed runs are gathered before refits are asked for
+
+
+class RefitRequests:
+    """Gathers the runs that changed and asks for their refits once a second.
+
+    Only a hint that makes the worker quick: what is lost here with the process, the worker's sweep finds.
+    """
+
+    def __init__(self, queue: JobQueue) -> None:
+        self._queue = queue
+        self._changed: set[str] = set()
+
+    def add(self, run_ids: set[str]) -> None:
+        self._changed |= run_ids
+
+    async def run(self) -> None:
+        while True:
+            await asyncio.sleep(REFIT_PAUSE_SECONDS)
+            if not self._changed:
+                continue
+            asked, self._changed = self._changed, set()
+            try:
+                await asyncio.to_thread(self._queue.ask_for_refits, sorted(asked))
+            except Exception:
+                log.warning("could not ask for refits; the worker's sweep will find these runs", exc_info=True)
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Build the app; `uvicorn app.web:create_app --factory` works too. Connects when it starts, not here."""
+    settings = settings or Settings()
+    if settings.database_url is None:
+        raise Unavailable("DATABASE_URL is not set. 'losscast up' brings its own Postgres; 'losscast serve' needs one.")
+    database = Database(settings.database_url, name="losscast web", pool_size=8)
+    queue = JobQueue(settings.database_url)
+    refits = RefitRequests(queue)
+    commits = GroupCommit(database, on_stored=refits.add)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await asyncio.to_thread(_prepare, settings, database, queue)
+        commits.start()
+        asking = asyncio.create_task(refits.run())
+        yield
+        await commits.stop()
+        asking.cancel()
+        await asyncio.to_thread(queue.close)
+        database.close()
+
+    app = FastAPI(
+        title="Losscast",
+        version=__version__,
+        summary="The weather service for training runs",
+        description="Jobs write points; we keep them and forecast. With keys on: `Authorization: Bearer KEY`.",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/api/openapi.json",
+    )
+    app.state.ingest = Ingest(
+        database=database,
+        commits=commits,
+        ask_for_refit=refits.add,
+        public_url=lambda request: settings.public_url or str(request.base_url).rstrip("/"),
+        body_limit=settings.body_limit,
+    )
+    error_responses.install(app)
+    app.include_router(router)
+    _add_own_routes(app, database)
+    if settings.needs_keys:
+        secret = settings.session_secret or ""
+        if not secret:
+            raise Unavailable(
+                "LOSSCAST_SESSION_SECRET is not set. It signs browser sessions; use 32 random characters."
+            )
+        keys = auth.Keys(database)
+        is_https = (settings.public_url or "").startswith("https://")
+        auth.add_sign_in(app, keys=keys, secret=secret, is_https=is_https)
+        app.add_middleware(auth.RequireKey, keys=keys, secret=secret)  # type: ignore[arg-type]
+    else:
+        app.add_middleware(auth.LoopbackOnly)
+    dashboard.mount(app, database)
+    return app
+
+
+def _prepare(settings: Settings, database: Database, queue: JobQueue) -> None:
+    database.ping()
+    require_current(database)
+    if settings.api_key:
+        with database.write() as connection:
+            add_key(connection, "LOSSCAST_API_KEY", settings.api_key)
+    if settings.needs_keys:
+        with database.read() as connection:
+            if not good_hashes(connection):
+                raise Unavailable(
+                    f"Listening on {settings.host} needs an API key, and there is none yet. Run 'losscast key create "
+                    "NAME', or set LOSSCAST_API_KEY."
+                )
+    queue.open()
+
+
+def _add_own_routes(app: FastAPI, database: Database) -> None:
+    app.mount("/static", StaticFiles(directory=bundled("static")), name="static")
+
+    @app.get("/healthz", tags=["health"], summary="Whether the service and its database answer")
+    async def health() -> Response:
+        try:
+            await asyncio.to_thread(database.ping)
+        except LosscastError as error:
+            return JSONResponse({"status": "unavailable", "message": str(error)}, 503)
+        return JSONResponse({"status": "ok", "version": __version__})
+
+    @app.get("/api/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return HTMLResponse(api_page(app.openapi()))
+
+    # Before the pages' catch-all, which would answer an unknown API address with a page and 200.
+    @app.api_route(
+        "/api/{rest:path}", methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False
+    )
+    async def no_such_address(rest: str) -> Response:
+        return error_responses.error_response(
+            404, "not_found", f"There is nothing at /api/{rest}. The addresses are listed at /api/docs."
+        )

@@ -1,0 +1,224 @@
+"""One refit of one run: load what is new, think, save. Its cost does not grow with the length of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from app.alerts.rules import Decisions, MetricFacts, RunFacts, decide, judge
+from app.curves.plan import Plan, resolve_plan
+from app.curves.reduction import Reduction
+from app.curves.roles import RoleMatch, assign_roles, forecastable
+from app.errors import CurveTooShort
+from app.forecasting.forecast import Forecast, forecast_curve
+from app.runs import Run, RunStatus, Series, StoredForecast
+from app.storage import alerts, forecasts, runs
+from app.storage.alerts import Target
+from app.storage.curves import (
+    CurveState,
+    FitMark,
+    fit_mark,
+    read_curve_states,
+    read_news,
+    record_fitted,
+    save_curve_states,
+    save_summary,
+)
+from app.storage.database import Database
+from app.storage.points import segment_starts
+from app.worker.catch_up import caught_up
+
+# A forecast is stored again when the run has gone on by this share of its length: less cannot change it visibly, and
+# without it a run of weeks would store one every second.
+LEAST_PROGRESS = 0.002
+
+# Roles whose curves a refit needs besides the losses: the plan reads two, the alert rules one.
+SUPPORTING_ROLES = ("lr", "epoch", "grad_norm")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Loaded:
+    """Everything that a refit thinks about."""
+
+    mark: FitMark
+    run: Run
+    series: Mapping[str, Series]
+    roles: Mapping[str, RoleMatch]
+    losses: Sequence[str]  # the one that lists show first
+    states: Mapping[str, CurveState]
+    segment_start: int | None
+    previous: Mapping[str, StoredForecast]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Conclusions:
+    """What it came to."""
+
+    plan: Plan | None
+    forecasts: Mapping[str, Forecast]
+    decisions: Decisions
+    notes: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class RefitResult:
+    """What is left for others to do."""
+
+    has_messages: bool
+    is_finished: bool
+
+
+def refit_run(database: Database, run_id: str, targets: Sequence[Target]) -> RefitResult | None:
+    """Bring a run's curves, plan, forecasts and alerts up to date; None where there is no such run any more."""
+    with database.read() as connection:
+        mark = fit_mark(connection, run_id)
+        if mark is None:
+            return None
+        loaded = load(connection, mark, run_id)
+        open_alerts = alerts.open_keys(connection, mark.run_key)
+    plan = _plan(loaded)
+    made, notes = _forecasts(loaded, plan)
+    decisions = decide(open_alerts, judge(_facts(loaded)))
+    with database.write() as connection:
+        has_messages = save(connection, loaded, Conclusions(plan, made, decisions, notes), targets)
+    return RefitResult(has_messages, loaded.run.status is not RunStatus.RUNNING)
+
+
+def load(connection: Connection, mark: FitMark, run_id: str) -> Loaded:
+    run = runs.get_run(connection, run_id)
+    series = {one.metric: one for one in runs.list_series(connection, run_id) if one.points}
+    roles = assign_roles(series, run.declared_roles)
+    losses = forecastable({metric: roles[metric] for metric in series})
+    wanted = [*losses, *(metric for role in SUPPORTING_ROLES for metric in _first_of_role(roles, role))]
+    starts = segment_starts(connection, mark.run_key)
+    states = read_curve_states(connection, [series[metric].id for metric in wanted])
+    after = min((state.arrivals for state in states.values()), default=mark.arrivals)
+    news = read_news(connection, mark.run_key, states, after, mark.arrivals)
+    current = {
+        metric: caught_up(connection, mark, series[metric].id, states.get(series[metric].id), news, after, starts)
+        for metric in wanted
+    }
+    previous = {metric: forecasts.latest_forecast(connection, run_id, metric) for metric in losses}
+    return Loaded(
+        mark=mark,
+        run=run,
+        series=series,
+        roles=roles,
+        losses=losses,
+        states=current,
+        segment_start=starts.get(run.segment) if run.segment > 1 else None,
+        previous={metric: found for metric, found in previous.items() if found is not None},
+    )
+
+
+def _first_of_role(roles: Mapping[str, RoleMatch], role: str) -> list[str]:
+    metrics = [metric for metric, match in roles.items() if match.role == role]
+    return sorted(metrics, key=lambda metric: (roles[metric].rank, metric))[:1]
+
+
+def _curve_of_role(loaded: Loaded, role: str) -> Reduction | None:
+    metrics = _first_of_role(loaded.roles, role)
+    return loaded.states[metrics[0]].reduction if metrics else None
+
+
+def _plan(loaded: Loaded) -> Plan | None:
+    reductions = [loaded.states[metric].reduction for metric in loaded.losses]
+    cutoffs = [one.last_step for one in reductions if one.last_step is not None]
+    if not cutoffs:
+        return None
+    rate, epoch = _curve_of_role(loaded, "lr"), _curve_of_role(loaded, "epoch")
+    return resolve_plan(
+        declared=loaded.run.declared_plan,
+        config=loaded.run.config,
+        rate=None if rate is None else rate.to_curve(),
+        cutoff=max(cutoffs),
+        epoch=None if epoch is None else epoch.to_curve(),
+    )
+
+
+def _forecasts(loaded: Loaded, plan: Plan | None) -> tuple[dict[str, Forecast], list[str]]:
+    """The forecasts worth storing, and what to tell where there is none."""
+    if plan is None:
+        return {}, ["No loss has been logged yet. Metrics are known by name; a role can be set by hand."]
+    made: dict[str, Forecast] = {}
+    notes: list[str] = []
+    for metric in loaded.losses:
+        curve = loaded.states[metric].reduction.to_curve()
+        if loaded.run.status is RunStatus.FINISHED or not _has_moved(loaded, metric, plan, curve.cutoff):
+            continue
+        try:
+            made[metric] = forecast_curve(curve, plan)
+        except CurveTooShort as error:
+            notes.append(f"{metric}: {error}")
+    return made, notes
+
+
+def _has_moved(loaded: Loaded, metric: str, plan: Plan, cutoff: int) -> bool:
+    previous = loaded.previous.get(metric)
+    if previous is None or previous.horizon != plan.total_steps or cutoff < previous.cutoff:
+        return True
+    if (previous.schedule["source"], previous.schedule["family"]) != (plan.schedule_source, plan.schedule_family):
+        return True
+    first = loaded.series[metric].first_step or 0
+    return cutoff - previous.cutoff > LEAST_PROGRESS * (previous.cutoff - first)
+
+
+def _facts(loaded: Loaded) -> RunFacts:
+    facts = {
+        metric: MetricFacts.from_reduction(metric, loaded.roles[metric].role, state.reduction)
+        for metric, state in loaded.states.items()
+    }
+    return RunFacts(facts, loaded.segment_start)
+
+
+def save(connection: Connection, loaded: Loaded, concluded: Conclusions, targets: Sequence[Target]) -> bool:
+    """Store it all in this transaction; True where messages now wait to be sent."""
+    key, run = loaded.mark.run_key, loaded.run
+    save_curve_states(connection, loaded.states.values())
+    forecast_ids = {
+        metric: forecasts.save_forecast(connection, key, metric, run.segment, forecast, concluded.plan)
+        for metric, forecast in concluded.forecasts.items()
+        if concluded.plan is not None
+    }
+    shown = loaded.losses[0] if loaded.losses else None
+    previous = loaded.previous.get(shown) if shown else None
+    reduction = loaded.states[shown].reduction if shown else None
+    save_summary(
+        connection,
+        key,
+        metric=shown,
+        last_step=reduction.last_step if reduction else None,
+        last_value=reduction.last_value if reduction else None,
+        total_steps=concluded.plan.total_steps if concluded.plan else None,
+        forecast_id=forecast_ids.get(shown or "", previous.id if previous else None),
+        conclusions={
+            "plan": _told(concluded.plan),
+            "roles": {metric: {"role": match.role, "rule": match.rule} for metric, match in loaded.roles.items()},
+            "notes": [*concluded.notes, *_forecast_notes(concluded, previous, shown)],
+        },
+    )
+    fired = [alerts.fire(connection, key, finding, targets) for finding in concluded.decisions.fire]
+    resolved = [alerts.resolve(connection, key, cleared, targets) for cleared in concluded.decisions.resolve]
+    record_fitted(connection, loaded.mark)
+    return bool(targets) and any(one is not None for one in [*fired, *resolved])
+
+
+def _told(plan: Plan | None) -> dict[str, str]:
+    if plan is None:
+        return {}
+    return {
+        "total_source": plan.total_source,
+        "total_why": plan.total_why,
+        "schedule_source": plan.schedule_source,
+        "schedule_family": plan.schedule_family,
+        "schedule_why": plan.schedule_why,
+    }
+
+
+def _forecast_notes(concluded: Conclusions, previous: StoredForecast | None, shown: str | None) -> Sequence[str]:
+    newest = concluded.forecasts.get(shown or "")
+    if newest is not None:
+        return newest.notes
+    return previous.notes if previous is not None else ()

@@ -1,0 +1,132 @@
+"""The worker process: which tasks there are, when they run by themselves, and what a crash leaves to mend."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import procrastinate
+
+from app.storage.alerts import Target
+from app.storage.compaction import compact_run
+from app.storage.curves import fit_mark, runs_to_fit, uncompacted_batches
+from app.storage.database import Database, driver_dsn
+from app.storage.jobs import COMPACT, DELIVER, REFIT, JobQueue
+from app.worker.delivery import deliver_due, targets_of
+from app.worker.refit import refit_run
+
+log = logging.getLogger(__name__)
+
+# Batches left in the log before a run is compacted: reads decode them one by one, so that they must stay few; a
+# compaction rewrites a chunk for each series, so that it should have something to do.
+BATCHES_TO_COMPACT = 64
+
+SWEEP_CRON = "* * * * * */10"  # seconds last
+MEND_CRON = "* * * * * */15"
+TIDY_CRON = "17 * * * *"
+STALLED_AFTER_SECONDS = 30.0  # a worker that has not shown itself for so long is dead
+HEARTBEAT_SECONDS = 5.0
+POLL_SECONDS = 1.0  # for jobs that no notification announces: retries and run locks that came free
+SHUTDOWN_SECONDS = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Alerting:
+    """Where alerts go, and what is allowed."""
+
+    urls: Sequence[str] = ()
+    allowed_schemes: Collection[str] = ()
+    allowed_hosts: Collection[str] = ()
+    run_url: Callable[[str], str] = str  # run id -> the page of the run
+
+    @property
+    def targets(self) -> Mapping[Target, str]:
+        return targets_of(self.urls)
+
+
+def make_app(database: Database, queue: JobQueue, alerting: Alerting) -> procrastinate.App:
+    """The tasks over one database. Nothing runs before `run_worker`."""
+    app = procrastinate.App(
+        connector=procrastinate.PsycopgConnector(conninfo=driver_dsn(database.url), min_size=1, max_size=4)
+    )
+
+    @app.task(name=REFIT, queue=REFIT, retry=procrastinate.RetryStrategy(max_attempts=3, wait=2))
+    def refit(run_id: str) -> None:
+        result = refit_run(database, run_id, list(alerting.targets))
+        if result is None:
+            return
+        if result.has_messages:
+            queue.ask_for_deliveries()
+        if result.is_finished or _has_much_to_compact(database, run_id):
+            queue.ask_for_compaction(run_id)
+
+    @app.task(name=COMPACT, queue=COMPACT, retry=procrastinate.RetryStrategy(max_attempts=3, wait=10))
+    def compact(run_id: str) -> None:
+        with database.read() as connection:
+            mark = fit_mark(connection, run_id)
+        while mark is not None:
+            with database.write() as connection:
+                if not compact_run(connection, mark.run_key, up_to_arrival=mark.arrivals):
+                    return
+
+    @app.task(name=DELIVER, queue=DELIVER)
+    def deliver() -> None:
+        deliver_due(database, alerting.targets, alerting.allowed_schemes, alerting.allowed_hosts, alerting.run_url)
+
+    @app.periodic(cron=SWEEP_CRON)
+    @app.task(name="sweep", queue="sweep", queueing_lock="sweep", pass_context=False)
+    def sweep(timestamp: int) -> None:
+        """Find what a lost hint or a dead process left undone."""
+        with database.read() as connection:
+            behind = runs_to_fit(connection)
+        queue.ask_for_refits(behind)
+        if alerting.urls:
+            queue.ask_for_deliveries()
+
+    @app.periodic(cron=MEND_CRON)
+    @app.task(name="mend", queue="sweep", queueing_lock="mend", pass_context=True)
+    async def mend(context: procrastinate.JobContext, timestamp: int) -> None:
+        """Put jobs of dead workers back into the queue: nothing else would."""
+        stalled = await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=STALLED_AFTER_SECONDS)
+        for job in stalled:
+            log.warning("taking up %s again: its worker died", job.task_name)
+            await app.job_manager.retry_job(job)
+
+    @app.periodic(cron=TIDY_CRON)
+    @app.task(name="tidy", queue="sweep", queueing_lock="tidy", pass_context=True)
+    async def tidy(context: procrastinate.JobContext, timestamp: int) -> None:
+        await app.job_manager.delete_old_jobs(nb_hours=24, include_failed=True, include_cancelled=True)
+
+    return app
+
+
+def _has_much_to_compact(database: Database, run_id: str) -> bool:
+    with database.read() as connection:
+        mark = fit_mark(connection, run_id)
+        return mark is not None and uncompacted_batches(connection, mark.run_key) >= BATCHES_TO_COMPACT
+
+
+def run_worker(database: Database, alerting: Alerting) -> None:
+    """Work until SIGTERM or SIGINT; then finish what runs."""
+    queue = JobQueue(database.url)
+    queue.open()
+    try:
+        asyncio.run(_work(make_app(database, queue, alerting)))
+    finally:
+        queue.close()
+
+
+async def _work(app: procrastinate.App) -> None:
+    options: dict[str, Any] = {
+        "concurrency": 1,  # refits are CPU work: one at a time in a process, more processes for more
+        "fetch_job_polling_interval": POLL_SECONDS,
+        "delete_jobs": "successful",
+        "update_heartbeat_interval": HEARTBEAT_SECONDS,
+        "stalled_worker_timeout": STALLED_AFTER_SECONDS,
+        "shutdown_graceful_timeout": SHUTDOWN_SECONDS,
+    }
+    async with app.open_async():
+        await app.run_worker_async(**options)
