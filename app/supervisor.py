@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Protocol
 
-from app.errors import LosscastError
+from app.errors import LosscastError, Unavailable
 from app.processes import spawn
 
 log = logging.getLogger(__name__)
@@ -30,6 +30,7 @@ LONGEST_DELAY_SECONDS = 10.0
 SETTLED_SECONDS = 30.0
 
 _LOOK_SECONDS = 0.5  # between looks at services; the end of a command is noticed at once, by the end of its output
+_READY_LOOK_SECONDS = 0.1
 _LONGEST_LINE = 64 * 1024  # [bytes]
 
 Environment = Mapping[str, str] | Callable[[], Mapping[str, str]]
@@ -40,13 +41,16 @@ class Command:
     """A program to keep running.
 
     `env` is added to our environment; a function is asked at every start, for what is known only once those before
-    have started. `count` copies start and stop together and are named NAME-1, NAME-2, ...
+    have started. `count` copies start and stop together and are named NAME-1, NAME-2, ... What comes after waits for
+    the first time that `ready` says True, but not longer than `ready_seconds`.
     """
 
     name: str
     argv: Sequence[str]
     env: Environment | None = None
     count: int = 1
+    ready: Callable[[], bool] | None = None
+    ready_seconds: float = 120.0
 
 
 class Server(Protocol):
@@ -187,6 +191,17 @@ class Supervisor:
             self._groups.append(group := self._make(part))
             for child in group:
                 self._start(child)
+            if isinstance(part, Command) and part.ready is not None:
+                self._wait_until_ready(part, part.ready)
+
+    def _wait_until_ready(self, command: Command, ready: Callable[[], bool]) -> None:
+        """Wait, keeping alive what has started and heeding a request to stop."""
+        give_up_at = time.monotonic() + command.ready_seconds
+        while not self._stop_requests and not ready():
+            if time.monotonic() > give_up_at:
+                raise Unavailable(f"{command.name} was not ready after {command.ready_seconds:g} s; see its output.")
+            self._mend()
+            self._sleep(_READY_LOOK_SECONDS)
 
     def _make(self, part: Command | Service) -> list[_Child]:
         if isinstance(part, Service):

@@ -86,7 +86,7 @@ def database_url(password: str, socket_folder: Path, database: str = DATABASE) -
     )
 
 
-def workable_data_dir(preferred: Path, fallback: Path = Path("/var/lib/losscast/postgres")) -> Path:
+def workable_data_dir(preferred: Path, fallback: Path = Path("/var/lib/losscast")) -> Path:
     """Return `preferred`, or `fallback` where Postgres could not live in `preferred`.
 
     For defaults only. Root's home is closed to the account that Postgres drops to, so root's default lies elsewhere; a

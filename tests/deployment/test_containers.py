@@ -98,7 +98,7 @@ def test_the_example_names_every_variable_and_fills_in_no_secret() -> None:
         match.groups() for line in lines if (match := re.fullmatch(r"(?:# )?([A-Z_]+)=(.*)", line)) is not None
     )
     assert set(assignments) == used
-    assert {name: value for name, value in assignments.items() if value} == {"LOSSCAST_PUBLISH": "127.0.0.1:8700"}
+    assert {name for name, value in assignments.items() if value} == {"LOSSCAST_PUBLISH", "LOSSCAST_PUBLIC_URL"}
 
 
 def test_our_containers_can_write_nowhere_but_to_memory(compose: dict[str, Any]) -> None:

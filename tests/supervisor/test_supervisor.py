@@ -276,6 +276,30 @@ def test_a_request_during_the_first_start_ends_it_without_an_error() -> None:
     assert diary.entries == ["database up", "slow start", "database down"]
 
 
+def test_what_comes_after_waits_until_a_command_is_ready_even_if_it_dies_first(tmp_path: Path) -> None:
+    diary = Diary()
+    proof = tmp_path / "proof"
+    # Dies once, and is ready only in its second life.
+    script = f"if [ -e {tmp_path}/once ]; then echo ready > {proof}; exec sleep 600; fi; touch {tmp_path}/once"
+    parts = [
+        Command("web", shell(script), ready=proof.exists),
+        Step("after", lambda: diary.note(f"after, ready: {proof.exists()}")),
+    ]
+    with running(Supervisor(parts, on_start=diary.note_start)):
+        assert diary.entries == ["web start 1", "web start 2", "after, ready: True"]
+
+
+def test_a_command_that_is_never_ready_ends_the_start() -> None:
+    supervisor = Supervisor([Command("web", SLEEP, ready=lambda: False, ready_seconds=0.3)])
+    with pytest.raises(Unavailable, match="web was not ready"):
+        supervisor.run()
+
+
+def test_a_wait_for_readiness_heeds_a_request_to_stop() -> None:
+    supervisor = Supervisor([Command("web", SLEEP, ready=lambda: supervisor.request_stop() or False)])
+    supervisor.run()
+
+
 # Runs a supervisor in the main thread of a process of its own and says who runs.
 MAIN = """
 import sys
