@@ -146,6 +146,8 @@ def _read_rows(
         if len(rows) < BATCH_ROWS and ends.is_torn and 0 < len(rows[-1]) < width:
             warnings.append(f"Line {line + len(rows) - 1} is cut off in the middle and was left out.")
             rows.pop()
+            if not rows:
+                return
         for i, row in enumerate(rows):
             if len(row) != width:
                 rows[i] = _to_width(path, line + i, row, width)

@@ -13,7 +13,7 @@ import ipaddress
 import socket
 from collections.abc import Collection
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 import httpx
 
@@ -87,8 +87,8 @@ def check_target(target: str, *, allowed_schemes: Collection[str], allowed_hosts
 
 
 def scheme_of(target: str, allowed_schemes: Collection[str]) -> str:
-    scheme, separator, _ = target.partition("://")
-    scheme = scheme.strip().lower()
+    scheme, separator, _ = target.strip().partition("://")
+    scheme = scheme.lower()
     if not separator:
         raise BadInput("An alert target is a URL such as https://example.org/hook or slack://A/B/C/#channel.")
     if scheme not in KNOWN_SCHEMES:
@@ -119,7 +119,8 @@ def _host(url: httpx.URL) -> str:
 
 def check_options(target: str) -> None:
     """Refuse options of apprise that reach beyond the message."""
-    options = {name.lstrip("+-:").lower() for name, _ in parse_qsl(urlsplit(target).query, keep_blank_values=True)}
+    query = _split(target).query
+    options = {name.lstrip("+-:").lower() for name, _ in parse_qsl(query, keep_blank_values=True)}
     refused = sorted(options - HARMLESS_OPTIONS)
     if refused:
         raise BadInput(f"The option {refused[0]!r} is not allowed in an alert target; leave it out.")
@@ -141,7 +142,7 @@ def mask_target(target: str) -> str:
     if not separator:
         return "…"
     if scheme.lower() in SERVICE_SCHEMES or scheme.lower() not in KNOWN_SCHEMES:
-        return f"{scheme}://… ({hashlib.sha256(target.encode()).hexdigest()[:4]})"
+        return f"{scheme}://… ({hashlib.sha256(target.encode(errors='replace')).hexdigest()[:4]})"
     authority = rest.replace("\\", "/").split("/")[0].split("?")[0].split("#")[0]
     host = authority.rpartition("@")[2]
     return f"{scheme}://{host}" + ("/…" if len(rest) > len(authority) else "")
@@ -156,11 +157,18 @@ def _check_server(target: str, allowed_hosts: Collection[str]) -> None:
 
 
 def _server(target: str) -> tuple[str, int | None]:
+    parts = _split(target)
     try:
-        parts = urlsplit(target)
         return parts.hostname or "", parts.port
+    except ValueError as error:  # the port is looked at only now
+        raise BadInput(f"{mask_target(target)} is not a URL: {error}.") from error
+
+
+def _split(target: str) -> SplitResult:
+    try:
+        return urlsplit(target)
     except ValueError as error:
-        raise BadInput(f"{mask_target(target)} is not a URL ({error}).") from error
+        raise BadInput(f"{mask_target(target)} is not a URL: {error}.") from error
 
 
 def _allowed_addresses(host: str, port: int, allowed_hosts: Collection[str]) -> list[Address]:

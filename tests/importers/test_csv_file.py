@@ -128,6 +128,12 @@ def test_a_torn_last_line_is_left_out_with_a_warning(write) -> None:
     assert run.warnings == ["Line 3 is cut off in the middle and was left out."]
 
 
+def test_a_torn_line_may_be_the_only_one(write) -> None:
+    run = read_file(write("step,lr,loss\n1,0."))
+    assert list(run.batches) == []
+    assert run.warnings == ["Line 2 is cut off in the middle and was left out."]
+
+
 def test_a_row_without_a_step_is_left_out_with_a_warning(write) -> None:
     run = read_file(write("step,loss\n1,2.5\n,2.25\n3,2.0\n"))
     [batch] = run.batches

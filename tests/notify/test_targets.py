@@ -82,7 +82,20 @@ def test_ipv6_is_written_in_brackets() -> None:
 
 @pytest.mark.parametrize(
     "target",
-    ["", "hook", "https://", "https:///hook", "http://[::1", "http://exa mple/", "https://a:99999999/", "http://\x00/"],
+    [
+        "",
+        "hook",
+        "https://",
+        "https:///hook",
+        "http://[::1",
+        "http://exa mple/",
+        "https://a:99999999/",
+        "http://\x00/",
+        "slack://a[",
+        "https ://a/",
+        "gotify://]1@[",
+        "gotify://a:x/",
+    ],
 )
 def test_what_is_no_url_is_bad_input_and_nothing_worse(target: str) -> None:
     with pytest.raises(BadInput):
