@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 from fastapi.responses import HTMLResponse, JSONResponse, Response
-from fastapi.staticfiles import StaticFiles
 
 from app import __version__, dashboard
 from app.errors import LosscastError, Unavailable
@@ -18,7 +17,6 @@ from app.ingest.api_page import api_page
 from app.ingest.group_commit import GroupCommit
 from app.ingest.routes import Ingest, router
 from app.migrate import require_current
-from app.paths import bundled
 from app.settings import Settings
 from app.storage.database import Database
 from app.storage.jobs import JobQueue
@@ -129,8 +127,6 @@ def _prepare(settings: Settings, database: Database, queue: JobQueue) -> None:
 
 
 def _add_own_routes(app: FastAPI, database: Database) -> None:
-    app.mount("/static", StaticFiles(directory=bundled("static")), name="static")
-
     @app.get("/healthz", tags=["health"], summary="Whether the service and its database answer")
     async def health() -> Response:
         try:

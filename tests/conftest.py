@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine, make_url, text
+
 from app import migrate
 from app.embedded import EmbeddedPostgres
 from app.storage.database import Database, sqlalchemy_url
-from sqlalchemy import create_engine, make_url, text
 
 
 @pytest.fixture(scope="session")
@@ -33,9 +34,9 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def _template(postgres_url: str) -> Iterator[str]:
+def migrated_template(postgres_url: str) -> Iterator[str]:
     name = f"template_{uuid.uuid4().hex[:12]}"
-    with _database_named(postgres_url, name) as url:
+    with database_named(postgres_url, name) as url:
         database = Database(url)
         migrate.upgrade(database)
         database.close()
@@ -45,14 +46,14 @@ def _template(postgres_url: str) -> Iterator[str]:
 @pytest.fixture
 def empty_database_url(postgres_url: str) -> Iterator[str]:
     """A database without any schema."""
-    with _database_named(postgres_url, f"test_{uuid.uuid4().hex[:12]}") as url:
+    with database_named(postgres_url, f"test_{uuid.uuid4().hex[:12]}") as url:
         yield url
 
 
 @pytest.fixture
-def database_url(postgres_url: str, _template: str) -> Iterator[str]:
+def database_url(postgres_url: str, migrated_template: str) -> Iterator[str]:
     """A migrated database of the test's own."""
-    with _database_named(postgres_url, f"test_{uuid.uuid4().hex[:12]}", template=_template) as url:
+    with database_named(postgres_url, f"test_{uuid.uuid4().hex[:12]}", template=migrated_template) as url:
         yield url
 
 
@@ -63,7 +64,7 @@ def database(database_url: str) -> Iterator[Database]:
     opened.close()
 
 
-class _database_named:
+class database_named:
     def __init__(self, server_url: str, name: str, *, template: str = "template1") -> None:
         self._admin = create_engine(server_url, isolation_level="AUTOCOMMIT")
         self._name, self._template = name, template

@@ -34,7 +34,7 @@ def api_page(openapi: Mapping[str, Any]) -> str:
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1"><title>API · Losscast</title>'
-        f'<link rel="icon" href="/static/favicon.svg" type="image/svg+xml"><style>{_STYLE}</style></head><body>'
+        f'<link rel="icon" href="/assets/favicon.svg" type="image/svg+xml"><style>{_STYLE}</style></head><body>'
         f"<h1>Losscast API {escape(info['version'])}</h1><p>{escape(info.get('description', ''))}</p>"
         '<p>The same for programs: <a href="/api/openapi.json">/api/openapi.json</a> · '
         '<a href="/">Back to the runs</a></p>'

@@ -53,7 +53,7 @@ class Keys:
 class RequireKey:
     """Lets a request through that carries a good key or a signed-in session."""
 
-    OPEN = ("/healthz", "/login", "/static/", "/favicon.ico")
+    OPEN = ("/healthz", "/login", "/assets/", "/favicon.ico")
 
     def __init__(self, app: ASGIApp, *, keys: Keys, secret: str) -> None:
         self._app, self._keys, self._sessions = app, keys, Sessions(secret)
@@ -173,7 +173,7 @@ def add_sign_in(app: FastAPI, *, keys: Keys, secret: str, is_https: bool) -> Non
 _PAGE_HEADERS = {"Cache-Control": "no-store", "X-Frame-Options": "DENY"}
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Sign in · Losscast</title><link rel="icon" href="/static/favicon.svg" type="image/svg+xml">
+<title>Sign in · Losscast</title><link rel="icon" href="/assets/favicon.svg" type="image/svg+xml">
 <style>
 :root { color-scheme: light dark; }
 body { font: 16px/1.5 system-ui, sans-serif; display: grid; place-items: center; min-height: 100vh; margin: 0; }

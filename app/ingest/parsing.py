@@ -108,15 +108,13 @@ def _decode_batch(body: bytes) -> BatchBody:
         raise BadInput(f"The body is empty. {FORM}")
     try:
         return _decoder.decode(body)
-    except msgspec.ValidationError as error:
-        raise BadInput(f"{error}. {FORM}") from error
-    except msgspec.DecodeError:
-        pass  # perhaps only strict JSON's fault
-    except RecursionError as error:
-        raise BadInput(f"The body is nested too deeply. {FORM}") from error
+    except (msgspec.DecodeError, RecursionError):
+        pass  # perhaps only the fault of a strict reader
     try:
         # Python's json writes NaN and Infinity bare, and some encoders 1e400: not JSON, but plainly numbers.
         return msgspec.convert(json.loads(body), BatchBody)
+    except msgspec.ValidationError as error:
+        raise BadInput(f"{error}. {FORM}") from error
     except (ValueError, RecursionError) as error:
         raise BadInput(f"The body is not JSON that can be read: {error}. {FORM}") from error
 

@@ -1,0 +1,24 @@
+"""`make bench`, or `python -m benchmarks [NAME...]`: tables of speed, memory and accuracy, each beside a peer."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import sys
+from pathlib import Path
+
+
+def main() -> None:
+    known = sorted(one.name for one in pkgutil.iter_modules([str(Path(__file__).parent)]) if one.name != "__main__")
+    wanted = sys.argv[1:] or known
+    unknown = sorted(set(wanted) - set(known))
+    if unknown:
+        sys.exit(f"No benchmark {unknown[0]!r}. There are: {', '.join(known)}.")
+    sys.argv[1:] = []  # each reads its own arguments when it is run by itself
+    for name in wanted:
+        print(f"\n== {name} ==")
+        importlib.import_module(f"benchmarks.{name}").main()
+
+
+if __name__ == "__main__":
+    main()
