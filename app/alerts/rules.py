@@ -23,6 +23,9 @@ from app.curves.reduction import Reduction
 RECOVERY_POINTS = 20
 RECOVERY_SHARE = 0.01
 
+# So many infinite gradient norms may be a loss scale being found.
+FEW = 3
+
 LOSS_ROLES = frozenset({"train_loss", "val_loss"})
 
 NONFINITE_LOSS = "nonfinite_loss"
@@ -160,12 +163,16 @@ def nonfinite_loss(run: RunFacts) -> Iterator[Judgement]:
 
 
 def nonfinite_grad_norm(run: RunFacts) -> Iterator[Judgement]:
-    """A gradient norm that is NaN or infinite: the last warning before the loss goes, or loss scaling at work."""
+    """A gradient norm that is NaN or infinite: the last warning before the loss goes, or loss scaling at work.
+
+    Silent while a loss is broken: that alert says it all, and one cause should not page twice.
+    """
+    loss_is_broken = any(isinstance(said, Finding) for said in nonfinite_loss(run))
     for facts in run.with_role({"grad_norm"}):
-        if _is_broken(facts, run.segment_start):
-            yield _nonfinite_finding(NONFINITE_GRAD_NORM, Severity.WARNING, facts, run.segment_start)
-        else:
+        if not _is_broken(facts, run.segment_start):
             yield _all_clear(NONFINITE_GRAD_NORM, facts)
+        elif not loss_is_broken:
+            yield _nonfinite_finding(NONFINITE_GRAD_NORM, Severity.WARNING, facts, run.segment_start)
 
 
 RULES: tuple[Rule, ...] = (nonfinite_loss, nonfinite_grad_norm)
@@ -225,8 +232,8 @@ def _is_zeroed(facts: MetricFacts) -> bool:
 def _nonfinite_finding(kind: str, severity: Severity, facts: MetricFacts, segment_start: int | None) -> Finding:
     step = _episode_start(facts, segment_start)
     message = f"{_what_is_wrong(facts, step)} {_last_good(facts)}{_how_many(facts)}"
-    if severity is Severity.WARNING:
-        message += " One or two such values are normal under fp16 loss scaling; more mean that the loss goes next."
+    if kind == NONFINITE_GRAD_NORM and facts.nonfinite <= FEW:
+        message += " Now and then that is normal under fp16 loss scaling; again and again it is not."
     return Finding(kind, severity, facts.metric, step, message, _evidence(facts))
 
 

@@ -140,12 +140,27 @@ def test_zero_loss_beside_a_broken_grad_norm_is_a_hidden_nan() -> None:
     run = run_of(
         facts_of([2.3, 2.2, 0.0], metric="loss"), facts_of([1.0, 1.1, NAN], metric="grad_norm", role="grad_norm")
     )
-    by_key = {finding.key: finding for finding in findings(run)}
-    hidden = by_key[AlertKey("nonfinite_loss", "loss")]
+    [hidden] = findings(run)
+    assert hidden.key == AlertKey("nonfinite_loss", "loss")
     assert hidden.severity is Severity.CRITICAL
     assert hidden.step == 2
     assert "logging_nan_inf_filter" in hidden.message
-    assert by_key[AlertKey("nonfinite_grad_norm", "grad_norm")].severity is Severity.WARNING
+
+
+def test_a_broken_grad_norm_warns_while_the_loss_still_stands() -> None:
+    run = run_of(facts_of([2.3, 2.2]), facts_of([1.0, INF], metric="grad_norm", role="grad_norm"))
+    [finding] = findings(run)
+    assert finding.key == AlertKey("nonfinite_grad_norm", "grad_norm")
+    assert finding.severity is Severity.WARNING
+    assert "fp16" in finding.message
+
+
+def test_one_cause_pages_once() -> None:
+    grad_norm = facts_of([1.0, NAN], metric="grad_norm", role="grad_norm")
+    judgements = judge(run_of(facts_of([2.3, NAN]), grad_norm))
+    assert [finding.kind for finding in decide([], judgements).fire] == ["nonfinite_loss"]
+    # A warning that was open before the loss broke stays: its cause has not passed.
+    assert decide([AlertKey("nonfinite_grad_norm", "grad_norm")], judgements).resolve == ()
 
 
 @pytest.mark.parametrize(
