@@ -446,7 +446,7 @@ def _fitted(descent: _Descent, candidate: _Candidate, floor: float | None, end: 
 def _lengths_for(
     descent: _Descent, candidate: _Candidate, floor: float | None, begins: Floats, end: float | None
 ) -> tuple[Floats, Floats]:
-    """For every begin: lengths about the best one, shape (n_begins, n), and how much of the prior one of them stands for."""
+    """For every begin: lengths about the best one, shape (n_begins, n), and the share of the prior each stands for."""
     if end is not None:
         return np.maximum(end - begins, 1.0)[:, None], np.ones(len(begins))
     seen = max(float(descent.steps[-1] - descent.steps[0]), 1.0)
