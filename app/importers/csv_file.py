@@ -1,8 +1,8 @@
 """CSV: a header of names, one column of steps, a metric in each of the others.
 
-A blank cell means no value at this step; `nan` and `inf` are data. Python's own reader is used because it keeps that
-difference, steps of more than 53 bits, rows of unequal length and line numbers; pyarrow's gives up one or another of
-them and was not faster once the cells had been checked (a million rows of five columns take about three seconds).
+A blank cell means no value at this step; `nan` and `inf` are data. Python's own reader is used because it takes rows of
+unequal length and says on which line it stumbled; converted by the column it reads a million rows of five columns in
+three to four seconds, so a faster parser would not be felt beside the upload.
 """
 
 from __future__ import annotations
