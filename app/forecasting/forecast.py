@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from app.curves.curve import Curve
+from app.curves.plan import ASSUMED, Plan
 from app.curves.schedule import Schedule
 from app.forecasting.forecaster import Array, Forecaster, Paths
 from app.forecasting.last import LastValueForecaster
 from app.forecasting.law import LawForecaster, PowerLawForecaster
-
-if TYPE_CHECKING:
-    from app.curves.plan import Plan
 
 LEVELS = (0.05, 0.25, 0.50, 0.75, 0.95)
 
@@ -168,7 +165,7 @@ def _by_level(finals: Array, weights: Array) -> dict[float, float]:
 
 def _notes(curve: Curve, plan: Plan) -> list[str]:
     notes: list[str] = []
-    if plan.total_source == "assumed":
+    if plan.total_source == ASSUMED:
         notes.append(f"The end of the run is assumed ({plan.total_why}); declare total_steps to forecast its end.")
     if curve.nonfinite:
         notes.append(f"{curve.nonfinite} points were NaN or infinite and are left out.")

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from app.curves.curve import Curve
-
-if TYPE_CHECKING:
-    from app.curves.plan import Plan
+from app.curves.plan import Plan
 
 Array = npt.NDArray[np.float64]
 

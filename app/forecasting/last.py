@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri
 
 from app.curves.curve import Curve
+from app.curves.plan import Plan
 from app.forecasting.forecaster import Paths
 from app.forecasting.observations import observe
-
-if TYPE_CHECKING:
-    from app.curves.plan import Plan
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from app.curves.curve import Curve
+from app.curves.inference import HOLD
+from app.curves.plan import ASSUMED, Plan
 from app.curves.schedule import Schedule
 from app.forecasting.forecaster import Array, Paths
 from app.forecasting.observations import is_positive, observe
-from app.laws.posterior import Prior, infer
-
-if TYPE_CHECKING:
-    from app.curves.plan import Plan
+from app.laws.posterior import Gaussian, LogNormal, Prior, infer
 
 N_PATHS = 512
 """Enough for the 5 % quantile to stand within a tenth of the band's width."""
@@ -61,13 +59,22 @@ class LawForecaster:
         return Paths(steps, values, tuple(notes))
 
 
+def _without_annealing() -> Prior:
+    """With a constant rate there is no response: one cell instead of a grid for it."""
+    return Prior(
+        memory=LogNormal((0.01, 0.02), 0.01, 1.0),
+        spectra=(None,),
+        annealing=(Gaussian(0.0, 0.01, 1.0),),
+        misfit_of_response=LogNormal((0.01,), 0.01, 1.0),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class PowerLawForecaster:
     """The usual power law in steps, L0 + A * step^-alpha: blind to the learning rate. For comparison."""
 
     name: str = "power"
-    # One memory, no spectrum: with a constant rate there is no response to tell them apart.
-    prior: Prior = field(default_factory=lambda: Prior(spectra=(None,)))
+    prior: Prior = field(default_factory=_without_annealing)
     n_paths: int = N_PATHS
     seed: int = 0
 
@@ -83,7 +90,7 @@ class PowerLawForecaster:
 
 def schedule_is_guessed(plan: Plan) -> bool:
     """Whether the future learning rate is an assumption, neither declared nor read off the rate so far."""
-    return bool(plan.schedule_source == "assumed" or plan.schedule_family == "hold")
+    return plan.schedule_source == ASSUMED or plan.schedule_family == HOLD
 
 
 def cooled_down(schedule: Schedule, cutoff: int, total_steps: int) -> Schedule:

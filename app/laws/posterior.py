@@ -11,11 +11,12 @@ with the features of :mod:`app.laws.annealing`, subscript `c` for the cutoff, an
   :math:`\tau'^{-1/2} e^{-\tau/\tau'}`): a response that starts as fast but ends as a power law. This is how the
   multi-power law [1]_ responds: its :math:`1 - (1 + C x)^{-\beta}` is a mixture of exponential lags with
   gamma-distributed rates;
-* :math:`b` what the law gets wrong, a Gaussian process that is zero at the cutoff and grows in both directions away
-  from it: an integrated Wiener process in :math:`\log x` (misfit of the power law is smooth: it bends slowly), plus a
-  Wiener process in the total variation of the rate (misfit of the response to it). The law is thereby trusted near
-  the cutoff, distant data bends it but does not break it, and the band widens with the distance to go and with the
-  decay still to come. How strongly is inferred: a run that does not follow the law gets a wide band;
+* :math:`b` what the law gets wrong: Gaussian processes that are zero at the cutoff and grow in both directions away
+  from it. Two are smooth, integrated Wiener processes: one in :math:`\log x` (the power law bends slowly), one in the
+  total variation of the rate (so does the response). The third is a Wiener process in :math:`\log x`, for the rare run
+  in which something abrupt happened. The law is thereby trusted near the cutoff, distant data bends it but does not
+  break it, and the band widens with the distance to go and with the decay still to come. How strongly is inferred: a
+  run that does not follow the law gets a wide band;
 * :math:`o` an Ornstein-Uhlenbeck process, forgotten within a few bins: neighbouring bins that err together count as
   fewer observations;
 * :math:`h \ge 1` the local level over the level at the cutoff: errors are relative, a loss of 10 early in training
@@ -91,10 +92,11 @@ class Prior:
     spectra: tuple[float | None, ...] = (None, 0.5, 0.25)
     level_deviation: float = 0.3
     reducible: Gaussian = Gaussian(0.15, 0.15, 1.0)
-    # Language models give up 4 to 8 % of their loss to annealing; other tasks more, or nothing.
-    annealing: tuple[Gaussian, ...] = (Gaussian(0.05, 0.025, 0.75), Gaussian(0.10, 0.10, 0.25))
+    # Language models give up 3 to 8 % of their loss to annealing; the wide part is for tasks that are not like them.
+    annealing: tuple[Gaussian, ...] = (Gaussian(0.05, 0.03, 0.9), Gaussian(0.15, 0.15, 0.1))
+    # Level of the misfit after one e-fold of effective steps, and after a decay of the whole rate; times sqrt(1/3).
     misfit_of_power: LogNormal = LogNormal((0.001, 0.004, 0.016, 0.064, 0.256), 0.004, 2.0)
-    misfit_of_response: LogNormal = LogNormal((0.003, 0.012), 0.005, 1.0)
+    misfit_of_response: LogNormal = LogNormal((0.035, 0.14), 0.035, 0.6)
     # Deviation of the correlated residuals over that of the independent noise, and their memory in bins.
     # Sudden changes that no law foresees (a restore, another data mix, a spike that stays): rare, then of any size.
     abrupt: LogNormal = LogNormal((0.002, 0.01, 0.05, 0.3, 3.0), 0.004, 3.0)
@@ -185,8 +187,8 @@ class Posterior:
         swing = _rate_travelled(schedule, steps, self.horizon) - _rate_travelled(schedule, [cutoff], self.horizon)
         shocks = _shocks(n_paths, len(steps), seed)
         values += self.sizes[size, 0][:, None] * _integrated_wiener(ahead, shocks[0], shocks[1])
-        values += self.sizes[size, 1][:, None] * _wiener(swing, shocks[2])
-        values += self.sizes[size, 2][:, None] * _wiener(ahead, shocks[3])
+        values += self.sizes[size, 1][:, None] * _integrated_wiener(swing, shocks[2], shocks[3])
+        values += self.sizes[size, 2][:, None] * _wiener(ahead, shocks[4])
         return self.observations.level + self.observations.scale * values
 
     def _draw_cells(self, n_paths: int) -> tuple[Ints, ...]:
@@ -331,16 +333,15 @@ def _covariances(observations: Observations, schedule: Schedule, horizon: float,
     behind = np.maximum(_log_effective(schedule, [cutoff]) - _log_effective(schedule, steps), 0.0)
     swing = _rate_travelled(schedule, [cutoff], horizon) - _rate_travelled(schedule, steps, horizon)
     relative = np.outer(observations.magnitudes, observations.magnitudes)
-    near, far = np.minimum.outer(behind, behind), np.maximum.outer(behind, behind)
-    smooth = relative * near**2 * (far / 2 - near / 6)
-    rough = relative * np.minimum.outer(swing, swing)
-    abrupt = relative * near
+    power = relative * _integrated_wiener_covariance(behind)
+    response = relative * _integrated_wiener_covariance(swing)
+    abrupt = relative * np.minimum.outer(behind, behind)
     # Bins of a few hundred steps and of one alike: the correlation is counted in bins, by the recent bins' spacing.
     spacing = float(np.median(np.diff(steps[len(steps) // 2 :]))) if len(steps) > 2 else 1.0
     lag = np.abs(np.subtract.outer(steps, steps)) / (prior.correlated_bins * spacing)
     deviations = np.sqrt(observations.variances)
     correlated = np.outer(deviations, deviations) * np.exp(-lag)
-    parts = np.stack([smooth, rough, abrupt, correlated]).reshape(4, -1)
+    parts = np.stack([power, response, abrupt, correlated]).reshape(4, -1)
     covariances: Array = (sizes**2 @ parts).reshape(len(sizes), len(steps), len(steps))
     covariances[:, np.arange(len(steps)), np.arange(len(steps))] += observations.variances
     return covariances
@@ -349,6 +350,12 @@ def _covariances(observations: Observations, schedule: Schedule, horizon: float,
 def _wiener(clock: Array, shocks: Array) -> Array:
     """Wiener paths, zero at clock zero; shocks of shape (n_paths, n)."""
     return np.cumsum(np.sqrt(np.diff(clock, prepend=0.0)) * shocks, axis=1)
+
+
+def _integrated_wiener_covariance(clock: Array) -> Array:
+    near, far = np.minimum.outer(clock, clock), np.maximum.outer(clock, clock)
+    covariance: Array = near**2 * (far / 2 - near / 6)
+    return covariance
 
 
 def _integrated_wiener(clock: Array, shocks: Array, others: Array) -> Array:
@@ -443,6 +450,6 @@ def _scattered_order(n_paths: int) -> Ints:
 
 @lru_cache(maxsize=8)
 def _shocks(n_paths: int, n_steps: int, seed: int) -> Array:
-    """Independent normals, shape (3, n_paths, n_steps), each with its mirror image: their mean is exactly zero."""
-    half = np.random.default_rng([seed, n_paths, n_steps]).standard_normal((4, (n_paths + 1) // 2, n_steps))
+    """Independent normals, shape (5, n_paths, n_steps), each with its mirror image: their mean is exactly zero."""
+    half = np.random.default_rng([seed, n_paths, n_steps]).standard_normal((5, (n_paths + 1) // 2, n_steps))
     return np.concatenate([half, -half], axis=1)[:, :n_paths]
