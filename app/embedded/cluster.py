@@ -18,7 +18,8 @@ from app.processes import Account, spawn
 # Valid for 15 to 18. `ALTER SYSTEM` wins over these, so an operator can still tune.
 SETTINGS = {
     "listen_addresses": "''",  # the socket only
-    "max_connections": "60",
+    # At most 15 for the web process and 12 for each worker, of which most stay unused.
+    "max_connections": "100",
     # A laptop's share: our hot set is the tail of the batch log and the newest chunks.
     "shared_buffers": "128MB",
     "effective_cache_size": "1GB",

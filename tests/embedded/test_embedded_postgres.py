@@ -79,7 +79,7 @@ def test_no_port_is_open_and_nothing_is_traded_for_speed(data_dir: Path, make_po
     assert settings["listen_addresses"] == ""
     assert (settings["fsync"], settings["synchronous_commit"], settings["full_page_writes"]) == ("on", "on", "on")
     assert settings["data_checksums"] == "on"
-    assert (settings["jit"], settings["max_connections"]) == ("off", "60")
+    assert (settings["jit"], settings["max_connections"]) == ("off", "100")
 
 
 def test_an_operator_can_tune_it_by_alter_system(data_dir: Path, make_postgres: MakePostgres) -> None:
