@@ -1,1 +1,21 @@
-"""The browser's pages, in Dash."""
+"""What people look at: runs, their forecasts and their alerts, in the browser.
+
+`mount` is the face. Dash takes seconds to import, so nothing here loads it until then.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import dash
+    from fastapi import FastAPI
+
+    from app.storage.database import Database
+
+
+def mount(app: FastAPI, database: Database) -> dash.Dash:
+    """Serve the pages at "/" of `app`. Routes registered before keep their paths; Dash answers every other GET."""
+    from app.dashboard.site import build_site
+
+    return build_site(app, database)

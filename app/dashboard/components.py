@@ -1,0 +1,325 @@
+"""The pieces that pages are made of. Values in, Dash components out; texts from outside stay text, never markup."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+
+from dash import dcc, html
+from dash.development.base_component import Component
+
+from app.dashboard.formatting import (
+    MISSING,
+    format_ago,
+    format_band,
+    format_percent,
+    format_step,
+    format_value,
+)
+from app.dashboard.glyphs import RangeGlyph, Sparkline, range_glyph
+from app.dashboard.liveness import LOOKS, Liveness
+from app.runs import ForecastPoint, StoredAlert
+
+Children = Component | str | Sequence[Component | str | None] | None
+
+SEVERITIES = ("critical", "warning", "info")
+SEVERITY_SHAPES = {"info": "i", "warning": "!", "critical": "!!"}
+
+BAND_MEANING = "90 % band: nine times out of ten the final loss, averaged over its noise, should fall inside it."
+
+SOURCE_MEANINGS = {
+    "declared": "The job said so.",
+    "inferred": "Read off what the job logged.",
+    "assumed": "Neither said nor visible in the data: a guess, and the forecast rests on it.",
+}
+
+
+def aria(**attributes: str) -> dict[str, Any]:
+    """`aria(label="Runs")` -> `{"aria-label": "Runs"}`, which is no name that Python takes."""
+    return {f"aria-{name}": value for name, value in attributes.items()}
+
+
+def data(**attributes: str) -> dict[str, Any]:
+    """Attributes for the stylesheet and the scripts in static/dashboard/."""
+    return {f"data-{name}": value for name, value in attributes.items()}
+
+
+def run_href(run_id: str) -> str:
+    return f"/runs/{quote(run_id, safe='')}"
+
+
+def hint(text: Children, meaning: str, class_name: str = "") -> Component:
+    """Text with an explanation, for the pointer and for screen readers alike."""
+    return html.Abbr(text, title=meaning, className=f"hint {class_name}".strip())
+
+
+def moment(when: datetime, now: datetime, class_name: str = "") -> Component:
+    """A point in time as a distance from now; static/dashboard/losscast.js keeps it fresh."""
+    return html.Time(
+        format_ago(when, now),
+        dateTime=when.isoformat(timespec="seconds"),
+        title=when.strftime("%Y-%m-%d %H:%M:%S UTC"),
+        className=f"moment {class_name}".strip(),
+        **data(moment=f"{when.timestamp():.0f}"),
+    )
+
+
+def status_badge(state: Liveness) -> Component:
+    look = LOOKS[state]
+    return html.Span(
+        [html.Span(look.shape, className="shape", **aria(hidden="true")), look.word],
+        className=f"badge badge-{state.value}",
+        title=look.meaning,
+    )
+
+
+def severity_badge(severity: str, text: str | None = None) -> Component:
+    return html.Span(
+        [
+            html.Span(SEVERITY_SHAPES.get(severity, "!"), className="shape", **aria(hidden="true")),
+            text or severity.capitalize(),
+        ],
+        className=f"badge severity-{severity}",
+    )
+
+
+def source_badge(source: str | None) -> Component | None:
+    """Where a number came from: declared, inferred or assumed."""
+    if source is None:
+        return None
+    return html.Span(source, className=f"source source-{source}", title=SOURCE_MEANINGS.get(source, ""))
+
+
+def progress(last_step: int | None, total_steps: int | None, source: str | None, *, running: bool) -> Component:
+    """Steps done of steps to do. Without a total there is no bar: a made-up one would lie."""
+    if last_step is None:
+        return html.Div(html.Span("no step yet", className="muted"), className="progress")
+    if not total_steps:
+        return html.Div(
+            [html.Span(["step ", html.B(format_step(last_step))]), html.Span("total not known", className="muted")],
+            className="progress-text",
+        )
+    share = min(1.0, last_step / total_steps)
+    label = f"{format_step(last_step)} of {format_step(total_steps)} steps"
+    return html.Div(
+        [
+            html.Div(
+                html.Div(className="progress-fill", style={"width": f"{100 * share:.2f}%"}),
+                className="progress-track" + (" progress-live" if running else ""),
+                role="progressbar",
+                **aria(
+                    valuemin="0",
+                    valuemax=str(total_steps),
+                    valuenow=str(min(last_step, total_steps)),
+                    label=label,
+                ),
+            ),
+            html.Div(
+                [
+                    html.Span([html.B(format_step(last_step)), f" / {format_step(total_steps)}"], className="number"),
+                    source_badge("assumed") if source == "assumed" else html.Span(format_percent(share)),
+                ],
+                className="progress-text",
+            ),
+        ],
+        className="progress",
+    )
+
+
+def value_text(value: float | None) -> Component:
+    """A number; one that is not finite stands out."""
+    broken = value is not None and format_value(value) in {"NaN", "+Inf", "-Inf"}
+    return html.Span(format_value(value), className="number broken" if broken else "number")
+
+
+def sparkline_image(drawing: Sparkline | None) -> Component:
+    if drawing is None:
+        return html.Span("", className="sparkline sparkline-empty")
+    layers = [html.Span(className="sparkline-layer", style=_mask(drawing.curve))]
+    if drawing.whisker:
+        layers.append(html.Span(className="sparkline-layer sparkline-whisker", style=_mask(drawing.whisker)))
+    return html.Span(layers, className="sparkline", role="img", **aria(label="the loss so far"))
+
+
+def _mask(image: str) -> dict[str, str]:
+    return {"maskImage": image, "WebkitMaskImage": image}
+
+
+def prediction(forecast: ForecastPoint | None, last_value: float | None) -> Component:
+    """The predicted final value, its 90 % band in numbers, and where the last value stands to it."""
+    if forecast is None:
+        return html.Span(MISSING, className="muted", title="No forecast yet")
+    return html.Div(
+        [
+            html.Div(
+                [
+                    html.B(format_value(forecast.p50), className="number"),
+                    html.Span(
+                        format_band(forecast.p05, forecast.p95), className="number band-numbers", title=BAND_MEANING
+                    ),
+                ],
+                className="prediction-numbers",
+            ),
+            range_image(range_glyph(forecast, last_value)),
+        ],
+        className="prediction",
+    )
+
+
+def range_image(glyph: RangeGlyph) -> Component:
+    marks = [
+        html.Span(className="range-band", style={"left": f"{glyph.low}%", "width": f"{glyph.high - glyph.low:.2f}%"}),
+        html.Span(className="range-middle", style={"left": f"{glyph.middle}%"}),
+    ]
+    if glyph.last is not None:
+        marks.append(html.Span(className="range-last", style={"left": f"{glyph.last}%"}))
+    return html.Span(
+        marks,
+        className="range",
+        title="Bar: 90 % band of the predicted final value. Tick: its median. Dot: the last value.",
+        **aria(hidden="true"),
+    )
+
+
+def tile(
+    label: Children, value: Children, *, below: Children = None, why: str | None = None, class_name: str = ""
+) -> Component:
+    return html.Div(
+        [
+            html.Div(label, className="tile-label"),
+            html.Div(value, className="tile-value"),
+            html.Div(below, className="tile-below") if below is not None else None,
+            html.P(why, className="tile-why") if why else None,
+        ],
+        className=f"tile {class_name}".strip(),
+    )
+
+
+def card(title: Children, *body: Component | None, tools: Children = None, class_name: str = "") -> Component:
+    return html.Section(
+        [
+            html.Div(
+                [html.H2(title), html.Div(tools, className="tools") if tools is not None else None],
+                className="card-head",
+            ),
+            *body,
+        ],
+        className=f"card {class_name}".strip(),
+    )
+
+
+def alert_item(alert: StoredAlert, now: datetime, *, with_run: bool) -> Component:
+    is_open = alert.resolved_at is None
+    facts: list[Component | str | None] = [
+        html.Span(["step ", html.Span(format_step(alert.step), className="number")]),
+        html.Code(alert.metric, className="metric-name", title=alert.metric) if alert.metric else None,
+        html.Span(["fired ", moment(alert.fired_at, now)]),
+        html.Span(["resolved ", moment(alert.resolved_at, now)]) if alert.resolved_at else None,
+    ]
+    return html.Li(
+        [
+            html.Div(
+                [
+                    severity_badge(alert.severity),
+                    html.Span("open" if is_open else "✓ resolved", className="alert-state"),
+                    html.Span(alert.kind.replace("_", " "), className="alert-kind"),
+                    dcc.Link(alert.run_name, href=run_href(alert.run_id), className="alert-run", title=alert.run_name)
+                    if with_run
+                    else None,
+                ],
+                className="alert-head",
+            ),
+            html.P(alert.message, className="alert-message"),
+            html.Div([fact for fact in facts if fact is not None], className="facts"),
+            evidence(alert.evidence),
+        ],
+        className=f"alert alert-{alert.severity} " + ("alert-open" if is_open else "alert-resolved"),
+    )
+
+
+def severest_first(alerts: Sequence[StoredAlert]) -> list[StoredAlert]:
+    """Critical before warning before info; each in the order given."""
+    return sorted(alerts, key=lambda alert: SEVERITIES.index(alert.severity) if alert.severity in SEVERITIES else 3)
+
+
+def evidence(numbers: Mapping[str, Any]) -> Component | None:
+    if not numbers:
+        return None
+    return html.Details([html.Summary("Evidence"), definition_list(numbers.items())], className="fold evidence")
+
+
+def definition_list(pairs: Iterable[tuple[str, Any]]) -> Component:
+    rows = [
+        html.Div([html.Dt(str(name), title=str(name)), html.Dd(plain_value(value))], className="pair")
+        for name, value in pairs
+    ]
+    return html.Dl(rows, className="pairs")
+
+
+def plain_value(value: Any) -> str:
+    """Anything that came as JSON, on one line."""
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{name}: {plain_value(item)}" for name, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(plain_value(item) for item in value) + "]"
+    return str(value)
+
+
+def flattened(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """{"optimizer": {"lr": 1e-3}} -> [("optimizer.lr", 1e-3)]"""
+    pairs: list[tuple[str, Any]] = []
+    for name, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            pairs += flattened(value, f"{prefix}{name}.")
+        else:
+            pairs.append((f"{prefix}{name}", value))
+    return pairs
+
+
+def message_page(title: str, *body: Component) -> Component:
+    """A page that says one thing: nothing here, not found, out of order."""
+    return html.Div([html.H1(title), *body], className="message-page")
+
+
+def code_block(block_id: str, title: str, code: str) -> Component:
+    """A block of code with a button that copies it."""
+    return html.Div(
+        [
+            html.Div(
+                [
+                    html.Span(title, className="code-title"),
+                    dcc.Clipboard(
+                        ["Copy"],
+                        copied_children=["Copied"],
+                        target_id=block_id,
+                        title=f"Copy: {title}",
+                        className="button button-small",
+                    ),
+                ],
+                className="code-head",
+            ),
+            html.Pre(html.Code(code, id=block_id), tabIndex="0"),
+        ],
+        className="code-block",
+    )
+
+
+def choice(component_id: str, label: str, options: Sequence[tuple[str, str]], value: str) -> Component:
+    """One of a few: looks like a row of buttons, is a group of radio buttons."""
+    return html.Div(
+        dcc.RadioItems(
+            id=component_id,
+            options=[{"value": key, "label": text} for key, text in options],
+            value=value,
+            className="choice",
+        ),
+        role="radiogroup",
+        **aria(label=label),
+    )

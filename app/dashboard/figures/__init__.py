@@ -1,0 +1,1 @@
+"""Charts: values in, a Plotly figure out. No database, no clock, no callbacks."""

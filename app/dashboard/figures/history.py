@@ -1,0 +1,111 @@
+"""How the predicted final value moved as the run went on, and whether it was right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+
+from app.dashboard.figures.axes import axis, base_layout, padded, plain_list, step_axis
+from app.dashboard.formatting import format_band, format_step, format_value
+from app.dashboard.theme import Display, translucent
+from app.runs import ForecastPoint
+
+
+def history_figure(history: Sequence[ForecastPoint], display: Display, *, actual: float | None = None) -> go.Figure:
+    """Predicted final value against the step at which it was predicted, with its 90 % band.
+
+    actual : the final value, once the run has one
+    """
+    palette = display.palette
+    cutoffs = [point.cutoff for point in history]
+    hidden = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False}
+    mode = "lines+markers" if len(history) <= 40 else "lines"
+    figure = go.Figure(
+        [
+            go.Scatter(x=cutoffs, y=plain_list([point.p05 for point in history]), **hidden),
+            go.Scatter(
+                x=cutoffs,
+                y=plain_list([point.p95 for point in history]),
+                fill="tonexty",
+                fillcolor=translucent(palette.loss, palette.outer_opacity + 0.06),
+                **hidden,
+            ),
+            go.Scatter(
+                x=cutoffs,
+                y=plain_list([point.p50 for point in history]),
+                mode=mode,
+                name="predicted final value",
+                line={"color": palette.loss, "width": 1.8},
+                marker={"size": 5},
+                customdata=[
+                    [format_value(point.p50), format_band(point.p05, point.p95), format_step(point.horizon)]
+                    for point in history
+                ],
+                hovertemplate="%{customdata[0]}  (90 %: %{customdata[1]})<br>at step %{customdata[2]}<extra></extra>",
+            ),
+        ]
+    )
+    layout = base_layout(palette, narrow=display.narrow)
+    layout |= {
+        "uirevision": "history",
+        "xaxis": step_axis(
+            palette,
+            title={
+                "text": "step at which it was predicted",
+                "font": {"size": 12, "color": palette.muted},
+                "standoff": 6,
+            },
+            fixedrange=True,
+        ),
+        "yaxis": axis(palette, range=list(_range(history, actual)), fixedrange=True, tickformat=".4~g", nticks=6),
+    }
+    if actual is not None and np.isfinite(actual):
+        layout["shapes"] = [
+            {
+                "type": "line",
+                "xref": "paper",
+                "x0": 0,
+                "x1": 1,
+                "yref": "y",
+                "y0": actual,
+                "y1": actual,
+                "line": {"color": palette.text, "width": 1.4, "dash": "dash"},
+            }
+        ]
+        layout["annotations"] = [
+            {
+                "text": f"actual {format_value(actual)}",
+                "xref": "paper",
+                "x": 1,
+                "xanchor": "right",
+                "yref": "y",
+                "y": actual,
+                "yanchor": "bottom",
+                "showarrow": False,
+                "font": {"size": 12, "color": palette.text},
+            }
+        ]
+    figure.update_layout(layout)
+    return figure
+
+
+def share_inside(history: Sequence[ForecastPoint], actual: float, last_step: int) -> tuple[int, int]:
+    """How many past forecasts of this horizon held `actual` in their 90 % band, and how many there were.
+
+    Forecasts of another horizon spoke of another number; they are not counted. Neither is one made at the very end.
+    """
+    comparable = [
+        point for point in history if abs(point.horizon - last_step) <= 0.01 * last_step and point.cutoff < last_step
+    ]
+    return sum(point.p05 <= actual <= point.p95 for point in comparable), len(comparable)
+
+
+def _range(history: Sequence[ForecastPoint], actual: float | None) -> tuple[float, float]:
+    """Early bands can be so wide that they flatten all that follows: they may leave the chart, medians may not."""
+    lows, highs = (np.array([getattr(point, name) for point in history]) for name in ("p05", "p95"))
+    medians = [point.p50 for point in history] + ([actual] if actual is not None else [])
+    ends = np.concatenate((medians, np.quantile(lows, [0.15]), np.quantile(highs, [0.85])))
+    ends = ends[np.isfinite(ends)]
+    return padded(float(ends.min()), float(ends.max())) if len(ends) else (0.0, 1.0)

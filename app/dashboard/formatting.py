@@ -1,0 +1,91 @@
+"""Numbers, steps, spans of time and names as people read them."""
+
+from __future__ import annotations
+
+import html
+import math
+from datetime import datetime
+
+MISSING = "–"
+
+
+def format_value(value: float | None) -> str:
+    """Four significant digits, trailing zeros kept so that columns of numbers line up: 2.800, 0.01230, 1.234e-5."""
+    if value is None:
+        return MISSING
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "+Inf" if value > 0 else "-Inf"
+    if value == 0.0:
+        return "0"
+    if 1e-3 <= abs(value) < 1e5:
+        return f"{value:#.4g}".rstrip(".")
+    return _short_exponent(f"{value:.3e}")
+
+
+def format_rate(rate: float | None) -> str:
+    """A learning rate the way configs write it: 3e-4, 1.25e-5, 0.05."""
+    if rate is None or not math.isfinite(rate):
+        return format_value(rate)
+    if rate == 0.0:
+        return "0"
+    if abs(rate) >= 1e-2:
+        return f"{rate:.3g}"
+    mantissa, exponent = f"{rate:.2e}".split("e")
+    return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
+
+
+def format_step(step: int | None) -> str:
+    """12345 -> 12,345."""
+    return MISSING if step is None else f"{step:,}"
+
+
+def format_band(low: float, high: float) -> str:
+    """The ends of an interval, joined the way the numbers allow: an en dash is unreadable beside a minus."""
+    joint = " to " if low < 0 or high < 0 else " – "
+    return f"{format_value(low)}{joint}{format_value(high)}"
+
+
+def format_percent(share: float) -> str:
+    """A share in [0, 1]. Never says 100 % or 0 % before it is so."""
+    percent = 100.0 * share
+    if 99.0 < percent < 100.0:
+        return "99 %"
+    if 0.0 < percent < 1.0:
+        return "< 1 %"
+    return f"{percent:.0f} %"
+
+
+def format_duration(seconds: float) -> str:
+    """Two units at most: 45 s, 12 min, 3 h 20 min, 2 d 4 h."""
+    if seconds < 60:
+        return f"{max(0, round(seconds))} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 24:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours} h" if hours else f"{days} d"
+
+
+def format_ago(moment: datetime, now: datetime) -> str:
+    """The script in static/dashboard/ keeps the same words fresh between updates; change both together."""
+    seconds = (now - moment).total_seconds()
+    return "just now" if seconds < 5 else f"{format_duration(seconds)} ago"
+
+
+def chart_text(text: str, *, longest: int = 48) -> str:
+    """A name from outside, safe inside a Plotly text: Plotly reads a little HTML, and `%{...}` in hover templates."""
+    shown = " ".join(text.split())
+    if len(shown) > longest:
+        # The end of a metric's name tells it apart more often than its beginning.
+        shown = f"{shown[: longest // 3]}…{shown[-(longest - longest // 3 - 1) :]}"
+    return html.escape(shown, quote=False).replace("%{", "%&#123;")
+
+
+def _short_exponent(text: str) -> str:
+    mantissa, exponent = text.split("e")
+    return f"{mantissa}e{int(exponent)}"

@@ -1,0 +1,365 @@
+"""What a page needs from the database, each in one snapshot. Blocking: callbacks run these in a thread."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import blake2b
+from threading import Lock
+
+import numpy as np
+from sqlalchemy import Connection
+
+from app.curves.roles import assign_roles, primary_loss
+from app.dashboard.figures.axes import POINTS_A_TRACE
+from app.dashboard.figures.loss import Restart
+from app.dashboard.glyphs import Sparkline, sparkline
+from app.dashboard.liveness import Liveness, liveness
+from app.runs import (
+    ForecastPoint,
+    Points,
+    Run,
+    RunRow,
+    RunStatus,
+    Segment,
+    Series,
+    StoredAlert,
+    StoredForecast,
+    Summary,
+)
+from app.storage import alerts, curves, forecasts, points, runs
+from app.storage.database import Database
+
+PAGE_SIZE = 50
+ALERTS_SHOWN = 200
+OTHERS_IN_CHART = 4  # losses beside the chosen one
+LOSS_ROLES = ("train_loss", "val_loss")
+
+
+@dataclass(frozen=True, slots=True)
+class RunsFilter:
+    """Which runs, and which page of them (from 0)."""
+
+    project: str | None = None
+    status: str | None = None
+    search: str | None = None
+    page: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RunsReading:
+    """One page of runs."""
+
+    rows: Sequence[RunRow]
+    total: int
+    projects: Sequence[str]
+    sparklines: Mapping[str, Sparkline | None]
+    any_run: bool  # at all, whatever the filter
+    page: int
+    now: datetime
+
+    @property
+    def revision(self) -> str:
+        """Changes when something on the page does."""
+        return _digest(
+            self.total,
+            self.page,
+            *self.projects,
+            *(
+                (
+                    row.run.id,
+                    row.run.name,
+                    row.run.arrivals,
+                    liveness(row.run, self.now),
+                    row.summary and row.summary.forecast and row.summary.forecast.made_at,
+                    row.summary and row.summary.last_step,
+                    row.open_alerts,
+                    row.worst_severity,
+                )
+                for row in self.rows
+            ),
+        )
+
+
+class SparklineCache:
+    """Drawings of runs that have not changed since. Bounded, and shared by all who look."""
+
+    def __init__(self, size: int = 2000) -> None:
+        self._size = size
+        self._drawings: OrderedDict[tuple[str, ...], Sparkline | None] = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, connection: Connection, rows: Sequence[RunRow]) -> dict[str, Sparkline | None]:
+        found: dict[str, Sparkline | None] = {}
+        for row in rows:
+            key = _drawing_key(row)
+            with self._lock:
+                known = key in self._drawings
+                drawing = self._drawings.get(key)
+            if not known:
+                drawing = _draw(connection, row)
+                with self._lock:
+                    self._drawings[key] = drawing
+                    while len(self._drawings) > self._size:
+                        self._drawings.popitem(last=False)
+            found[row.run.id] = drawing
+        return found
+
+
+def _drawing_key(row: RunRow) -> tuple[str, ...]:
+    """The reduced curve changes at a refit only, and each refit leaves a trace in the summary."""
+    summary = row.summary
+    made_at = summary.forecast.made_at.isoformat() if summary and summary.forecast else ""
+    return row.run.id, str(summary and summary.last_step), str(summary and summary.total_steps), made_at
+
+
+def _draw(connection: Connection, row: RunRow) -> Sparkline | None:
+    summary = row.summary
+    if summary is None or summary.metric is None:
+        return None
+    ids = [series.id for series in runs.list_series(connection, row.run.id) if series.metric == summary.metric]
+    states = curves.read_curve_states(connection, ids)
+    if not states:
+        return None
+    curve = states[ids[0]].reduction.to_curve()
+    return sparkline(curve.steps, curve.values, summary.total_steps, summary.forecast)
+
+
+def read_runs(database: Database, wanted: RunsFilter, cache: SparklineCache) -> RunsReading:
+    with database.read() as connection:
+        asked = {"project": wanted.project, "status": wanted.status, "search": wanted.search}
+        rows, total = runs.list_runs(connection, **asked, limit=PAGE_SIZE, offset=wanted.page * PAGE_SIZE)
+        page = wanted.page
+        if not rows and total:  # the list has grown shorter than the page that was asked for
+            page = (total - 1) // PAGE_SIZE
+            rows, total = runs.list_runs(connection, **asked, limit=PAGE_SIZE, offset=page * PAGE_SIZE)
+        projects = runs.list_projects(connection)
+        any_run = total > 0 or runs.list_runs(connection, limit=1)[1] > 0
+        drawings = cache.get(connection, rows)
+    return RunsReading(rows, total, projects, drawings, any_run, page, datetime.now(UTC))
+
+
+@dataclass(frozen=True, slots=True)
+class RunReading:
+    """A run's page without its charts."""
+
+    run: Run
+    summary: Summary | None
+    segments: Sequence[Segment]
+    series: Sequence[Series]
+    roles: Mapping[str, str]  # metric -> role
+    metric: str | None  # the one shown first
+    alerts: Sequence[StoredAlert]  # newest first
+    steps_per_second: float | None
+    now: datetime
+
+    @property
+    def state(self) -> Liveness:
+        return liveness(self.run, self.now)
+
+    @property
+    def revision(self) -> str:
+        return run_revision(self.run, self.summary, self.alerts, self.now)
+
+    @property
+    def open_alerts(self) -> list[StoredAlert]:
+        return [alert for alert in self.alerts if alert.resolved_at is None]
+
+    def series_of(self, metric: str | None) -> Series | None:
+        return next((series for series in self.series if series.metric == metric), None)
+
+
+def run_revision(run: Run, summary: Summary | None, fired: Sequence[StoredAlert], now: datetime) -> str:
+    """Changes when something on the run's page does."""
+    return _digest(
+        run.name,
+        run.arrivals,
+        run.segment,
+        liveness(run, now),
+        run.tags,
+        summary,
+        [(alert.id, alert.resolved_at) for alert in fired],
+    )
+
+
+def read_revision(database: Database, run_id: str) -> str:
+    """Three small queries: what an open page asks every two seconds."""
+    with database.read() as connection:
+        run = runs.get_run(connection, run_id)
+        summary = runs.read_summary(connection, run_id)
+        fired = alerts.list_alerts(connection, run_id=run_id, limit=ALERTS_SHOWN)
+    return run_revision(run, summary, fired, datetime.now(UTC))
+
+
+def read_run(database: Database, run_id: str) -> RunReading:
+    """Raises `NotFound`."""
+    with database.read() as connection:
+        run = runs.get_run(connection, run_id)
+        summary = runs.read_summary(connection, run_id)
+        series = runs.list_series(connection, run_id)
+        roles, metric = _roles(run, summary, series)
+        return RunReading(
+            run=run,
+            summary=summary,
+            segments=runs.list_segments(connection, run_id),
+            series=series,
+            roles=roles,
+            metric=metric,
+            alerts=alerts.list_alerts(connection, run_id=run_id, limit=ALERTS_SHOWN),
+            steps_per_second=_step_rate(connection, run, metric),
+            now=datetime.now(UTC),
+        )
+
+
+def _roles(run: Run, summary: Summary | None, series: Sequence[Series]) -> tuple[dict[str, str], str | None]:
+    """Roles and the loss to show first: the worker's word, or the same rules where it has not spoken yet."""
+    if summary is not None and summary.metric is not None:
+        return {metric: str(match["role"]) for metric, match in summary.roles.items()}, summary.metric
+    matches = assign_roles([one.metric for one in series], run.declared_roles)
+    metric = primary_loss(matches, {one.metric: one.points for one in series})
+    first = series[0].metric if series else None
+    return {name: match.role for name, match in matches.items()}, metric or first
+
+
+def _step_rate(connection: Connection, run: Run, metric: str | None) -> float | None:
+    if metric is None or run.last_step is None or run.status is not RunStatus.RUNNING:
+        return None
+    recent = points.read_points(connection, run.id, metric, from_step=run.last_step - max(200, run.last_step // 20))
+    return steps_per_second(recent)
+
+
+def steps_per_second(recent: Points) -> float | None:
+    """Speed of the last stretch by the job's own clock; None where it sent no times, or was not steady.
+
+    An honest forecast of the end needs a speed that holds: where the two halves differ by more than a factor of
+    three, it does not.
+    """
+    timed = np.isfinite(recent.times)
+    steps, times = recent.steps[timed], recent.times[timed]
+    if len(steps) < 5 or times[-1] <= times[0]:
+        return None
+    middle = len(steps) // 2
+    halves = []
+    for first, last in ((0, middle), (middle, len(steps) - 1)):
+        seconds = float(times[last] - times[first])
+        if seconds <= 0:
+            return None
+        halves.append(float(steps[last] - steps[first]) / seconds)
+    if max(halves) > 3 * min(halves):
+        return None
+    return float(steps[-1] - steps[0]) / float(times[-1] - times[0])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ChartReading:
+    """What the main chart of a run is drawn from."""
+
+    metric: str
+    points: Points
+    others: Mapping[str, Points]
+    forecast: StoredForecast | None
+    rate: Points
+    restarts: Sequence[Restart]
+
+
+def read_chart(
+    database: Database, run_id: str, metric: str | None, view: tuple[float, float] | None
+) -> ChartReading | None:
+    """The chosen metric, the other losses and the learning rate, at the resolution that the view allows.
+
+    None where the run has no metric yet. Raises `NotFound`.
+    """
+    with database.read() as connection:
+        run = runs.get_run(connection, run_id)
+        series = runs.list_series(connection, run_id)
+        roles, first = _roles(run, runs.read_summary(connection, run_id), series)
+        known = [one.metric for one in series]
+        chosen = metric if metric in known else first
+        if chosen is None:
+            return None
+        losses = [name for name in known if roles.get(name) in LOSS_ROLES and name != chosen]
+        rates = [name for name in known if roles.get(name) == "lr"]
+        seen = _seen_range(view)
+        return ChartReading(
+            metric=chosen,
+            points=_read(connection, run_id, chosen, seen),
+            others={
+                name: _read(connection, run_id, name, seen, share=2)
+                for name in (losses[:OTHERS_IN_CHART] if roles.get(chosen) in LOSS_ROLES else [])
+            },
+            forecast=forecasts.latest_forecast(connection, run_id, chosen),
+            rate=_read(connection, run_id, rates[0], seen, share=2) if rates else Points.empty(),
+            restarts=[
+                Restart(one.number, start)
+                for one in runs.list_segments(connection, run_id)
+                if one.number > 1 and (start := one.resume_step if one.resume_step is not None else one.first_step)
+            ],
+        )
+
+
+def _seen_range(view: tuple[float, float] | None) -> tuple[int | None, int | None]:
+    """The view and a little more, so that lines run out of the chart instead of ending at its edge."""
+    if view is None:
+        return None, None
+    air = max(1.0, 0.05 * (view[1] - view[0]))
+    return math.floor(view[0] - air), math.ceil(view[1] + air)
+
+
+def _read(
+    connection: Connection, run_id: str, metric: str, seen: tuple[int | None, int | None], *, share: int = 1
+) -> Points:
+    return points.read_points(
+        connection, run_id, metric, from_step=seen[0], to_step=seen[1], max_points=POINTS_A_TRACE // share
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryReading:
+    """Past forecasts of one metric, and what they were forecasts of, once that is known."""
+
+    history: Sequence[ForecastPoint]
+    actual: float | None
+    last_step: int | None
+
+
+FINAL_SHARE = 0.02  # of the steps: what a forecast of the final value speaks of (app.forecasting.forecast)
+
+
+def read_history(database: Database, run_id: str, metric: str | None) -> HistoryReading:
+    with database.read() as connection:
+        run = runs.get_run(connection, run_id)
+        series = runs.list_series(connection, run_id)
+        chosen = metric or _roles(run, runs.read_summary(connection, run_id), series)[1]
+        if chosen is None:
+            return HistoryReading([], None, None)
+        history = forecasts.forecast_history(connection, run_id, chosen)
+        if run.status is RunStatus.RUNNING or run.last_step is None or not history:
+            return HistoryReading(history, None, run.last_step)
+        last = run.last_step
+        end = points.read_points(connection, run_id, chosen, from_step=last - math.ceil(FINAL_SHARE * last))
+    finite = end.values[np.isfinite(end.values)]
+    return HistoryReading(history, float(finite.mean()) if len(finite) else None, last)
+
+
+def read_metrics(database: Database, run_id: str, search: str, limit: int) -> tuple[list[tuple[Series, Points]], int]:
+    """Small charts of the metrics whose name holds `search`, and how many such metrics there are."""
+    with database.read() as connection:
+        found = [one for one in runs.list_series(connection, run_id) if search.casefold() in one.metric.casefold()]
+        return [
+            (one, points.read_points(connection, run_id, one.metric, max_points=600)) for one in found[:limit]
+        ], len(found)
+
+
+def read_alerts(database: Database) -> tuple[list[StoredAlert], list[StoredAlert]]:
+    """All open alerts that fit on a page, and the newest resolved ones."""
+    with database.read() as connection:
+        open_ones = alerts.list_alerts(connection, open_only=True, limit=ALERTS_SHOWN)
+        newest = alerts.list_alerts(connection, limit=ALERTS_SHOWN)
+    return open_ones, [alert for alert in newest if alert.resolved_at is not None]
+
+
+def _digest(*parts: object) -> str:
+    return blake2b(repr(parts).encode(), digest_size=8).hexdigest()

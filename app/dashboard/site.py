@@ -1,0 +1,204 @@
+"""The site: one Dash app on the service's own FastAPI app, its frame, and the way from an address to a page."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from typing import Any
+from urllib.parse import unquote
+
+import dash
+from dash import Input, Output, State, dcc, html
+from dash.development.base_component import Component
+from fastapi import FastAPI
+
+from app.dashboard.clientside import in_browser
+from app.dashboard.components import aria, message_page
+from app.dashboard.pages import alerts, run, runs
+from app.dashboard.readings import read_run
+from app.errors import NotFound, Unavailable
+from app.paths import bundled
+from app.storage.database import Database
+
+log = logging.getLogger(__name__)
+
+RUN_PATH = re.compile(r"/runs/(?P<run_id>[^/]+)/?")
+
+# Dash fills in the braces. theme.js runs before anything is painted, so that a dark page never flashes white.
+INDEX = """<!DOCTYPE html>
+<html lang="en">
+    <head>
+        {%metas%}
+        <title>{%title%}</title>
+        <link rel="icon" type="image/svg+xml" href="/assets/favicon.svg">
+        <meta name="color-scheme" content="light dark">
+        <script src="/assets/theme.js"></script>
+        {%css%}
+    </head>
+    <body>
+        {%app_entry%}
+        <noscript>Losscast draws its pages in the browser and needs JavaScript.</noscript>
+        <footer>
+            {%config%}
+            {%scripts%}
+            {%renderer%}
+        </footer>
+    </body>
+</html>"""
+
+
+def build_site(app: FastAPI, database: Database) -> dash.Dash:
+    """Mount the pages on `app` at "/"."""
+    site = dash.Dash(
+        "losscast",
+        server=app,  # type: ignore[arg-type]  # Dash takes FastAPI apps, its annotation does not say so
+        assets_folder=str((bundled("static") / "dashboard").resolve()),
+        assets_ignore=r"^theme\.js$",  # loaded by INDEX, earlier than Dash would
+        index_string=INDEX,
+        title="Losscast",
+        update_title="",
+        serve_locally=True,
+        suppress_callback_exceptions=True,  # pages come and go, and their callbacks with them
+        add_log_handler=False,
+        on_error=_tell,
+    )
+    site.layout = frame()
+    _register_frame(site)
+    _register_router(site, database)
+    runs.register(site, database)
+    run.register(site, database)
+    alerts.register(site, database)
+    return site
+
+
+def frame() -> Component:
+    """What stays on every page."""
+    return html.Div(
+        [
+            dcc.Location(id="url", refresh="callback-nav"),
+            dcc.Store(id="display"),  # {"theme": "light" | "dark", "narrow": bool}, from the browser
+            dcc.Store(id="origin"),  # scheme and host as the reader's browser knows them
+            dcc.Store(id="title"),
+            dcc.Interval(id="retry", interval=3000, disabled=True),
+            html.A("Skip to content", href="#main", className="skip"),
+            html.Header(
+                [
+                    dcc.Link(
+                        [html.Img(src="/assets/favicon.svg", alt="", width=22, height=22), html.Span("Losscast")],
+                        href="/",
+                        className="brand",
+                    ),
+                    html.Nav(
+                        [
+                            dcc.Link("Runs", href="/", id="nav-runs", className="nav-link"),
+                            dcc.Link("Alerts", href="/alerts", id="nav-alerts", className="nav-link"),
+                        ],
+                        **aria(label="Main"),
+                    ),
+                    html.Button(
+                        "Theme", id="theme-toggle", className="button button-small", n_clicks=0, title="Light or dark"
+                    ),
+                ],
+                className="site-head",
+            ),
+            html.Div(id="notice", className="notice", role="status", **aria(live="polite")),
+            html.Main(runs.skeleton(), id="main", tabIndex="-1"),
+        ],
+        className="site",
+    )
+
+
+def _register_frame(site: dash.Dash) -> None:
+    in_browser(
+        site,
+        "display",
+        Output("display", "data"),
+        Output("theme-toggle", "children"),
+        Output("origin", "data"),
+        Input("theme-toggle", "n_clicks"),
+    )
+    in_browser(
+        site,
+        "arrived",
+        Output("nav-runs", "className"),
+        Output("nav-alerts", "className"),
+        Input("url", "pathname"),
+        Input("title", "data"),
+    )
+
+
+def _register_router(site: dash.Dash, database: Database) -> None:
+    @site.callback(
+        Output("main", "children"),
+        Output("title", "data"),
+        Output("retry", "disabled"),
+        Output("notice", "children"),
+        Input("url", "pathname"),
+        Input("retry", "n_intervals"),
+        State("url", "search"),
+    )
+    async def show_page(pathname: str | None, _retries: int | None, search: str | None) -> tuple[Any, str, bool, None]:
+        try:
+            page, title = await asyncio.to_thread(page_at, database, pathname or "/", search or "")
+        except Unavailable as error:
+            return unavailable_page(error), "Out of reach", False, None
+        return page, title, True, None
+
+
+def page_at(database: Database, pathname: str, search: str = "") -> tuple[Component, str]:
+    """The page at an address, and its title."""
+    if pathname == "/":
+        database.ping()
+        return runs.layout(runs.filter_from_query(search)), "Runs"
+    if pathname.rstrip("/") == "/alerts":
+        database.ping()
+        return alerts.layout(), "Alerts"
+    match = RUN_PATH.fullmatch(pathname)
+    if match is None:
+        return unknown_page(pathname), "Not found"
+    run_id = unquote(match["run_id"])
+    try:
+        reading = read_run(database, run_id)
+    except NotFound:
+        return unknown_run_page(run_id), "No such run"
+    return run.layout(reading), reading.run.name
+
+
+def unknown_page(pathname: str) -> Component:
+    return message_page("Nothing here", html.P(["There is no page at ", html.Code(pathname), "."]), _home())
+
+
+def unknown_run_page(run_id: str) -> Component:
+    return message_page(
+        "No such run",
+        html.P(["No run has the id ", html.Code(run_id), ". It may have been mistyped, or sent to another server."]),
+        _home(),
+    )
+
+
+def unavailable_page(error: Unavailable) -> Component:
+    return message_page(
+        "The database is out of reach",
+        html.P(str(error)),
+        html.P(
+            "This page tries again every three seconds. What the server has acknowledged is safe; clients keep the "
+            "rest and send it again."
+        ),
+    )
+
+
+def _home() -> Component:
+    return html.P(dcc.Link("All runs", href="/", className="button"))
+
+
+def _tell(error: Exception) -> None:
+    """The page keeps what it shows and says that it is old; the next tick tries again."""
+    if isinstance(error, Unavailable):
+        text = f"{error} What you see may be old. Trying again."
+    elif isinstance(error, NotFound):
+        text = "This run is no longer there."
+    else:
+        log.error("A page could not be updated.", exc_info=error)
+        text = "Something went wrong while updating this page; the server's log says what. Trying again."
+    dash.set_props("notice", {"children": text})

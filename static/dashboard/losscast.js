@@ -1,0 +1,135 @@
+// What the pages do in the browser. Named functions only, so no inline script is needed.
+(function () {
+  "use strict";
+
+  var PHONE = window.matchMedia("(max-width: 640px)");
+  var DARK = window.matchMedia("(prefers-color-scheme: dark)");
+  var THEMES = ["system", "light", "dark"];
+  var THEME_LABELS = { system: "◐ System", light: "☀ Light", dark: "☾ Dark" };
+
+  function chosenTheme() {
+    return document.documentElement.dataset.theme || "system";
+  }
+
+  function chooseTheme(theme) {
+    if (theme === "system") {
+      delete document.documentElement.dataset.theme;
+    } else {
+      document.documentElement.dataset.theme = theme;
+    }
+    try {
+      localStorage.setItem("losscast-theme", theme);
+    } catch (blocked) {
+      // Then the choice lasts until the page is closed.
+    }
+  }
+
+  function display() {
+    var theme = chosenTheme();
+    return {
+      theme: theme === "system" ? (DARK.matches ? "dark" : "light") : theme,
+      narrow: PHONE.matches,
+    };
+  }
+
+  function tell(id, props) {
+    // Dash may not have drawn the component yet, or no longer.
+    if (window.dash_clientside && window.dash_clientside.set_props) {
+      try {
+        window.dash_clientside.set_props(id, props);
+      } catch (absent) {
+        return;
+      }
+    }
+  }
+
+  function displayChanged() {
+    tell("display", { data: display() });
+  }
+  DARK.addEventListener("change", displayChanged);
+  PHONE.addEventListener("change", displayChanged);
+
+  // A hidden tab asks for nothing; shown again, it asks at once with its next tick.
+  document.addEventListener("visibilitychange", function () {
+    var page = document.querySelector("[data-tick]");
+    if (page) tell(page.dataset.tick, { disabled: document.hidden });
+  });
+
+  // Distances in time grow between two updates. The words are those of app/dashboard/formatting.py.
+  function duration(seconds) {
+    if (seconds < 60) return Math.max(0, Math.round(seconds)) + " s";
+    var minutes = Math.round(seconds / 60);
+    if (minutes < 60) return minutes + " min";
+    var hours = Math.floor(minutes / 60);
+    minutes -= 60 * hours;
+    if (hours < 24) return hours + " h" + (minutes ? " " + minutes + " min" : "");
+    var days = Math.floor(hours / 24);
+    hours -= 24 * days;
+    return days + " d" + (hours ? " " + hours + " h" : "");
+  }
+
+  window.setInterval(function () {
+    if (document.hidden) return;
+    var now = Date.now() / 1000;
+    document.querySelectorAll("time[data-moment]").forEach(function (element) {
+      var seconds = now - Number(element.dataset.moment);
+      var text = seconds < 5 ? "just now" : duration(seconds) + " ago";
+      // The text node is React's: change what it says, do not replace it.
+      if (element.firstChild && element.firstChild.nodeValue !== text) {
+        element.firstChild.nodeValue = text;
+      }
+    });
+  }, 5000);
+
+  var noUpdate = function () {
+    return window.dash_clientside.no_update;
+  };
+
+  window.dash_clientside = window.dash_clientside || {};
+  window.dash_clientside.losscast = {
+    display: function (clicks) {
+      if (clicks) {
+        chooseTheme(THEMES[(THEMES.indexOf(chosenTheme()) + 1) % THEMES.length]);
+      }
+      return [display(), THEME_LABELS[chosenTheme()], window.location.origin];
+    },
+
+    arrived: function (pathname, title) {
+      document.title = title ? title + " · Losscast" : "Losscast";
+      var onAlerts = (pathname || "").indexOf("/alerts") === 0;
+      return ["nav-link" + (onAlerts ? "" : " nav-here"), "nav-link" + (onAlerts ? " nav-here" : "")];
+    },
+
+    turnPage: function (_previous, _next, _project, _status, _search, page) {
+      var triggered = window.dash_clientside.callback_context.triggered_id;
+      if (triggered === "runs-previous") return Math.max(0, page - 1);
+      if (triggered === "runs-next") return page + 1;
+      return page === 0 ? noUpdate() : 0;
+    },
+
+    rememberFilter: function (page, project, status, search) {
+      var query = new URLSearchParams();
+      if (project) query.set("project", project);
+      if (status && status !== "all") query.set("status", status);
+      if (search) query.set("search", search);
+      if (page) query.set("page", page + 1);
+      var text = query.toString();
+      window.history.replaceState(window.history.state, "", window.location.pathname + (text ? "?" + text : ""));
+    },
+
+    zoomed: function (relayout, _whole, _latest, figure) {
+      var triggered = window.dash_clientside.callback_context.triggered_id;
+      if (triggered === "run-whole") return null;
+      if (triggered === "run-latest") {
+        var last = ((figure && figure.layout.meta) || {}).last_step;
+        return last > 10 ? [0.9 * last, 1.02 * last] : null;
+      }
+      if (!relayout) return noUpdate();
+      var range = relayout["xaxis.range"];
+      var low = range ? range[0] : relayout["xaxis.range[0]"];
+      var high = range ? range[1] : relayout["xaxis.range[1]"];
+      if (Number.isFinite(low) && Number.isFinite(high) && high > low) return [low, high];
+      return relayout["xaxis.autorange"] ? null : noUpdate();
+    },
+  };
+})();
