@@ -66,7 +66,7 @@ def _may_pass(status: os.stat_result, account: Account) -> bool:
 def reachable_binaries(binaries: Binaries, account: Account | None, shelf: Path) -> Binaries:
     """Return `binaries`, or a copy of them in `shelf` if they lie where `account` cannot go.
 
-    Root's own virtual environments are the common case: they lie under /root, which is closed to everyone else.
+    Root's own virtual environments are the common case: they lie in its home, which is closed to everyone else.
     """
     if first_barrier(binaries.folder, account) is None:
         return binaries
