@@ -1,0 +1,90 @@
+"""The law's features against the paper's sums, written out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from app.curves.schedule import Schedule
+from app.laws.annealing import annealed_fraction, annealing_response, effective_steps
+
+SCHEDULES = {
+    "constant": Schedule(np.array([0.0, 900.0]), np.array([3e-4, 3e-4])),
+    "warm-up, then linear decay": Schedule(np.array([0, 100, 700, 1000.0]), np.array([0, 3e-4, 3e-4, 0])),
+    "cosine in forty pieces": Schedule(
+        np.linspace(0, 1000, 41), 1e-3 * (0.55 + 0.45 * np.cos(np.linspace(0, np.pi, 41)))
+    ),
+    "jumps down and up again": Schedule(np.array([0, 50, 51, 300, 301, 900.0]), np.array([1, 1, 0.3, 0.3, 0.7, 0.1])),
+    "no order at all": Schedule(np.arange(0.0, 1000, 7), np.random.default_rng(3).random(143)),
+}
+
+
+def literal_sums(schedule: Schedule, n_steps: int, memory: float) -> tuple[np.ndarray, np.ndarray]:
+    """S1 and S2 of Tissue et al., step by step; annealing is counted from the end of the warm-up."""
+    rates = schedule.rate_at(np.arange(n_steps))
+    area = np.cumsum(rates)
+    decay = 1 - 1 / memory
+    momentum, annealing = 0.0, np.zeros(n_steps)
+    begin = int(schedule.warmup_end)
+    for step in range(begin + 1, n_steps):
+        momentum = decay * momentum + rates[step - 1] - rates[step]
+        annealing[step] = annealing[step - 1] + momentum
+    return area, annealing
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES.keys())
+def test_effective_steps_are_the_papers_forward_area_over_the_peak(schedule: Schedule) -> None:
+    steps = np.arange(1200)
+    area, _ = literal_sums(schedule, 1200, 10.0)
+    # Exact but for rounding: a thousand additions of doubles.
+    np.testing.assert_allclose(effective_steps(schedule, steps), area / schedule.peak, rtol=1e-11)
+
+
+@pytest.mark.parametrize("memory", [1.0, 3.0, 100.0, 1e4])
+@pytest.mark.parametrize("name", ["constant", "cosine in forty pieces", "jumps down and up again", "no order at all"])
+def test_the_response_is_the_papers_annealing_area_over_peak_and_memory(name: str, memory: float) -> None:
+    schedule = SCHEDULES[name]
+    begin = schedule.warmup_end
+    # The sums know whole steps only: move the warm-up's end onto one.
+    whole = Schedule(
+        np.unique(np.append(schedule.steps, np.ceil(begin))),
+        schedule.rate_at(np.unique(np.append(schedule.steps, np.ceil(begin)))),
+    ).since(np.ceil(begin))
+    _, annealing = literal_sums(whole, 1200, memory)
+    expected = annealing / memory / whole.peak
+    np.testing.assert_allclose(annealing_response(whole, np.arange(1200), [memory])[0], expected, atol=1e-9)
+
+
+def test_the_response_starts_at_the_end_of_the_warm_up_and_a_rewarm_lowers_it() -> None:
+    schedule = Schedule(np.array([0, 100, 500, 501, 800, 801, 1000.0]), np.array([0, 1, 1, 0.1, 0.1, 1, 1]))
+    response = annealing_response(schedule, [50, 100, 500, 800, 1000], [20.0])[0]
+    assert response[0] == 0
+    assert response[1] == pytest.approx(0, abs=0.02)
+    # Fifteen memories after the drop only e^-15 of it is missing; the rate at the warm-up's end is 1 % below its peak.
+    assert response[3] == pytest.approx(0.89, abs=1e-3)
+    assert response[4] == pytest.approx(-0.01, abs=1e-3)
+
+
+def test_memories_and_steps_may_come_in_any_order_and_number() -> None:
+    schedule = SCHEDULES["no order at all"]
+    steps, memories = np.array([900.0, 3.0, 450.5, 2000.0]), np.array([500.0, 2.0, 30.0])
+    together = annealing_response(schedule, steps, memories)
+    assert together.shape == (3, 4)
+    for row, memory in zip(together, memories, strict=True):
+        for value, step in zip(row, steps, strict=True):
+            assert annealing_response(schedule, [step], [memory])[0, 0] == pytest.approx(value, abs=1e-13)
+
+
+def test_features_do_not_depend_on_the_unit_of_the_rate() -> None:
+    schedule = SCHEDULES["cosine in forty pieces"]
+    steps = np.linspace(0, 1200, 50)
+    for factor in (1e-12, 1e6):
+        other = schedule.scaled(factor)
+        np.testing.assert_allclose(effective_steps(other, steps), effective_steps(schedule, steps), rtol=1e-12)
+        np.testing.assert_allclose(annealed_fraction(other, steps), annealed_fraction(schedule, steps), atol=1e-12)
+
+
+def test_a_schedule_of_zeros_counts_as_constant() -> None:
+    schedule = Schedule(np.array([0.0, 10.0]), np.array([0.0, 0.0]))
+    np.testing.assert_array_equal(effective_steps(schedule, [0, 4, 20]), [1, 5, 21])
+    np.testing.assert_array_equal(annealing_response(schedule, [0, 4, 20], [3.0]), 0)
