@@ -257,6 +257,7 @@ class _Descent:
     break_range : the step at which a stable phase ended, if there was one, lies in here
     noise : standard deviation to expect of the heights
     n_falling : points on the way down
+    warms_up_once : a warm-up was logged, and no decay before the top
     """
 
     steps: Floats
@@ -266,6 +267,7 @@ class _Descent:
     break_range: tuple[float, float]
     noise: float
     n_falling: int
+    warms_up_once: bool
 
     @staticmethod
     def of(steps: Floats, rates: Floats, top: int) -> _Descent:
@@ -287,7 +289,11 @@ class _Descent:
         if n_falling < _MAX_POINTS // 2:
             # A decay that has just begun must not drown in its plateau.
             thin = np.unique(np.concatenate([thin, np.arange(max(first - 2, 0), len(heights))]))
-        return _Descent(later_steps[thin], heights[thin], peak, start_range, break_range, noise, n_falling)
+        fell = np.maximum.accumulate(rates[: top + 1]) - rates[: top + 1]
+        warms_up_once = top > 0 and float(fell.max()) < _TURN * peak
+        return _Descent(
+            later_steps[thin], heights[thin], peak, start_range, break_range, noise, n_falling, warms_up_once
+        )
 
 
 def _start_range(steps: Floats, rates: Floats, top: int) -> tuple[float, float]:
@@ -320,7 +326,7 @@ class _Candidate:
 
     family: str
     shape: Shape
-    after_plateau: bool  # begins where a stable phase ends, else where the warm-up ends
+    begins: str  # at the end of the warm-up ("start") or of a stable phase ("break"), or at step 0 ("zero")
     ends: bool  # arrives at a floor after its length
 
 
@@ -337,19 +343,23 @@ def _inverse_sqrt(steps: Floats, begin: Floats, length: Floats) -> Floats:
 
 
 _CANDIDATES = (
-    _Candidate("cosine", _ending(cosine_shape), after_plateau=False, ends=True),
-    _Candidate("linear", _ending(linear_shape), after_plateau=False, ends=True),
-    _Candidate("wsd_linear", _ending(linear_shape), after_plateau=True, ends=True),
-    _Candidate("wsd_sqrt", _ending(sqrt_shape), after_plateau=True, ends=True),
-    _Candidate("wsd_cosine", _ending(cosine_shape), after_plateau=True, ends=True),
-    _Candidate("wsd_exponential", _exponential, after_plateau=True, ends=False),
-    _Candidate("exponential", _exponential, after_plateau=False, ends=False),
-    _Candidate("inverse_sqrt", _inverse_sqrt, after_plateau=False, ends=False),
-    _Candidate("polynomial", _ending(power_shape(2.0)), after_plateau=False, ends=True),
-    _Candidate("rex", _ending(rex_shape), after_plateau=False, ends=True),
+    _Candidate("cosine", _ending(cosine_shape), begins="start", ends=True),
+    _Candidate("linear", _ending(linear_shape), begins="start", ends=True),
+    _Candidate("wsd_linear", _ending(linear_shape), begins="break", ends=True),
+    _Candidate("wsd_sqrt", _ending(sqrt_shape), begins="break", ends=True),
+    _Candidate("wsd_cosine", _ending(cosine_shape), begins="break", ends=True),
+    _Candidate("wsd_exponential", _exponential, begins="break", ends=False),
+    _Candidate("exponential", _exponential, begins="start", ends=False),
+    _Candidate("inverse_sqrt", _inverse_sqrt, begins="start", ends=False),
+    _Candidate("polynomial", _ending(power_shape(2.0)), begins="start", ends=True),
+    # Where the warm-up is a factor on a schedule that runs from step 0.
+    _Candidate("cosine", _ending(cosine_shape), begins="zero", ends=True),
+    _Candidate("linear", _ending(linear_shape), begins="zero", ends=True),
+    _Candidate("rex", _ending(rex_shape), begins="start", ends=True),
 )
 _PRIOR = {"cosine": 0.4, "linear": 0.2, "wsd_linear": 0.12, "inverse_sqrt": 0.05, "wsd_sqrt": 0.06, "exponential": 0.03}
 _OTHER_PRIOR = 0.035  # each of the rest
+_FROM_ZERO = 0.2  # of a family's prior, for the form that runs from step 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -385,23 +395,31 @@ def _weighed(descent: _Descent, total_steps: int | None) -> list[_Hypothesis]:
     # A free floor fits at least as well as any other: families that fail with it are out.
     pilots = [_fitted(descent, candidate, None, None) for candidate in _CANDIDATES if _applies(descent, candidate)]
     best = max(_likelihood_of(descent, pilot.misfit) for pilot in pilots)
-    survivors = [p.candidate for p in pilots if _likelihood_of(descent, p.misfit) > best - 25.0]
+    survivors = [pilot for pilot in pilots if _likelihood_of(descent, pilot.misfit) > best - 25.0]
     hypotheses = []
-    for candidate in survivors:
-        prior = math.log(_PRIOR.get(candidate.family, _OTHER_PRIOR))
+    for pilot in survivors:
+        candidate = pilot.candidate
+        prior = math.log(
+            _PRIOR.get(candidate.family, _OTHER_PRIOR) * (_FROM_ZERO if candidate.begins == "zero" else 1.0)
+        )
         for floor, floor_prior in _floors_of(candidate):
             for end, end_prior in _ends_of(candidate, descent, total_steps):
-                fitted = _fitted(descent, candidate, floor, end)
+                fitted = _fitted(descent, candidate, floor, end, pilot.begins)
                 weight = prior + math.log(floor_prior) + math.log(end_prior)
                 hypotheses.append(replace(fitted, log_weights=fitted.log_weights + weight))
     return sorted(hypotheses, key=lambda hypothesis: -hypothesis.log_evidence)
 
 
 def _applies(descent: _Descent, candidate: _Candidate) -> bool:
-    """A family with a stable phase needs room for one."""
-    if not candidate.after_plateau:
+    """A family with a stable phase needs room for one; one that runs from step 0, a warm-up and no restart."""
+    if candidate.begins == "start":
         return True
-    return descent.break_range[1] > descent.break_range[0]
+    first, last = _begin_range(descent, candidate)
+    return last > first if candidate.begins == "break" else descent.warms_up_once
+
+
+def _begin_range(descent: _Descent, candidate: _Candidate) -> tuple[float, float]:
+    return {"start": descent.start_range, "break": descent.break_range, "zero": (0.0, 0.0)}[candidate.begins]
 
 
 def _floors_of(candidate: _Candidate) -> list[tuple[float | None, float]]:
@@ -416,15 +434,25 @@ def _ends_of(candidate: _Candidate, descent: _Descent, total_steps: int | None) 
     return [(float(total_steps), _ENDS_WITH_RUN), (None, 1.0 - _ENDS_WITH_RUN)]
 
 
-def _fitted(descent: _Descent, candidate: _Candidate, floor: float | None, end: float | None) -> _Hypothesis:
+def _fitted(
+    descent: _Descent,
+    candidate: _Candidate,
+    floor: float | None,
+    end: float | None,
+    begins_about: Floats | None = None,
+) -> _Hypothesis:
     """The grid of one family with one floor, zoomed until its cells resolve the peak of the likelihood.
 
     With `end` the decay arrives at its floor there, and only its begin is open. Begin and length trade off against each
     other, so every begin has a range of lengths of its own: a common one would zoom past the narrow ridge.
+    `begins_about`, begins that fit with a free floor, save zooming in on them again.
     """
-    first, last = descent.break_range if candidate.after_plateau else descent.start_range
+    first, last = _begin_range(descent, candidate)
     prior_width = max(last - first, 1.0)
-    begins = np.linspace(first, last, _BEGINS)
+    if begins_about is not None:
+        middle, reach = float(np.median(begins_about)), float(np.ptp(begins_about))
+        first, last = max(first, middle - reach), min(last, middle + reach)
+    begins = np.linspace(first, last, _BEGINS if last > first else 1)
     for _ in range(_ZOOMS):
         lengths, row_widths = _lengths_for(descent, candidate, floor, begins, end)
         cells = np.repeat(begins, lengths.shape[1]), lengths.ravel()
@@ -437,7 +465,7 @@ def _fitted(descent: _Descent, candidate: _Candidate, floor: float | None, end: 
         if by_begin[at] - beside < 1.0 or narrow[1] - narrow[0] < 0.1:
             break
         begins = np.linspace(*narrow, _BEGINS)
-    width = max(float(begins[1] - begins[0]), 1e-6) / prior_width
+    width = max(float(begins[1] - begins[0]), 1e-6) / prior_width if len(begins) > 1 else 1.0
     log_weights = scores + math.log(min(width, 1.0)) + np.repeat(np.log(row_widths), lengths.shape[1]) + log_widths
     best = int(np.argmax(scores))
     return _Hypothesis(candidate, floor, *cells, log_weights, scales, floors, float(misfits[best]))
@@ -586,18 +614,34 @@ def _at_least_zero(heights: Floats) -> Floats:
     return np.maximum(heights, 0.0)
 
 
+_IN_WORDS = {
+    "cosine": "a cosine",
+    "linear": "a straight line",
+    "wsd_linear": "a stable phase and a straight line down",
+    "wsd_sqrt": "a stable phase and a 1 - sqrt cool-down",
+    "wsd_cosine": "a stable phase and half a cosine down",
+    "wsd_exponential": "a stable phase and an exponential cool-down",
+    "exponential": "an exponential decay",
+    "inverse_sqrt": "an inverse square root",
+    "polynomial": "a polynomial decay",
+    "rex": "a REX decay",
+}
+
+
 def _told(
     best: _Hypothesis, cell: int, descent: _Descent, decay_end: int | None, doubt: float, total_steps: int | None
 ) -> str:
-    name = best.candidate.family.replace("_", " ")
+    family = best.candidate.family
     top = descent.peak * float(best.scales[cell])
-    text = f"The logged learning rate follows a {name} schedule"
+    text = f"The logged learning rate follows {_IN_WORDS[family]}"
     if decay_end is not None:
         floor = float(best.floors[cell]) * top
-        text += f" that falls from {top:.3g} at step {best.begins[cell]:,.0f} to {floor:.3g} at step {decay_end:,}"
-        if total_steps is None:
-            text += "; the floor is an assumption" if best.candidate.family.endswith("linear") else ""
-    return f"{text} (expected error of its future: {doubt:.1%} of the peak)."
+        text += f", from {top:.3g} at step {best.begins[cell]:,.0f} to {floor:.3g} at step {decay_end:,}"
+        if total_steps is None and family.endswith("linear") and decay_end > descent.steps[-1]:
+            text += " (where a straight line ends cannot be seen; it is taken to go on to there)"
+        if total_steps is not None and decay_end < total_steps:
+            text += f", and is taken to stay there until step {total_steps:,}"
+    return f"{text}; its future is known to about {doubt:.1%} of the peak."
 
 
 def _past(steps: Floats, rates: Floats) -> Schedule:
