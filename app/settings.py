@@ -23,6 +23,12 @@ def default_data_dir() -> Path:
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "losscast"
 
 
+def _known_schemes() -> tuple[str, ...]:
+    from app.notify.targets import KNOWN_SCHEMES  # brings an HTTP client along, which most commands do not need
+
+    return tuple(sorted(KNOWN_SCHEMES))
+
+
 class Settings(BaseSettings):
     """Each field is an environment variable: LOSSCAST_ and its name, but DATABASE_URL plain."""
 
@@ -34,6 +40,7 @@ class Settings(BaseSettings):
         description="A Postgres to use instead of the embedded one.",
     )
     data_dir: Path | None = Field(None, description="Where the embedded Postgres and our secrets are kept.")
+    pg_bin: Path | None = Field(None, description="Folder of the Postgres programs that the embedded server uses.")
     host: str = Field("127.0.0.1", description="Address to listen on. Anything but loopback needs API keys.")
     port: int = Field(DEFAULT_PORT, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     public_url: str | None = Field(None, description="How browsers reach us, for links in alerts.")
@@ -46,10 +53,8 @@ class Settings(BaseSettings):
         (), description="Where alerts go, separated by blanks: webhooks (https://...) or apprise URLs (slack://...)."
     )
     alert_allowed_schemes: Annotated[tuple[str, ...], NoDecode] = Field(
-        ("https", "http", "json", "jsons", "slack", "discord", "tgram", "msteams", "mattermost", "mattermosts",
-         "ntfy", "ntfys", "pagerduty", "opsgenie", "mailto", "mailtos"),
-        description="Schemes of alert URLs that may be used.",
-    )  # fmt: skip
+        default_factory=_known_schemes, description="Schemes of alert URLs that may be used."
+    )
     alert_allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Hosts that alerts may go to although they are on a private network or this machine."
     )

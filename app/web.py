@@ -103,7 +103,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         keys = auth.Keys(database)
         is_https = (settings.public_url or "").startswith("https://")
         auth.add_sign_in(app, keys=keys, secret=secret, is_https=is_https)
-        app.add_middleware(auth.RequireKey, keys=keys, secret=secret)  # type: ignore[arg-type]
+        app.add_middleware(auth.RequireKey, keys=keys, secret=secret)
     else:
         app.add_middleware(auth.LoopbackOnly)
     dashboard.mount(app, database)

@@ -56,7 +56,7 @@ def _database() -> Iterator[Database]:
 
     settings = _settings()
     url = settings.database_url or running_url(_data_dir(settings))
-    server = None if url else EmbeddedPostgres(_data_dir(settings))
+    server = None if url else EmbeddedPostgres(_data_dir(settings), binaries=settings.pg_bin)
     if server is not None:
         server.start()
     database = Database(url or (server.url if server else ""), name="losscast key")

@@ -114,19 +114,14 @@ def demo(
 class WholeService:
     """Postgres, web and workers of one machine, not started yet."""
 
-    settings: Settings
     url: str
     parts: list[Command | Service | Step]
 
     def supervisor(self, after: Callable[[], None], write_line: Callable[[str], None] | None = None) -> Supervisor:
-        """`after` is called once the pages answer."""
+        """`after` is called once the pages answer and the workers run."""
         from app.supervisor import Step, Supervisor
 
-        def wait() -> None:
-            _wait_until_healthy(self.url)
-            after()
-
-        return Supervisor([*self.parts, Step("waiting for the first page", wait)], write_line=write_line)
+        return Supervisor([*self.parts, Step("everything runs", after)], write_line=write_line)
 
 
 def whole_service(settings: Settings) -> WholeService:
@@ -138,7 +133,8 @@ def whole_service(settings: Settings) -> WholeService:
 
     port = _free_port(settings.host) if settings.port == 0 else settings.port
     _require_port(settings.host, port)
-    server = None if settings.database_url else EmbeddedPostgres(_data_dir(settings))
+    server = None if settings.database_url else EmbeddedPostgres(_data_dir(settings), binaries=settings.pg_bin)
+    program = [sys.executable, "-m", "app"]
 
     def database_url() -> str:
         return settings.database_url or (server.url if server else "")
@@ -160,11 +156,12 @@ def whole_service(settings: Settings) -> WholeService:
 
     parts: list[Command | Service | Step] = [Service("postgres", server)] if server else []
     parts.append(Step("bringing the schema up to date", bring_up_to_date))
-    parts.append(Command("web", [sys.executable, "-m", "app", "serve"], environment))
-    if settings.workers:
-        parts.append(Command("worker", [sys.executable, "-m", "app", "work"], environment, count=settings.workers))
     shown = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
-    return WholeService(settings, f"http://{f'[{shown}]' if ':' in shown else shown}:{port}", parts)
+    url = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}"
+    parts.append(Command("web", [*program, "serve"], environment, ready=lambda: _is_healthy(url)))
+    if settings.workers:
+        parts.append(Command("worker", [*program, "work"], environment, count=settings.workers))
+    return WholeService(url, parts)
 
 
 def _settings(**given: object) -> Settings:
@@ -254,19 +251,10 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         yield opened
 
 
-def _wait_until_healthy(url: str, timeout_seconds: float = 120.0) -> None:
-    import time
-
+def _is_healthy(url: str) -> bool:
     import httpx
 
-    from app.errors import Unavailable
-
-    deadline = time.monotonic() + timeout_seconds
-    while time.monotonic() < deadline:
-        try:
-            if httpx.get(f"{url}/healthz", timeout=2.0, trust_env=False).status_code == 200:
-                return
-        except httpx.HTTPError:
-            pass
-        time.sleep(0.1)
-    raise Unavailable(f"The web process did not answer at {url} within {timeout_seconds:g} s; its messages are above.")
+    try:
+        return httpx.get(f"{url}/healthz", timeout=2.0, trust_env=False).status_code == 200
+    except httpx.HTTPError:
+        return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -29,6 +30,8 @@ from app.storage.curves import (
 from app.storage.database import Database
 from app.storage.points import segment_starts
 from app.worker.catch_up import caught_up
+
+log = logging.getLogger(__name__)
 
 # A forecast is stored again when the run has gone on by this share of its length: less cannot change it visibly, and
 # without it a run of weeks would store one every second.
@@ -152,6 +155,10 @@ def _forecasts(loaded: Loaded, plan: Plan | None) -> tuple[dict[str, Forecast], 
             made[metric] = forecast_curve(curve, plan)
         except CurveTooShort as error:
             notes.append(f"{metric}: {error}")
+        except Exception:
+            # A curve that the numerics cannot take must not keep the run's alerts from firing.
+            log.exception("no forecast of %s in run %s", metric, loaded.run.id)
+            notes.append(f"{metric} could not be forecast: a fault of ours, which the worker's log describes.")
     return made, notes
 
 

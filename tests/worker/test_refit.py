@@ -1,0 +1,233 @@
+"""A refit over a real database: what it concludes, and that the short cut and the long way agree."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sqlalchemy import text
+
+from app.importers.run_files import read_file
+from app.runs import Batch, RunStatus, Summary
+from app.storage import alerts, forecasts, runs
+from app.storage.curves import fit_mark, read_curve_states, runs_to_fit
+from app.storage.database import Database
+from app.worker.refit import refit_run
+from tests.storage_helpers import compact, make_batch, start, store
+
+DEMO_DATA = Path(__file__).parents[2] / "app" / "demo" / "data"
+
+
+def real_batches(name: str, n_batches: int, columns: Sequence[str] = ("train_loss", "lr")) -> list[Batch]:
+    """A real run cut into equal batches, some of its columns."""
+    whole = list(read_file(DEMO_DATA / name).batches)
+    steps = np.concatenate([batch.steps for batch in whole])
+    picked = {
+        column: np.concatenate([
+            np.where(batch.present[batch.metrics.index(column)], batch.values[batch.metrics.index(column)], np.nan)
+            for batch in whole
+        ])
+        for column in columns
+    }  # fmt: skip
+    cuts = np.array_split(np.arange(len(steps)), n_batches)
+    return [
+        make_batch(
+            steps[cut].tolist(),
+            **{
+                name: [None if math.isnan(value) else value for value in column[cut]] for name, column in picked.items()
+            },
+        )
+        for cut in cuts
+    ]
+
+
+def refit(database: Database, run_id: str = "run") -> Summary:
+    assert refit_run(database, run_id, []) is not None
+    with database.read() as connection:
+        summary = runs.read_summary(connection, run_id)
+    assert summary is not None
+    return summary
+
+
+def reduced_losses(database: Database) -> list[tuple[np.ndarray, np.ndarray]]:
+    with database.read() as connection:
+        ids = [one.id for one in runs.list_series(connection, "run")]
+        curves = [state.reduction.to_curve() for state in read_curve_states(connection, ids).values()]
+    return [(curve.steps, curve.values) for curve in curves]
+
+
+def rebuilt(database: Database) -> None:
+    with database.write() as connection:
+        connection.execute(text("DELETE FROM curve_state"))
+    refit(database)
+
+
+def assert_rebuild_agrees(database: Database) -> None:
+    refit(database)
+    grown = reduced_losses(database)
+    rebuilt(database)
+    for (steps, values), (steps_again, values_again) in zip(grown, reduced_losses(database), strict=True):
+        # The bins are the same; sums of floats in another order differ by rounding.
+        np.testing.assert_allclose(steps_again, steps, rtol=1e-12)
+        np.testing.assert_allclose(values_again, values, rtol=1e-9)
+
+
+def test_a_real_run_is_forecast_with_its_reasons(database: Database) -> None:
+    start(database)
+    with database.write() as connection:
+        runs.describe_run(connection, "run", plan={"total_steps": 50_000})
+    for seq, batch in enumerate(real_batches("lm_cosine.csv", 10)[:6]):
+        store(database, batch, seq=seq)
+    summary = refit(database)
+    assert summary.metric == "train_loss"
+    assert summary.roles["lr"]["role"] == "lr"
+    assert (summary.total_steps, summary.total_source) == (50_000, "declared")
+    assert summary.total_why
+    assert summary.schedule_why
+    assert summary.forecast is not None
+    assert summary.forecast.horizon == 50_000
+    assert summary.forecast.p05 < summary.forecast.p50 < summary.forecast.p95
+
+
+def test_forecasts_are_kept_with_their_cutoffs_and_never_changed(database: Database) -> None:
+    start(database)
+    seen = []
+    for seq, batch in enumerate(real_batches("lm_cosine.csv", 10)[:6]):
+        store(database, batch, seq=seq)
+        seen.append(refit(database).forecast)
+        refit(database)  # nothing new, nothing stored
+    with database.read() as connection:
+        kept = forecasts.forecast_history(connection, "run", "train_loss")
+    assert kept == [one for one in seen if one is not None]
+    assert [one.cutoff for one in kept] == sorted({one.cutoff for one in kept})
+    assert len(kept) >= 5
+
+
+def test_growing_with_the_run_and_rebuilding_from_storage_agree(database: Database) -> None:
+    start(database)
+    for seq, batch in enumerate(real_batches("gpt2_undeclared.csv", 40)):
+        store(database, batch, seq=seq)
+        if seq % 5 == 4:
+            refit(database)
+        if seq == 22:
+            compact(database)
+    assert_rebuild_agrees(database)
+
+
+def test_late_points_repeats_and_restarts_end_in_the_same_curve(database: Database) -> None:
+    start(database)
+    batches = real_batches("lm_cosine.csv", 12)
+    order = [0, 1, 3, 2, 4, 7, 6, 5]
+    for seq in order:
+        store(database, batches[seq], seq=seq)
+        refit(database)
+    store(database, make_batch([int(batches[2].steps[3])], train_loss=[9.0]), seq=100)  # a correction, long after
+    assert_rebuild_agrees(database)
+    segment = start(database, session="second", resume_step=int(batches[5].steps[0]))
+    refit(database)
+    store(database, batches[5], segment=segment, seq=0)
+    assert_rebuild_agrees(database)
+    store(database, batches[6], segment=segment, seq=1)
+    third = start(database, session="third")
+    store(database, batches[4], segment=third, seq=0)  # went further back than it said
+    assert_rebuild_agrees(database)
+
+
+def test_a_worker_that_was_away_catches_up_over_compacted_batches(database: Database) -> None:
+    start(database)
+    batches = real_batches("lm_cosine.csv", 8)
+    store(database, batches[0], seq=0)
+    refit(database)
+    for seq in range(1, 8):
+        store(database, batches[seq], seq=seq)
+    compact(database)
+    assert_rebuild_agrees(database)
+
+
+def test_a_loss_that_is_not_finite_fires_once_and_resolves_after_a_restart(database: Database) -> None:
+    start(database)
+    batches = real_batches("lm_cosine.csv", 10)
+    for seq in range(3):
+        store(database, batches[seq], seq=seq)
+    last = int(batches[2].steps[-1])
+    store(database, make_batch([last + 1, last + 2], train_loss=[math.nan, math.inf]), seq=3)
+    refit(database)
+    store(database, make_batch([last + 3], train_loss=[math.nan]), seq=4)
+    refit(database)
+    with database.read() as connection:
+        (alert,) = alerts.list_alerts(connection, run_id="run")
+    assert (alert.kind, alert.severity, alert.metric, alert.step) == (
+        "nonfinite_loss",
+        "critical",
+        "train_loss",
+        last + 1,
+    )
+    assert alert.resolved_at is None
+    segment = start(database, session="second", resume_step=int(batches[2].steps[0]))
+    store(database, batches[2], segment=segment, seq=0)
+    store(database, batches[3], segment=segment, seq=1)
+    refit(database)
+    with database.read() as connection:
+        (alert,) = alerts.list_alerts(connection, run_id="run")
+    assert alert.resolved_at is not None
+
+
+def test_a_finished_run_is_not_forecast_any_more(database: Database) -> None:
+    start(database)
+    for seq, batch in enumerate(real_batches("lm_cosine.csv", 5)):
+        store(database, batch, seq=seq)
+    with database.write() as connection:
+        runs.finish_run(connection, "run", RunStatus.FINISHED, None)
+    assert refit(database).forecast is None
+
+
+def test_too_few_points_are_said_to_be_too_few(database: Database) -> None:
+    start(database)
+    store(database, make_batch([1, 2], loss=[2.0, 1.9]), seq=0)
+    summary = refit(database)
+    assert summary.forecast is None
+    assert "at least" in summary.notes[0]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [[math.nan] * 60, [1e300] * 60, [0.0] * 60, [-1.0 * at for at in range(60)], [2.0] * 60, [1e-300] * 60],
+    ids=["all nan", "huge", "zero", "negative", "constant", "tiny"],
+)
+def test_strange_losses_break_nothing(database: Database, values: list[float]) -> None:
+    start(database)
+    store(database, make_batch([2**40 + at for at in range(60)], loss=values, lr=[0.1] * 60), seq=0)
+    summary = refit(database)
+    assert summary.metric == "loss"
+
+
+def test_a_role_set_by_hand_decides_what_is_forecast(database: Database) -> None:
+    start(database)
+    for seq, batch in enumerate(real_batches("lm_cosine.csv", 4)):
+        renamed = Batch(batch.steps, batch.times, ("badness", "lr"), batch.values, batch.present)
+        store(database, renamed, seq=seq)
+    assert refit(database).metric is None
+    with database.write() as connection:
+        runs.describe_run(connection, "run", roles={"badness": "train_loss"})
+    summary = refit(database)
+    assert summary.metric == "badness"
+    assert summary.forecast is not None
+
+
+def test_the_sweep_finds_exactly_the_runs_with_something_new(database: Database) -> None:
+    for run_id in ("a", "b"):
+        start(database, run_id)
+        store(database, make_batch([1], loss=[1.0]), run_id=run_id, seq=0)
+    refit(database, "a")
+    with database.read() as connection:
+        assert runs_to_fit(connection) == ["b"]
+        mark = fit_mark(connection, "a")
+    assert mark is not None
+    assert mark.revision == mark.fitted_revision
+
+
+def test_a_run_that_is_gone_is_no_error(database: Database) -> None:
+    assert refit_run(database, "gone", []) is None
