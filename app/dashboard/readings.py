@@ -263,6 +263,7 @@ class ChartReading:
     forecast: StoredForecast | None
     rate: Points
     restarts: Sequence[Restart]
+    last_step: int
 
 
 def read_chart(
@@ -295,9 +296,14 @@ def read_chart(
             restarts=[
                 Restart(one.number, start)
                 for one in runs.list_segments(connection, run_id)
-                if one.number > 1 and (start := one.resume_step if one.resume_step is not None else one.first_step)
+                if one.number > 1 and (start := _start(one)) is not None
             ],
+            last_step=run.last_step or 0,
         )
+
+
+def _start(segment: Segment) -> int | None:
+    return segment.first_step if segment.resume_step is None else segment.resume_step
 
 
 def _seen_range(view: tuple[float, float] | None) -> tuple[int | None, int | None]:
@@ -321,8 +327,9 @@ class HistoryReading:
     """Past forecasts of one metric, and what they were forecasts of, once that is known."""
 
     history: Sequence[ForecastPoint]
-    actual: float | None
+    actual: float | None  # None too where the run ended before the step that they speak of
     last_step: int | None
+    is_over: bool
 
 
 FINAL_SHARE = 0.02  # of the steps: what a forecast of the final value speaks of (app.forecasting.forecast)
@@ -334,14 +341,15 @@ def read_history(database: Database, run_id: str, metric: str | None) -> History
         series = runs.list_series(connection, run_id)
         chosen = metric or _roles(run, runs.read_summary(connection, run_id), series)[1]
         if chosen is None:
-            return HistoryReading([], None, None)
+            return HistoryReading([], None, None, False)
         history = forecasts.forecast_history(connection, run_id, chosen)
-        if run.status is RunStatus.RUNNING or run.last_step is None or not history:
-            return HistoryReading(history, None, run.last_step)
         last = run.last_step
+        is_over = run.status is not RunStatus.RUNNING
+        if not history or not is_over or last is None or last < (1 - FINAL_SHARE) * history[-1].horizon:
+            return HistoryReading(history, None, last, is_over)
         end = points.read_points(connection, run_id, chosen, from_step=last - math.ceil(FINAL_SHARE * last))
     finite = end.values[np.isfinite(end.values)]
-    return HistoryReading(history, float(finite.mean()) if len(finite) else None, last)
+    return HistoryReading(history, float(finite.mean()) if len(finite) else None, last, is_over)
 
 
 def read_metrics(database: Database, run_id: str, search: str, limit: int) -> tuple[list[tuple[Series, Points]], int]:

@@ -19,9 +19,20 @@ def history_figure(history: Sequence[ForecastPoint], display: Display, *, actual
     actual : the final value, once the run has one
     """
     palette = display.palette
+    history = standing(history)
     cutoffs = [point.cutoff for point in history]
     hidden = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False}
     mode = "lines+markers" if len(history) <= 40 else "lines"
+    # A band needs two forecasts to be seen; one or two also get bars.
+    bars = {
+        "type": "data",
+        "symmetric": False,
+        "array": [point.p95 - point.p50 for point in history],
+        "arrayminus": [point.p50 - point.p05 for point in history],
+        "visible": len(history) < 3,
+        "color": palette.loss,
+        "thickness": 1.4,
+    }
     figure = go.Figure(
         [
             go.Scatter(x=cutoffs, y=plain_list([point.p05 for point in history]), **hidden),
@@ -39,6 +50,7 @@ def history_figure(history: Sequence[ForecastPoint], display: Display, *, actual
                 name="predicted final value",
                 line={"color": palette.loss, "width": 1.8},
                 marker={"size": 5},
+                error_y=bars,
                 customdata=[
                     [format_value(point.p50), format_band(point.p05, point.p95), format_step(point.horizon)]
                     for point in history
@@ -58,6 +70,7 @@ def history_figure(history: Sequence[ForecastPoint], display: Display, *, actual
                 "standoff": 6,
             },
             fixedrange=True,
+            range=[0, 1.04 * max(cutoffs, default=1)],
         ),
         "yaxis": axis(palette, range=list(_range(history, actual)), fixedrange=True, tickformat=".4~g", nticks=6),
     }
@@ -91,13 +104,24 @@ def history_figure(history: Sequence[ForecastPoint], display: Display, *, actual
     return figure
 
 
+def standing(history: Sequence[ForecastPoint]) -> list[ForecastPoint]:
+    """The forecasts whose past still holds: what was made beyond the step to which a restart went back is left out."""
+    kept: list[ForecastPoint] = []
+    for point in reversed(history):
+        if not kept or point.cutoff < kept[-1].cutoff:
+            kept.append(point)
+    return kept[::-1]
+
+
 def share_inside(history: Sequence[ForecastPoint], actual: float, last_step: int) -> tuple[int, int]:
     """How many past forecasts of this horizon held `actual` in their 90 % band, and how many there were.
 
     Forecasts of another horizon spoke of another number; they are not counted. Neither is one made at the very end.
     """
     comparable = [
-        point for point in history if abs(point.horizon - last_step) <= 0.01 * last_step and point.cutoff < last_step
+        point
+        for point in standing(history)
+        if abs(point.horizon - last_step) <= 0.01 * last_step and point.cutoff < last_step
     ]
     return sum(point.p05 <= actual <= point.p95 for point in comparable), len(comparable)
 

@@ -44,6 +44,7 @@ class LossChart:
     view : the steps in sight, None for all of the run and its horizon
     others : further losses of the run, drawn thinner
     rate : the learning rate as logged; empty if it was not
+    last_step : of the whole run, in view or not; the buttons below the chart count from it
     """
 
     metric: str
@@ -52,6 +53,7 @@ class LossChart:
     forecast: StoredForecast | None = None
     rate: Points = field(default_factory=Points.empty)
     restarts: Sequence[Restart] = ()
+    last_step: int = 0
     view: tuple[float, float] | None = None
     scale: Scale = Scale.FOCUS
     smooth: bool = False
@@ -76,7 +78,7 @@ def loss_figure(chart: LossChart, display: Display) -> go.Figure:
     loss_range, cut_off = _loss_range(chart)
     layout |= {
         "uirevision": chart.metric,
-        "meta": {"last_step": int(chart.points.steps[-1]) if len(chart.points) else 0},
+        "meta": {"last_step": chart.last_step},
         "showlegend": True,
         "legend": {
             "orientation": "h",
@@ -308,6 +310,8 @@ def _rate_lines(chart: LossChart) -> tuple[tuple[Floats, Floats], tuple[Floats, 
     past = (chart.rate.steps.astype(np.float64), chart.rate.values)
     if chart.forecast is None or not len(steps):
         return past, nothing
+    if not len(past[0]) and knots.get("source") == "assumed":
+        return nothing, nothing  # the size of a rate that nobody told us is made up
     cutoff, horizon = float(chart.forecast.cutoff), float(chart.forecast.horizon)
     if not len(past[0]) and steps[0] < cutoff:
         past = _stretch(steps, rates, float(steps[0]), cutoff)
@@ -367,11 +371,11 @@ def _loss_range(chart: LossChart) -> tuple[tuple[float, float], float | None]:
     if chart.scale is not Scale.FOCUS:
         return everything, None
     # Only the beginning may leave the chart: a spike later on is news.
-    later = values if chart.view or not len(steps) else values[steps > steps[0] + BEGINNING * (steps[-1] - steps[0])]
-    focused = value_range([later, fan], log=False)
+    start = view[0] if chart.view or not len(steps) else steps[0] + BEGINNING * (steps[-1] - steps[0])
+    focused = value_range([values[steps > start], fan], log=False)
     if focused is None:
         return everything, None
-    focused = _stretched(focused, [other[len(other) // 20 :] for other in others])
+    focused = _stretched(focused, [_in_view(points, (start, view[1]))[1] for points in chart.others.values()])
     top = float(np.max(values, initial=-np.inf, where=np.isfinite(values)))
     return focused, top if top > focused[1] else None
 

@@ -44,6 +44,7 @@ from app.dashboard.formatting import (
 from app.dashboard.glyphs import range_glyph
 from app.dashboard.liveness import Liveness
 from app.dashboard.readings import (
+    HistoryReading,
     RunReading,
     read_chart,
     read_history,
@@ -52,7 +53,7 @@ from app.dashboard.readings import (
     read_run,
 )
 from app.dashboard.theme import Display
-from app.runs import Points, Series
+from app.runs import Points, RunStatus, Series
 from app.storage.database import Database
 
 GRAPH_CONFIG: Any = {
@@ -96,12 +97,18 @@ def layout(reading: RunReading) -> Component:
             card(
                 "Loss and forecast",
                 graph("run-chart", empty_figure(), "chart-main", config=GRAPH_CONFIG),
-                html.P(
+                html.Div(
                     [
+                        html.Span("Drag along the steps to zoom in at full resolution.", className="needs-mouse"),
                         html.Span(
-                            "Drag along the steps to zoom in at full resolution; double-click for the whole run."
+                            [
+                                html.Button(
+                                    "Latest 10 %", id="run-latest", className="button button-small", n_clicks=0
+                                ),
+                                html.Button("Whole run", id="run-whole", className="button button-small", n_clicks=0),
+                            ],
+                            className="tools",
                         ),
-                        html.Button("Whole run", id="run-whole", className="button button-small", n_clicks=0),
                     ],
                     className="chart-help muted",
                 ),
@@ -305,6 +312,7 @@ def _chart(
         forecast=reading.forecast,
         rate=reading.rate,
         restarts=reading.restarts,
+        last_step=reading.last_step,
         view=view,
         scale=scale,
         smooth=smooth,
@@ -316,13 +324,21 @@ def _history(database: Database, run_id: str, metric: str | None, display: Displ
     reading = read_history(database, run_id, metric)
     if not reading.history:
         return empty_figure("No forecast of this metric yet"), ""
-    figure = history_figure(reading.history, display, actual=reading.actual)
+    return history_figure(reading.history, display, actual=reading.actual), history_text(reading)
+
+
+def history_text(reading: HistoryReading) -> str:
+    """How good the forecasts were, or when that will be known."""
+    count = len(reading.history)
+    forecasts = f"{count:,} {'forecast' if count == 1 else 'forecasts'}"
+    if not reading.is_over:
+        return f"{forecasts} so far. The truth is known when the run has finished."
     if reading.actual is None or reading.last_step is None:
-        return figure, f"{len(reading.history):,} forecasts so far. The truth is known when the run has finished."
+        return f"{forecasts}. The run ended before the step that they speak of, so they cannot be scored."
     inside, counted = share_inside(reading.history, reading.actual, reading.last_step)
     if not counted:
-        return figure, "The run ended at another step than its forecasts spoke of, so they cannot be scored."
-    return figure, f"The final value lay inside the 90 % band of {inside} of {counted} earlier forecasts."
+        return f"{forecasts}, none of which spoke of the step at which the run ended."
+    return f"The final value lay inside the 90 % band of {inside} of {counted} earlier forecasts."
 
 
 def _metrics(
@@ -473,8 +489,19 @@ def forecast_tile(reading: RunReading, last_value: float | None) -> Component:
             range_image(range_glyph(forecast, last_value)),
             html.Span(["made ", moment(forecast.made_at, reading.now), f", from step {format_step(forecast.cutoff)}"]),
         ],
+        why=unreached_text(reading),
         class_name="tile-forecast",
     )
+
+
+def unreached_text(reading: RunReading) -> str | None:
+    """A run that ended early has no final loss at its horizon: say so where one is predicted."""
+    run, summary = reading.run, reading.summary
+    if run.status is RunStatus.RUNNING or summary is None or not summary.total_steps or run.last_step is None:
+        return None
+    if run.last_step >= summary.total_steps:
+        return None
+    return f"The run ended at step {format_step(run.last_step)}, before its horizon: this is where it was heading."
 
 
 def no_forecast_text(reading: RunReading) -> str:
