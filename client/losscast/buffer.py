@@ -5,26 +5,34 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
 from typing import Deque, Dict, List, Tuple
 
 Row = Tuple[int, float, Dict[str, float]]
 """Step, wall clock [s since 1970], value of each metric. A plain tuple: it is made in every call of `log`."""
 
-MAX_POINTS = 500_000
-"""Two metrics every second for three days."""
+MAX_POINTS = 250_000
+"""Two metrics every second for a day and a half."""
 
-MAX_BYTES = 64 * 2**20
+MAX_BYTES = 32 * 2**20
+"""Rows are objects that Python's garbage collector walks over: more of them would be felt in the job."""
 
 _ROW_BYTES = 200
 _POINT_BYTES = 60  # a float, its place in a dict; measured with tracemalloc on rows of four metrics
 
 
+CROWDED = 0.75
+"""The part of the room from which on rows are thinned."""
+
+THINNED_AT_ONCE = 16
+"""Rows looked at in one call of `append`: thinning them all at once would hold the job up for half a second."""
+
+
 class Buffer:
     """Rows in the order in which they were logged.
 
-    When full, rows that follow another of the same metrics closely go, so that a long outage costs resolution, the same
-    everywhere, and no stretch of the curve; rows that are rare beside others (a validation loss) stay longest.
+    When it gets crowded, rows that follow another of the same metrics closely in time go, so that a long outage costs
+    resolution, about the same everywhere, and no stretch of the curve. Rows that are rare beside others (a validation
+    loss) stay longest. Only what cannot be thinned fast enough is dropped by age.
     """
 
     def __init__(self, max_points: int = MAX_POINTS, max_bytes: int = MAX_BYTES) -> None:
@@ -40,10 +48,15 @@ class Buffer:
         self._rows: Deque[Row] = deque()
         self.points = 0
         self._bytes = 0
+        # A pass of thinning moves rows from the left of `_rows` to the right of `_thinned`, a few with each append.
+        self._thinned: Deque[Row] = deque()
+        self._pass_rows = 0  # of the pass, in all; 0 between passes
+        self._pass_left = 0
+        self._pass_kept: Dict[Tuple[str, ...], float] = {}  # metrics -> time of the row kept last
         self._spacing = 0.0
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._thinned) + len(self._rows)
 
     def append(self, row: Row) -> int:
         """Add a row; the number of rows that now wait."""
@@ -51,60 +64,72 @@ class Buffer:
             self._rows.append(row)
             self.points += len(row[2])
             self._bytes += _cost(row)
-            if self.points > self._max_points or self._bytes > self._max_bytes:
+            if self._pass_rows or self._fuller_than(CROWDED):
                 self._thin()
-            return len(self._rows)
+            while self._fuller_than(1.0):
+                self.dropped += len(self._take_oldest()[2])
+            return len(self)
 
     def take(self, max_rows: int, max_cells: int) -> List[Row]:
         """Remove and return the oldest rows, as many as fit in a table of `max_cells`; at least one if any waits."""
         taken: List[Row] = []
         metrics: set[str] = set()
         with self._lock:
-            while self._rows and len(taken) < max_rows:
-                metrics.update(self._rows[0][2])
+            while len(self) and len(taken) < max_rows:
+                metrics.update((self._thinned or self._rows)[0][2])
                 if taken and (len(taken) + 1) * len(metrics) > max_cells:
                     break
-                taken.append(self._forget_oldest())
-            if not self._rows:
+                taken.append(self._take_oldest())
+            if not len(self):
                 self._spacing = 0.0
         return taken
 
+    def _fuller_than(self, part: float) -> bool:
+        return self.points > part * self._max_points or self._bytes > part * self._max_bytes
+
     def _thin(self) -> None:
-        """Drop rows that follow one of the same metrics too closely in time, until a quarter is free."""
-        before = self.points
-        span = self._rows[-1][1] - self._rows[0][1]
-        # Go on from the last spacing: what is old has it already, so what is new comes down to the same.
-        spacing = self._spacing or span / len(self._rows)
-        while 0 < spacing <= span and self._crowded():
-            self._keep(_spaced(self._rows, spacing))
-            self._spacing, spacing = spacing, 2 * spacing
-        while self._crowded():  # rows that all differ in their metrics, or a clock that stands still
-            self._forget_oldest()
-        self.dropped += before - self.points
+        if not self._pass_rows:
+            self._begin_pass()
+        for _ in range(min(THINNED_AT_ONCE, self._pass_left)):
+            row = self._rows.popleft()
+            metrics = tuple(row[2])
+            # The distance, not the difference: a clock that was set back must not silence a metric.
+            if abs(row[1] - self._pass_kept.get(metrics, math.inf)) >= self._spacing:
+                self._pass_kept[metrics] = row[1]
+                self._thinned.append(row)
+            else:
+                self._discount(row)
+                self.dropped += len(row[2])
+            self._pass_left -= 1
+        if not self._pass_left:
+            self._end_pass()
 
-    def _crowded(self) -> bool:
-        return self.points > 0.75 * self._max_points or self._bytes > 0.75 * self._max_bytes
+    def _begin_pass(self) -> None:
+        """Twice the mean distance halves rows of one kind; more is needed where several kinds take turns."""
+        mean = abs(self._rows[-1][1] - self._rows[0][1]) / len(self._rows)
+        self._spacing = max(2 * mean, self._spacing)
+        self._pass_rows = self._pass_left = len(self._rows)
+        self._pass_kept.clear()
 
-    def _keep(self, rows: Iterable[Row]) -> None:
-        self._rows = deque(rows)
-        self.points = sum(len(row[2]) for row in self._rows)
-        self._bytes = sum(map(_cost, self._rows))
+    def _end_pass(self) -> None:
+        if len(self._thinned) > 0.75 * self._pass_rows:
+            self._spacing *= 2
+        self._thinned.extend(self._rows)
+        self._rows, self._thinned = self._thinned, deque()
+        self._pass_rows = 0
 
-    def _forget_oldest(self) -> Row:
-        row = self._rows.popleft()
-        self.points -= len(row[2])
-        self._bytes -= _cost(row)
+    def _take_oldest(self) -> Row:
+        if self._thinned:
+            row = self._thinned.popleft()
+        else:
+            row = self._rows.popleft()
+            self._pass_left = max(0, self._pass_left - 1)
+        self._discount(row)
         return row
 
-
-def _spaced(rows: Iterable[Row], seconds: float) -> Iterator[Row]:
-    kept_at: Dict[Tuple[str, ...], float] = {}
-    for row in rows:
-        metrics = tuple(row[2])
-        # The distance, not the difference: a clock that was set back must not silence a metric.
-        if abs(row[1] - kept_at.get(metrics, math.inf)) >= seconds:
-            kept_at[metrics] = row[1]
-            yield row
+    def _discount(self, row: Row) -> None:
+        self.points -= len(row[2])
+        self._bytes -= _cost(row)
 
 
 def _cost(row: Row) -> int:

@@ -82,8 +82,9 @@ class Run:
         `status` is "finished", "failed" or "stopped". What has not arrived by then is still sent while the process
         lives; a warning says how much it is. In a forked child this only flushes: the run is its parent's.
         """
-        self._begin_finish(status, message, timeout)
-        self._await_finish(timeout)
+        if not self._over:
+            self._begin_finish(status, message, timeout)
+            self._await_finish(timeout)
 
     def __enter__(self) -> Run:
         return self

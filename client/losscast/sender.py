@@ -160,7 +160,7 @@ class Sender:
         two batches of one number for the same.
         """
         self._buffer.clear()
-        self._transport.close()
+        self._transport.abandon()
         self._in_child = True
         self._begin(_far_seq())
 

@@ -10,11 +10,14 @@ import json
 import sys
 import time
 from dataclasses import dataclass
-from typing import Any, Dict, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Tuple
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from losscast.version import __version__
 from losscast.wire import Payload
+
+if TYPE_CHECKING:
+    import ssl
 
 TIMEOUT_SECONDS = 5.0
 LARGEST_ANSWER = 2**20
@@ -75,6 +78,12 @@ class Transport:
             self._headers["Authorization"] = "Bearer " + _checked_key(api_key)
         self._connection: http.client.HTTPConnection | None = None
         self._target = ""
+        # Whatever has to be imported is imported here, in the caller's thread: a fork in the middle of an import by
+        # another thread leaves the child a module that stays locked for good.
+        self._context = _tls_context() if self._server.scheme == "https" else None
+        self._proxy = _proxy_for(self._server)
+        if self._proxy is not None and self._context is None:
+            self._headers.update(_proxy_authorization(self._proxy))
 
     @property
     def address(self) -> str:
@@ -94,10 +103,19 @@ class Transport:
         return Answer(answer.status, answer.body, answer.retry_after_seconds, resent=True)
 
     def close(self) -> None:
-        """Also right in a forked child: it closes the child's copy of the descriptor and sends nothing."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+
+    def abandon(self) -> None:
+        """`close` for a forked child, whose parent goes on using the connection.
+
+        The reader above the socket stays alone: if the parent's thread was reading when it forked, the child holds a
+        copy of its locked lock, and `close` would wait for it for ever.
+        """
+        connection, self._connection = self._connection, None
+        if connection is not None and connection.sock is not None:
+            connection.sock.close()
 
     def _post(self, path: str, payload: Payload) -> Answer:
         try:
@@ -116,31 +134,18 @@ class Transport:
             raise
 
     def _connect(self) -> Tuple[http.client.HTTPConnection, str]:
-        """A connection, and what goes before each path on it.
-
-        Proxies are those of the http_proxy, https_proxy and no_proxy variables, never the system's settings: asking
-        macOS for those in a forked process crashes it. A loopback address is never proxied.
-        """
+        """A connection, and what goes before each path on it."""
         host, port = self._server.hostname or "", self._server.port
-        proxy = _proxy_for(self._server)
-        if self._server.scheme == "https":
-            import ssl  # some builds of Python have none; they can still talk http
-
-            context = ssl.create_default_context()
-            if proxy is None:
-                return http.client.HTTPSConnection(
-                    host, port, timeout=TIMEOUT_SECONDS, context=context
-                ), self._server.path
-            tunnel = http.client.HTTPSConnection(
-                proxy.hostname or "", proxy.port, timeout=TIMEOUT_SECONDS, context=context
+        via = self._proxy or self._server
+        if self._context is not None:
+            secure = http.client.HTTPSConnection(
+                via.hostname or "", via.port, timeout=TIMEOUT_SECONDS, context=self._context
             )
-            tunnel.set_tunnel(host, port or 443, headers=_proxy_authorization(proxy))
-            return tunnel, self._server.path
-        if proxy is None:
-            return http.client.HTTPConnection(host, port, timeout=TIMEOUT_SECONDS), self._server.path
-        self._headers.update(_proxy_authorization(proxy))
-        plain = http.client.HTTPConnection(proxy.hostname or "", proxy.port, timeout=TIMEOUT_SECONDS)
-        return plain, self.address
+            if self._proxy is not None:
+                secure.set_tunnel(host, port or 443, headers=_proxy_authorization(self._proxy))
+            return secure, self._server.path
+        plain = http.client.HTTPConnection(via.hostname or "", via.port, timeout=TIMEOUT_SECONDS)
+        return plain, self._server.path if self._proxy is None else self.address
 
 
 def _split_address(url: str) -> SplitResult:
@@ -152,6 +157,10 @@ def _split_address(url: str) -> SplitResult:
         raise BadAddress(f"{url!r} is not an address: {error}") from None
     if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
         raise BadAddress(f"{url!r} is not an http:// or https:// address")
+    try:
+        parts.hostname.encode("idna")
+    except UnicodeError as error:
+        raise BadAddress(f"{url!r} names no host: {error}") from None
     return parts._replace(path=parts.path.rstrip("/"), query="", fragment="")
 
 
@@ -177,11 +186,23 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
+def _tls_context() -> ssl.SSLContext:
+    import ssl  # some builds of Python have none; they can still talk http
+
+    return ssl.create_default_context()
+
+
 def _proxy_for(server: SplitResult) -> SplitResult | None:
+    """The proxy that http_proxy, https_proxy and no_proxy ask for; none for a loopback address.
+
+    Only the variables count, never the system's settings: asking macOS for those in a forked process crashes it.
+    """
+    host = server.hostname or ""
+    if _is_loopback(host):
+        return None
     from urllib import request  # a slow import that most jobs never need
 
-    host = server.hostname or ""
-    if _is_loopback(host) or request.proxy_bypass_environment(_host_and_port(server)):  # type: ignore[attr-defined]
+    if request.proxy_bypass_environment(_host_and_port(server)):  # type: ignore[attr-defined]
         return None
     address = request.getproxies_environment().get(server.scheme)
     if not address:

@@ -346,8 +346,9 @@ def test_thinning_leaves_no_stretch_of_the_curve_without_rows():
     for step in range(100_000):
         kept.append((step, float(step), {"loss": 1.0}))
     steps = [row[0] for row in kept.take(10_000, 10**9)]
-    # 250 to 1000 rows spread evenly over 100,000 steps.
-    assert max(later - earlier for earlier, later in itertools.pairwise(steps)) <= 400
+    # At least 300 rows for 100,000 steps, nowhere three times as far apart as that makes them.
+    assert len(steps) >= 300
+    assert max(later - earlier for earlier, later in itertools.pairwise(steps)) <= 1000
     assert (steps[0], steps[-1]) == (0, 99_999)
     assert kept.dropped == 100_000 - len(steps)
 
@@ -378,9 +379,9 @@ def test_after_an_outage_rows_are_kept_in_full_again():
         kept.append((step, float(step), {"loss": 1.0}))
     kept.take(10_000, 10**9)
     dropped = kept.dropped
-    for step in range(10_000, 10_900):
+    for step in range(10_000, 10_700):
         kept.append((step, float(step), {"loss": 1.0}))
-    assert len(kept.take(10_000, 10**9)) == 900
+    assert len(kept.take(10_000, 10**9)) == 700
     assert kept.dropped == dropped
 
 
