@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from app.curves.curve import Curve
 from app.curves.families import cosine_shape, linear_shape, power_shape, rex_shape, sqrt_shape
-from app.curves.schedule import Schedule
+from app.curves.schedule import Schedule, next_step
 
 Floats = npt.NDArray[np.float64]
 
@@ -176,7 +176,7 @@ def _stepwise(steps: Floats, rates: Floats, top: int, total_steps: int | None) -
         knots += [(last - 1.0, level), (last, level := level * ratios[-1])]
     knots = [knot for i, knot in enumerate(knots) if i == 0 or knot[0] > knots[i - 1][0]]
     future = Schedule(
-        *map(np.array, zip(*[*knots, (max(_end(steps, total_steps), knots[-1][0] + 1), level)], strict=True))
+        *map(np.array, zip(*[*knots, (max(_end(steps, total_steps), next_step(knots[-1][0])), level)], strict=True))
     )
     why = f"{text}, every {every:,.0f} steps by a factor of {ratios[-1]:.3g}; it is taken to go on so."
     return InferredSchedule("step", _past(steps, rates).then(future), None, 0.0, why)
@@ -235,7 +235,7 @@ def _repeat(steps: Floats, rates: Floats, turns: list[int], total_steps: int | N
         return None
     cycle = (steps > steps[-1] - period) & (steps <= steps[-1])
     ahead = np.concatenate([steps[cycle] + (i + 1) * period for i in range(n_cycles)])
-    future = Schedule.through(ahead, np.tile(rates[cycle], n_cycles)).until(max(end, float(ahead[0]) + 1))
+    future = Schedule.through(ahead, np.tile(rates[cycle], n_cycles)).until(max(end, next_step(float(ahead[0]))))
     why = f"The learning rate repeats itself every {period:,.0f} steps and is taken to go on so."
     return InferredSchedule("cyclic", _past(steps, rates).then(future), None, error, why)
 
@@ -306,7 +306,7 @@ def _start_range(steps: Floats, rates: Floats, top: int) -> tuple[float, float]:
 
 def _rounding(rates: Floats) -> float:
     """Standard deviation of the rounding that the rates show: most of them are whole in some decimal place."""
-    distinct = np.unique(rates[rates > 0])
+    distinct = np.unique(rates[rates > 1e-6 * rates.max()])
     if len(distinct) < 8:
         return 0.0
     exponents = np.floor(np.log10(distinct))
@@ -548,7 +548,7 @@ def _judged(
     decay_end = _rounded_end(best, cell, float(steps[-1]), total_steps) if best.candidate.ends else None
     horizon = float(total_steps or decay_end or 2.0 * steps[-1])
     if horizon <= steps[-1]:
-        horizon = float(steps[-1]) + 1.0
+        horizon = next_step(float(steps[-1]))
     doubt = _doubt(descent, hypotheses, best, cell, np.linspace(float(steps[-1]), horizon, 129))
     if doubt > DOUBT_LIMIT:
         why = (
@@ -657,4 +657,4 @@ def _hold(steps: Floats, rates: Floats, total_steps: int | None, why: str) -> In
 
 def _end(steps: Floats, total_steps: int | None) -> float:
     """Where a schedule without an end of its own is drawn to."""
-    return max(float(total_steps or 0), float(steps[-1]) + 2.0)
+    return max(float(total_steps or 0), next_step(next_step(float(steps[-1]))))

@@ -19,7 +19,7 @@ from app.curves.config_keys import EPOCH_KEYS, Config, as_number, configured_sch
 from app.curves.curve import Curve
 from app.curves.families import FAMILIES, REACTIVE, build_schedule, family_name
 from app.curves.inference import HOLD, InferredSchedule, infer_schedule
-from app.curves.schedule import Schedule
+from app.curves.schedule import Schedule, next_step
 from app.errors import BadInput
 
 DECLARED, INFERRED, ASSUMED = "declared", "inferred", "assumed"
@@ -286,8 +286,10 @@ def _contradicted(name: str, who: str, inferred: InferredSchedule | None, rate: 
 
 def _ratio(stated: Schedule, rate: Curve) -> float | None:
     """The factor from the stated rates to the logged ones: 1 where they agree, None if it is no one factor."""
+    if stated.peak <= 0:
+        return None
     expected = stated.rate_at(rate.steps)
-    off = np.abs(rate.values - expected) / max(stated.peak, 1e-300)
+    off = np.abs(rate.values - expected) / stated.peak
     recent = slice(-max(3, len(rate) // 10), None)
     # Both the whole past and its latest part: a job that left its schedule a while ago has left it.
     if np.median(off) <= _AGREES and np.median(off[recent]) <= _AGREES:
@@ -327,7 +329,7 @@ def _whole(chosen: Schedule, rate: Curve | None, total_steps: int) -> Schedule:
     if first > 0:
         before = chosen.between(0.0, first - 1.0) if first > 1.0 else None
         past = before.then(past) if before is not None else past
-    return past.then(chosen.since(last).until(end)) if end > last + 1.0 else past
+    return past.then(chosen.since(last).until(end)) if end > next_step(last) else past
 
 
 def _held(rate: Curve | None) -> Schedule:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,9 +87,10 @@ class Schedule:
     def then(self, later: Schedule) -> Schedule:
         """This schedule up to its last knot, `later` from there on (a jump, one step wide, where they disagree)."""
         seam = float(self.steps[-1])
-        rest = later.steps > seam + 1.0
-        steps = np.concatenate([self.steps, [seam + 1.0], later.steps[rest]])
-        rates = np.concatenate([self.rates, later.rate_at([seam + 1.0]), later.rates[rest]])
+        onward = next_step(seam)
+        rest = later.steps > onward
+        steps = np.concatenate([self.steps, [onward], later.steps[rest]])
+        rates = np.concatenate([self.rates, later.rate_at([onward]), later.rates[rest]])
         return Schedule(steps, rates)
 
     def scaled(self, factor: float) -> Schedule:
@@ -98,7 +100,7 @@ class Schedule:
     @staticmethod
     def constant(rate: float, *, first: float = 0.0, last: float) -> Schedule:
         """One rate from `first` to `last`."""
-        return Schedule(np.array([first, max(last, first + 1.0)]), np.array([rate, rate]))
+        return Schedule(np.array([first, max(last, next_step(first))]), np.array([rate, rate]))
 
     @staticmethod
     def through(
@@ -117,6 +119,11 @@ class Schedule:
         full = Schedule(np.asarray(steps, dtype=np.float64), np.asarray(rates, dtype=np.float64))
         chosen = _knots_within(full, tolerance * full.peak, max_knots)
         return Schedule(full.steps[chosen], full.rates[chosen])
+
+
+def next_step(step: float) -> float:
+    """The step after `step`; beyond 2**53, where float64 skips whole numbers, the next one that there is."""
+    return max(step + 1.0, math.nextafter(step, math.inf))
 
 
 def _knots_within(full: Schedule, tolerance: float, max_knots: int) -> npt.NDArray[np.intp]:

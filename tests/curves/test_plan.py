@@ -375,3 +375,34 @@ def test_a_plan_knows_three_sources() -> None:
     schedule = Schedule.constant(1.0, last=10)
     with pytest.raises(BadInput, match="declared, inferred or assumed"):
         Plan(10, "guessed", "", schedule, "assumed", "hold", "")
+
+
+# Anything at all.
+
+SHAPES = [
+    lambda t, rng: np.ones_like(t),
+    lambda t, rng: 1 - t,
+    lambda t, rng: np.cos(20 * rng.random() * t) ** 2,
+    lambda t, rng: rng.random(len(t)),
+    lambda t, rng: np.exp(-900 * rng.random() * t),
+    lambda t, rng: np.where(t > 0.5, 0.1, 1.0),
+    lambda t, rng: np.cumprod(rng.uniform(0.9, 1.11, len(t))),
+]
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_any_log_has_a_plan(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    n = int(rng.choice([1, 2, 3, 5, 10, 50, 500]))
+    first = int(rng.choice([0, 1, -100, 10**6, 2**40, 2**61]))
+    steps = first + np.cumsum(rng.integers(1, int(rng.choice([2, 20, 2**20])), n))
+    rates = float(rng.choice([3e-4, 1.0, 1e-300, 1e140])) * SHAPES[seed % len(SHAPES)](np.linspace(0, 1, n), rng)
+    rates[rng.random(n) < rng.choice([0, 0, 0.1])] = rng.choice([np.nan, np.inf, 0.0, -1.0])
+    config = {"lr_scheduler_type": "cosine", "learning_rate": str(rng.choice(["0", "-1", "3e-4", "None"]))}
+    curve = Curve.from_points(steps, rates)
+    # An overflow or a division by zero that numpy would only warn of fails here.
+    with np.errstate(all="raise", under="ignore"):
+        plan = plan_of(config=config if seed % 3 == 0 else {}, rate=curve, epoch=curve, cutoff=int(steps[-1]))
+    assert plan.total_steps >= steps[-1]
+    assert np.isfinite(plan.schedule.rate_at([steps[-1], plan.total_steps])).all()
+    assert len(plan.schedule) < 3_000
