@@ -69,6 +69,10 @@ class Config:
                 return round(number)
         return None
 
+    def has_at_top(self, name: str) -> bool:
+        """Whether `name` is a key as it stands, not only the last part of one."""
+        return name in self._values
+
     def text(self, *names: str) -> str | None:
         found = self.value(*names)
         return found if isinstance(found, str) else None
@@ -99,7 +103,7 @@ def configured_total(config: Config) -> tuple[int, str] | None:
         if total is not None:
             return total, key
     for key in _TOP_LEVEL_TOTAL_KEYS:
-        total = config.count(key) if key in config._values else None
+        total = config.count(key) if config.has_at_top(key) else None
         if total is not None:
             return total, key
     in_batches = re.fullmatch(r"\s*(\d+)\s*ba\s*", str(config.value("max_duration")))
