@@ -54,7 +54,8 @@ class RecordedRun:
         return Curve.from_points(self.steps[known], self.values[known])
 
     def final_loss(self) -> float:
-        return float(np.mean(self.values[self.steps >= 0.98 * self.total_steps]))
+        """Mean of the last 2 % of the points, of the last one where they are few."""
+        return float(np.mean(self.values[-max(1, round(0.02 * len(self.values))) :]))
 
     def plan(self) -> Plan:
         return Plan(
@@ -162,9 +163,13 @@ def _read_table(path: Path) -> tuple[npt.NDArray[np.int64], dict[str, Array]]:
     steps = np.array([int(float(row["step"])) for row in rows], dtype=np.int64)
     names = [name for name in dict.fromkeys(key for row in rows for key in row) if name != "step"]
     wanted = [name for name in names if name in {"lr", "loss", *METRICS}]
-    columns = {name: np.array([float(row.get(name) or "nan") for row in rows]) for name in wanted}
+    columns = {name: np.array([_number(row.get(name)) for row in rows]) for name in wanted}
     _, first = np.unique(steps, return_index=True)
     return steps[first], {name: column[first] for name, column in columns.items()}
+
+
+def _number(cell: str | float | None) -> float:
+    return float("nan") if cell is None or cell == "" else float(cell)
 
 
 if __name__ == "__main__":

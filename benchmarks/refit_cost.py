@@ -109,7 +109,8 @@ def _losses(schedule: Schedule, steps: npt.NDArray[np.int64]) -> Array:
     x = effective_steps(schedule, steps)
     response = annealing_response(schedule, steps, [0.02 * schedule.steps[-1]])[0]
     noise = 0.03 * np.random.default_rng(0).standard_normal(len(steps))
-    return 2.5 + 1.0 * (x / x[-1] + 1e-3) ** -0.4 - 0.2 * response + noise
+    losses: Array = 2.5 + 1.0 * (x / x[-1] + 1e-3) ** -0.4 - 0.2 * response + noise
+    return losses
 
 
 def _cpu_milliseconds(work: Callable[[], object], repeats: int) -> float:

@@ -19,7 +19,7 @@ class LastValueForecaster:
     """The recent level, plus or minus what the loss moved by over an equally long stretch of log(step) before."""
 
     name: str = "last"
-    n_paths: int = 512
+    n_paths: int = 128
 
     def predict(self, curve: Curve, plan: Plan, steps: npt.NDArray[np.int64]) -> Paths:
         observations = observe(curve, plan.schedule)

@@ -41,17 +41,22 @@ class LawForecaster:
         observations = observe(curve, plan.schedule)
         posterior = infer(observations, plan.schedule, max(plan.total_steps, curve.cutoff), self.prior)
         notes: list[str] = []
-        values = posterior.paths(plan.schedule, steps, n_paths=self.n_paths, seed=self.seed)
         if schedule_is_guessed(plan):
-            decayed = cooled_down(plan.schedule, curve.cutoff, plan.total_steps)
             n_decayed = round(DECAY_PROBABILITY * self.n_paths)
-            others = posterior.paths(decayed, steps, n_paths=n_decayed, seed=self.seed)
-            values = np.concatenate([values[: self.n_paths - n_decayed], others])
+            decayed = cooled_down(plan.schedule, curve.cutoff, plan.total_steps)
+            values = np.concatenate(
+                [
+                    posterior.paths(plan.schedule, steps, n_paths=self.n_paths - n_decayed, seed=self.seed),
+                    posterior.paths(decayed, steps, n_paths=n_decayed, seed=self.seed),
+                ]
+            )
             notes.append(
                 "The learning rate's future is not known: the band covers a rate that stays as it is "
                 f"({1 - DECAY_PROBABILITY:.0%}) and one that decays to zero before the end ({DECAY_PROBABILITY:.0%}). "
                 "Declare the schedule for a sharper forecast."
             )
+        else:
+            values = posterior.paths(plan.schedule, steps, n_paths=self.n_paths, seed=self.seed)
         if is_positive(curve.values):
             values = above_zero(values, FLOOR_SHARE * observations.level)
         else:
@@ -60,12 +65,15 @@ class LawForecaster:
 
 
 def _without_annealing() -> Prior:
-    """With a constant rate there is no response: one cell instead of a grid for it."""
+    """With a constant rate there is no response: one cell for it. Sizes are coarser, as befits a baseline."""
     return Prior(
         memory=LogNormal((0.01, 0.02), 0.01, 1.0),
         spectra=(None,),
         annealing=(Gaussian(0.0, 0.01, 1.0),),
         misfit_of_response=LogNormal((0.01,), 0.01, 1.0),
+        misfit_of_power=LogNormal((0.002, 0.016, 0.128), 0.004, 2.0),
+        abrupt=LogNormal((0.01, 0.3), 0.01, 3.0),
+        correlated=(1.0,),
     )
 
 
@@ -75,7 +83,7 @@ class PowerLawForecaster:
 
     name: str = "power"
     prior: Prior = field(default_factory=_without_annealing)
-    n_paths: int = N_PATHS
+    n_paths: int = N_PATHS // 2
     seed: int = 0
 
     def predict(self, curve: Curve, plan: Plan, steps: npt.NDArray[np.int64]) -> Paths:

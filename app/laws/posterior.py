@@ -81,26 +81,27 @@ def _geometric(first: float, last: float, count: int) -> tuple[float, ...]:
 class Prior:
     """What is assumed of a run before it is seen. Weak on purpose, and free of units.
 
-    Chosen on the validation losses of the multi-power-law runs alone (18 runs, two model sizes) and on published fits
-    of the law; the families that `docs/forecasting.md` reports on played no part.
+    Chosen on the validation losses of the multi-power-law runs (18 runs, two model sizes) and on curves simulated from
+    that law; `docs/forecasting.md` says what was seen of the other families, and how little any of it matters.
     """
 
     exponent: LogNormal = LogNormal(_geometric(0.1, 1.6, 11), median=0.45, log_deviation=0.5)
-    # Fractions of the horizon. The grid of nodes goes on to longer memories, for the spectrum.
+    # Of the horizon. The nodes of the spectra go on to longer memories.
     memory: LogNormal = LogNormal(_geometric(0.002, 0.128, 7), median=0.015, log_deviation=1.2)
-    # Exponents of the spectrum's weights; None is a single memory.
+    # Exponents of the weights of longer memories; None is a single memory.
     spectra: tuple[float | None, ...] = (None, 0.5, 0.25)
     level_deviation: float = 0.3
     reducible: Gaussian = Gaussian(0.15, 0.15, 1.0)
-    # Language models give up 3 to 8 % of their loss to annealing; the wide part is for tasks that are not like them.
-    annealing: tuple[Gaussian, ...] = (Gaussian(0.05, 0.03, 0.9), Gaussian(0.15, 0.15, 0.1))
-    # Level of the misfit after one e-fold of effective steps, and after a decay of the whole rate; times sqrt(1/3).
+    # Language models give up 3 to 8 % of their loss to annealing; image models several times that: the wide part.
+    annealing: tuple[Gaussian, ...] = (Gaussian(0.05, 0.03, 0.95), Gaussian(0.25, 0.25, 0.05))
+    # Sizes of the misfit: times sqrt(1/3), its deviation one e-fold of effective steps away from the cutoff...
     misfit_of_power: LogNormal = LogNormal((0.001, 0.004, 0.016, 0.064, 0.256), 0.004, 2.0)
+    # ... and after a decay of the whole rate.
     misfit_of_response: LogNormal = LogNormal((0.035, 0.14), 0.035, 0.6)
-    # Deviation of the correlated residuals over that of the independent noise, and their memory in bins.
-    # Sudden changes that no law foresees (a restore, another data mix, a spike that stays): rare, then of any size.
+    # Abrupt changes that no law foresees (a restore, another data mix, a spike that stays): rare, then of any size.
     abrupt: LogNormal = LogNormal((0.002, 0.01, 0.05, 0.3, 3.0), 0.004, 3.0)
     abrupt_probability: float = 0.1
+    # Deviation of the correlated residuals over that of the independent noise, and their memory in bins.
     correlated: tuple[float, ...] = (0.0, 1.5)
     correlated_bins: float = 4.0
 
