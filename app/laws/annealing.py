@@ -25,7 +25,7 @@ symbol           meaning                                                        
 ===============  ======================================================================  ==============
 
 :math:`z` is a first-order lag: :math:`z_i = \lambda z_{i-1} + (1 - \lambda) f_i` with
-:math:`f_i = (\eta_w - \eta_i) / \eta_\mathrm{peak}` the part of the peak rate given up since the warm-up's end `w`
+:math:`f_i = (\eta_w - \eta_i) / \eta_\mathrm{peak}` the part of the peak rate given up since the warm-up's top `w`
 (before it :math:`f = z = 0`: annealing ignores the warm-up). A rate that rises again lowers it.
 
 Both features are evaluated in closed form between the schedule's knots (on a straight piece :math:`S_1` is an
@@ -140,10 +140,11 @@ def _relative_knots(schedule: Schedule) -> tuple[Array, Array]:
 def _fraction_knots(schedule: Schedule) -> tuple[Array, Array]:
     """Knots of f, from the end of the warm-up on: it starts there at zero."""
     knots, rates = _relative_knots(schedule)
-    begin = float(schedule.warmup_end)
-    first = float(np.interp(begin, knots, rates))
-    later = knots > begin
-    return np.concatenate([[begin], knots[later]]), np.concatenate([[0.0], first - rates[later]])
+    # The warm-up counts as ended within 1 % of the peak. That last percent is no annealing undone: go on to the top.
+    begin = int(np.searchsorted(knots, schedule.warmup_end))
+    falls = np.flatnonzero(np.diff(rates[begin:]) <= 0)
+    begin = begin + int(falls[0]) if len(falls) else len(knots) - 1
+    return knots[begin:], rates[begin] - rates[begin:]
 
 
 def _decay(elapsed: Array, memories: Array) -> Array:
