@@ -18,6 +18,7 @@ from app.runs import ForecastPoint
 WIDTH, HEIGHT = 132, 34  # of the view box
 POINTS = 60  # more would not be seen at this size
 FEWEST_POINTS = 10  # fewer are no curve yet
+LEAST_SHARE = 0.03  # of the run; less is a smudge at the left end
 WHISKER = 8  # room at the right end for the predicted band
 
 
@@ -44,6 +45,8 @@ def sparkline(
     at = np.unique(np.linspace(0, len(steps) - 1, POINTS).round().astype(np.intp))
     steps, values = steps[at], values[at]
     start, end = float(steps[0]), max(float(horizon or 0), float(steps[-1]))
+    if float(steps[-1]) - start < LEAST_SHARE * (end - start):
+        return None
     # The first drop would press everything else onto the floor.
     settled = values[steps > steps[0] + 0.05 * (steps[-1] - steps[0])]
     ends = [forecast.p05, forecast.p95] if forecast else []

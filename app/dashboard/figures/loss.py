@@ -136,8 +136,8 @@ def loss_figure(chart: LossChart, display: Display) -> go.Figure:
     if has_rate:
         layout["annotations"].append(panel_title("<b>learning rate</b>", palette, top=bottom - 0.11))
     if cut_off is not None:
-        layout["annotations"].append(_cut_off_note(cut_off, palette))
-    for lines, labels in (_cutoff_mark(chart, palette), _restart_marks(chart, palette)):
+        layout["annotations"].append(_cut_off_note(cut_off, display))
+    for lines, labels in (_cutoff_mark(chart, display), _restart_marks(chart, palette)):
         layout["shapes"] += lines
         layout["annotations"] += labels
     figure.update_layout(layout)
@@ -406,9 +406,10 @@ def _fan_edges(chart: LossChart, low: float, high: float) -> Floats:
     return np.asarray(forecast.quantiles[:, seen], np.float64).ravel()
 
 
-def _cut_off_note(top: float, palette: Palette) -> dict[str, Any]:
+def _cut_off_note(top: float, display: Display) -> dict[str, Any]:
+    where = "↑" if display.narrow else "↑ the start lies above:"
     return {
-        "text": f"↑ the start lies above (up to {format_value(top)})",
+        "text": f"{where} up to {format_value(top)}",
         "xref": "paper",
         "yref": "paper",
         "x": 0.09,
@@ -416,16 +417,17 @@ def _cut_off_note(top: float, palette: Palette) -> dict[str, Any]:
         "xanchor": "left",
         "yanchor": "top",
         "showarrow": False,
-        "font": {"size": 11, "color": palette.muted},
+        "font": {"size": 11, "color": display.palette.muted},
     }
 
 
-def _cutoff_mark(chart: LossChart, palette: Palette) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def _cutoff_mark(chart: LossChart, display: Display) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Where knowing ends and predicting begins."""
     forecast = chart.forecast
     if forecast is None or forecast.horizon <= forecast.cutoff:
         return [], []
-    return _upright(forecast.cutoff, f"forecast from {format_step(forecast.cutoff)}", "dot", palette, chart)
+    label = "forecast" if display.narrow else f"forecast from {format_step(forecast.cutoff)}"
+    return _upright(forecast.cutoff, label, "dot", display.palette, chart)
 
 
 def _restart_marks(chart: LossChart, palette: Palette) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

@@ -256,7 +256,7 @@ def run_row(row: RunRow, drawings: Mapping[str, Sparkline | None], reading: Runs
             html.Td(sparkline_image(drawings.get(run.id)), className="col-spark"),
             html.Td(
                 prediction(summary.forecast if summary else None, last_value),
-                className="col-forecast",
+                className="col-forecast" + ("" if summary and summary.forecast else " col-empty"),
                 **data(label="Predicted final loss"),
             ),
             html.Td(

@@ -1,0 +1,73 @@
+import math
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from app.dashboard.formatting import (
+    chart_text,
+    format_ago,
+    format_band,
+    format_duration,
+    format_percent,
+    format_rate,
+    format_value,
+)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (2.8, "2.800"),
+        (0.0123, "0.01230"),
+        (1234.56, "1235"),
+        (1.2345e-5, "1.234e-5"),
+        (-3.0e7, "-3.000e7"),
+        (0.0, "0"),
+        (math.nan, "NaN"),
+        (math.inf, "+Inf"),
+        (-math.inf, "-Inf"),
+        (None, "–"),
+    ],
+)
+def test_values_have_four_significant_digits_and_keep_what_is_not_finite(value: float | None, text: str) -> None:
+    assert format_value(value) == text
+
+
+@pytest.mark.parametrize(("rate", "text"), [(3e-4, "3e-4"), (1.25e-5, "1.25e-5"), (0.05, "0.05"), (0.0, "0")])
+def test_rates_read_as_in_configs(rate: float, text: str) -> None:
+    assert format_rate(rate) == text
+
+
+def test_a_run_is_not_done_at_99_point_9_percent() -> None:
+    assert format_percent(0.999) == "99 %"
+    assert format_percent(0.0001) == "< 1 %"
+    assert format_percent(1.0) == "100 %"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(45, "45 s"), (725, "12 min"), (3600, "1 h"), (12_000, "3 h 20 min"), (187_200, "2 d 4 h")]
+)
+def test_durations_have_two_units_at_most(seconds: float, text: str) -> None:
+    assert format_duration(seconds) == text
+
+
+def test_a_moment_in_the_future_of_a_slow_clock_is_now() -> None:
+    now = datetime(2026, 11, 22, tzinfo=UTC)
+    assert format_ago(now + timedelta(seconds=30), now) == "just now"
+
+
+def test_a_band_with_a_negative_end_is_spelled_out() -> None:
+    assert format_band(2.0, 3.0) == "2.000 – 3.000"
+    assert format_band(-1.0, 1.0) == "-1.000 to 1.000"
+
+
+def test_a_name_cannot_bring_markup_or_template_fields_into_a_chart() -> None:
+    shown = chart_text("<b onclick=1>x</b>/%{y}")
+    assert "<" not in shown
+    assert "%{" not in shown
+
+
+def test_a_long_name_keeps_its_end() -> None:
+    shown = chart_text("very_" * 100 + "val_loss")
+    assert len(shown) <= 48
+    assert shown.endswith("val_loss")

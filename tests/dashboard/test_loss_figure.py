@@ -1,0 +1,211 @@
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pytest
+
+from app.dashboard.figures.loss import LossChart, Restart, Scale, loss_figure
+from app.dashboard.theme import DARK, Display
+from app.runs import Points, StoredForecast
+
+LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+
+def points(values: Any, first: int = 1, every: int = 1) -> Points:
+    values = np.asarray(values, np.float64)
+    steps = first + every * np.arange(len(values), dtype=np.int64)
+    return Points(steps, values, np.full(len(values), np.nan))
+
+
+def falling(n: int = 500) -> Points:
+    return points(3.0 + 8.0 / np.sqrt(np.arange(1, n + 1)))
+
+
+def forecast(cutoff: int = 500, horizon: int = 1000, source: str = "declared") -> StoredForecast:
+    steps = np.linspace(cutoff + 1, horizon, 50).astype(np.int64)
+    middle = np.full(50, 3.2)
+    return StoredForecast(
+        id=1,
+        run_id="run",
+        metric="loss",
+        made_at=datetime(2026, 11, 22, tzinfo=UTC),
+        cutoff=cutoff,
+        horizon=horizon,
+        final_mean=3.2,
+        final_quantiles=dict(zip(LEVELS, (3.0, 3.1, 3.2, 3.3, 3.4), strict=True)),
+        levels=LEVELS,
+        path_steps=steps,
+        quantiles=np.stack([middle + shift for shift in (-0.2, -0.1, 0.0, 0.1, 0.2)]),
+        schedule={"source": source, "steps": [cutoff + 1, horizon], "rates": [1e-3, 0.0]},
+        forecasters={},
+        notes=(),
+    )
+
+
+def draw(*, display: Display | None = None, **parts: Any) -> dict[str, Any]:
+    """The figure as the browser gets it."""
+    chart = LossChart(**{"metric": "loss", "points": falling(), **parts})
+    drawn: dict[str, Any] = json.loads(loss_figure(chart, display or Display()).to_json())
+    return drawn
+
+
+def trace(figure: dict[str, Any], name: str) -> dict[str, Any]:
+    return next(one for one in figure["data"] if one.get("name") == name)
+
+
+def names(figure: dict[str, Any]) -> set[str]:
+    return {one["name"] for one in figure["data"] if one.get("name")}
+
+
+def test_the_fan_has_both_bands_and_the_median() -> None:
+    figure = draw(forecast=forecast())
+    assert {"90 % band", "50 % band", "predicted", "loss"} <= names(figure)
+    assert trace(figure, "90 % band")["fill"] == "tonexty"
+    assert trace(figure, "90 % band")["y"][0] == pytest.approx(3.4)
+    # The trace right before holds the lower edge that the fill reaches down to.
+    before = figure["data"][figure["data"].index(trace(figure, "90 % band")) - 1]
+    assert before["y"][0] == pytest.approx(3.0)
+
+
+def test_nothing_travels_as_a_typed_array() -> None:
+    text = loss_figure(LossChart("loss", falling(), forecast=forecast()), Display()).to_json()
+    assert '"bdata"' not in text
+
+
+def test_nan_and_both_infinities_are_drawn_apart() -> None:
+    values = np.full(200, 3.0)
+    values[[50, 100, 150]] = np.nan, np.inf, -np.inf
+    figure = draw(points=points(values))
+    assert trace(figure, "NaN logged")["x"] == [51]
+    assert trace(figure, "+Inf logged")["x"] == [101]
+    assert trace(figure, "-Inf logged")["x"] == [151]
+    assert trace(figure, "loss")["y"][50] is None
+
+
+def test_a_nan_of_another_loss_is_drawn_with_its_name() -> None:
+    figure = draw(others={"val_loss": points([3.0, np.nan, 3.0])})
+    assert trace(figure, "NaN logged")["text"] == ["val_loss"]
+
+
+def test_a_finite_point_between_two_nans_keeps_a_dot() -> None:
+    values = np.full(200, np.nan)
+    values[:100] = 3.0
+    values[150] = 4.0
+    figure = draw(points=points(values))
+    dots = [one for one in figure["data"] if one.get("mode") == "markers" and one.get("legendgroup") == "loss"]
+    assert [one["x"] for one in dots] == [[151]]
+
+
+def test_a_run_of_nothing_but_nan_is_drawn() -> None:
+    figure = draw(points=points(np.full(100, np.nan)))
+    assert len(trace(figure, "NaN logged")["x"]) == 100
+
+
+@pytest.mark.parametrize("scale", list(Scale))
+def test_a_spike_late_in_the_run_is_always_in_view(scale: Scale) -> None:
+    values = falling(1000).values.copy()
+    values[700] = 40.0
+    _low, high = draw(points=points(values), scale=scale)["layout"]["yaxis"]["range"]
+    assert (10**high if scale is Scale.LOG else high) > 40.0
+
+
+def test_the_focused_scale_cuts_the_first_drop_and_says_so() -> None:
+    figure = draw(points=falling(1000))
+    assert figure["layout"]["yaxis"]["range"][1] < 11.0
+    assert any("up to 11.00" in note["text"] for note in figure["layout"]["annotations"])
+
+
+def test_the_full_scale_holds_everything() -> None:
+    figure = draw(points=falling(1000), scale=Scale.FULL)
+    assert figure["layout"]["yaxis"]["range"][1] > 11.0
+
+
+def test_a_loss_of_another_size_does_not_flatten_the_chosen_one() -> None:
+    near, far = points(np.full(500, 3.5)), points(np.full(500, 900.0))
+    _low, high = draw(others={"near": near, "far": far})["layout"]["yaxis"]["range"]
+    assert 3.5 < high < 20
+
+
+def test_values_at_or_below_zero_leave_gaps_on_a_log_axis() -> None:
+    figure = draw(points=points([1.0, 0.0, -1.0, 0.1]), scale=Scale.LOG)
+    assert trace(figure, "loss")["y"] == [1.0, None, None, 0.1]
+    assert all(np.isfinite(figure["layout"]["yaxis"]["range"]))
+
+
+def test_a_flat_loss_has_an_axis_with_a_height() -> None:
+    low, high = draw(points=points(np.full(100, 2.0)))["layout"]["yaxis"]["range"]
+    assert low < 2.0 < high
+
+
+def test_the_planned_rate_is_dashed_from_the_cutoff_on() -> None:
+    figure = draw(forecast=forecast(), rate=points(np.full(500, 1e-3)))
+    assert trace(figure, "learning rate")["x"][-1] == 500
+    planned = trace(figure, "planned rate")
+    assert planned["x"][0] == 500
+    assert planned["line"]["dash"] != "solid"
+
+
+def test_a_rate_that_nobody_told_is_not_drawn() -> None:
+    figure = draw(forecast=forecast(source="assumed"))
+    assert not {"learning rate", "planned rate"} & names(figure)
+
+
+def test_restarts_and_the_cutoff_stand_as_lines() -> None:
+    figure = draw(forecast=forecast(), restarts=[Restart(2, 120), Restart(3, 300)])
+    assert [shape["x0"] for shape in figure["layout"]["shapes"]] == [500, 120, 300]
+    texts = [note["text"] for note in figure["layout"]["annotations"]]
+    assert {"restart 1", "restart 2", "forecast from 500"} <= set(texts)
+
+
+def test_many_restarts_keep_their_lines_and_lose_their_labels() -> None:
+    figure = draw(restarts=[Restart(number, 10 * number) for number in range(2, 40)])
+    assert len(figure["layout"]["shapes"]) == 38
+    assert not any("restart" in note["text"] for note in figure["layout"]["annotations"])
+
+
+def test_a_forecast_that_has_reached_its_horizon_marks_no_cutoff() -> None:
+    assert draw(forecast=forecast(cutoff=1000, horizon=1000))["layout"].get("shapes", []) == []
+
+
+def test_a_zoomed_view_sets_the_steps_and_fits_the_height_to_them() -> None:
+    figure = draw(points=falling(1000), view=(800.0, 900.0))
+    assert figure["layout"]["xaxis"]["range"] == [800.0, 900.0]
+    assert figure["layout"]["yaxis"]["range"][1] < 3.4
+
+
+def test_zoom_survives_an_update_but_not_another_metric() -> None:
+    before, after = draw(points=falling(500)), draw(points=falling(510))
+    other = draw(metric="val_loss")
+    assert before["layout"]["xaxis"]["uirevision"] == after["layout"]["xaxis"]["uirevision"]
+    assert before["layout"]["xaxis"]["uirevision"] != other["layout"]["xaxis"]["uirevision"]
+
+
+def test_smoothing_is_drawn_over_the_raw_values() -> None:
+    noisy = points(3.0 + 0.5 * (-1.0) ** np.arange(2000))
+    figure = draw(points=noisy, smooth=True)
+    line = np.array(trace(figure, "loss (smoothed)")["y"], float)
+    assert np.abs(line - 3.0).max() < 0.1
+    assert any(len(one["x"]) == 2000 for one in figure["data"])
+
+
+def test_names_from_outside_stay_text() -> None:
+    evil = "<img src=x onerror=alert(1)>%{y}"
+    figure = draw(metric=evil, points=points([1.0, np.nan]), others={evil + "2": points([np.inf])})
+    shown = [*names(figure), *(note["text"] for note in figure["layout"]["annotations"])]
+    shown += [text for one in figure["data"] for text in one.get("text", [])]
+    assert len(shown) >= 5
+    assert not any("<img" in text or "%{" in text for text in shown)
+
+
+def test_a_phone_scrolls_instead_of_zooming() -> None:
+    assert draw(display=Display(DARK, narrow=True))["layout"]["dragmode"] is False
+
+
+def test_every_figure_has_the_same_panels() -> None:
+    for figure in (draw(), draw(forecast=forecast(), rate=points(np.full(500, 1e-3)))):
+        assert {one.get("yaxis", "y") for one in figure["data"]} >= {"y", "y2", "y3"}
+
+
+def test_an_empty_chart_is_a_chart() -> None:
+    assert draw(points=Points.empty())["layout"]["yaxis"]["range"] == [0.0, 1.0]

@@ -1,0 +1,160 @@
+import numpy as np
+import pytest
+
+from app.dashboard.readings import (
+    PAGE_SIZE,
+    RunsFilter,
+    SparklineCache,
+    read_chart,
+    read_history,
+    read_metrics,
+    read_revision,
+    read_run,
+    read_runs,
+    steps_per_second,
+)
+from app.errors import NotFound
+from app.runs import Points, RunStatus
+from app.storage import runs
+from app.storage.database import Database
+from tests.dashboard.seeding import Seeder, decaying
+
+
+def timed(steps: np.ndarray, times: np.ndarray) -> Points:
+    return Points(np.asarray(steps, np.int64), np.zeros(len(steps)), np.asarray(times, np.float64))
+
+
+def test_a_steady_run_has_a_speed() -> None:
+    steps = np.arange(0, 1000, 10)
+    assert steps_per_second(timed(steps, steps / 4.0)) == pytest.approx(4.0)
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        np.full(100, np.nan),
+        np.zeros(100),
+        np.concatenate([np.arange(50.0), 50 + 10 * np.arange(50.0)]),
+    ],
+)
+def test_a_run_without_a_steady_clock_has_none(times: np.ndarray) -> None:
+    assert steps_per_second(timed(np.arange(100), times)) is None
+
+
+def test_a_list_of_runs_comes_in_pages_with_sparklines(database: Database, seed: Seeder) -> None:
+    for number in range(PAGE_SIZE + 3):
+        seed.open(f"run-{number:03d}", project="sweep")
+    steps = np.arange(1, 401)
+    seed.open("newest", project="gpt", plan={"total_steps": 1000})
+    seed.log("newest", steps, {"loss": decaying(steps)})
+    first = read_runs(database, RunsFilter(), SparklineCache())
+    assert (len(first.rows), first.total) == (PAGE_SIZE, PAGE_SIZE + 4)
+    assert first.rows[0].run.id == "newest"
+    assert first.sparklines["newest"] is not None
+    assert first.projects == ["gpt", "sweep"]
+    second = read_runs(database, RunsFilter(page=1), SparklineCache())
+    assert len(second.rows) == 4
+
+
+def test_a_page_beyond_the_end_is_the_last_page(database: Database, seed: Seeder) -> None:
+    seed.open("only")
+    reading = read_runs(database, RunsFilter(page=7), SparklineCache())
+    assert reading.page == 0
+    assert [row.run.id for row in reading.rows] == ["only"]
+
+
+def test_a_filter_that_matches_nothing_is_not_an_empty_service(database: Database, seed: Seeder) -> None:
+    assert not read_runs(database, RunsFilter(), SparklineCache()).any_run
+    seed.open("only")
+    reading = read_runs(database, RunsFilter(search="other"), SparklineCache())
+    assert reading.any_run
+    assert reading.total == 0
+
+
+def test_the_revision_moves_with_the_data_and_not_without(database: Database, seed: Seeder) -> None:
+    seed.open("run")
+    before = read_revision(database, "run")
+    assert read_revision(database, "run") == before == read_run(database, "run").revision
+    seed.log("run", np.arange(1, 30), {"loss": decaying(np.arange(1, 30))}, refit=False)
+    logged = read_revision(database, "run")
+    assert logged != before
+    seed.refit("run")
+    assert read_revision(database, "run") != logged
+
+
+def test_a_run_that_no_worker_has_seen_shows_its_loss(database: Database, seed: Seeder) -> None:
+    seed.open("run")
+    steps = np.arange(1, 50)
+    seed.log("run", steps, {"lr": np.full(49, 1e-3), "train/loss": decaying(steps)}, refit=False)
+    assert read_run(database, "run").metric == "train/loss"
+    chart = read_chart(database, "run", None, None)
+    assert chart is not None
+    assert chart.metric == "train/loss"
+    assert len(chart.rate) == 49
+
+
+def test_a_run_without_numbers_has_no_chart(database: Database, seed: Seeder) -> None:
+    seed.open("run")
+    assert read_run(database, "run").metric is None
+    assert read_chart(database, "run", None, None) is None
+    assert read_history(database, "run", None).history == []
+
+
+def test_a_zoom_reads_every_point_that_it_shows(database: Database, seed: Seeder) -> None:
+    seed.open("run")
+    steps = np.arange(1, 20_001)
+    seed.log("run", steps, {"loss": decaying(steps)}, refit=False)
+    whole = read_chart(database, "run", "loss", None)
+    near = read_chart(database, "run", "loss", (9000.0, 9500.0))
+    assert whole is not None
+    assert near is not None
+    assert len(whole.points) <= 3000
+    inside = near.points.steps[(near.points.steps >= 9000) & (near.points.steps <= 9500)]
+    assert inside.tolist() == list(range(9000, 9501))
+
+
+def test_restarts_are_where_the_segments_begin(database: Database, seed: Seeder) -> None:
+    seed.open("run", session="a")
+    seed.log("run", np.arange(1, 100), {"loss": decaying(np.arange(1, 100))}, refit=False)
+    seed.open("run", session="b", resume_step=60)
+    chart = read_chart(database, "run", None, None)
+    assert chart is not None
+    assert [(restart.number, restart.step) for restart in chart.restarts] == [(2, 60)]
+
+
+def test_a_restart_from_step_zero_is_marked(database: Database, seed: Seeder) -> None:
+    seed.open("run", session="a")
+    seed.log("run", np.arange(1, 100), {"loss": decaying(np.arange(1, 100))}, refit=False)
+    seed.open("run", session="b", resume_step=0)
+    seed.log("run", np.arange(0, 10), {"loss": np.ones(10)}, refit=False)
+    chart = read_chart(database, "run", None, None)
+    assert chart is not None
+    assert [restart.step for restart in chart.restarts] == [0]
+
+
+def test_the_truth_is_known_only_where_the_run_reached_what_was_forecast(database: Database, seed: Seeder) -> None:
+    for run_id, end in (("whole", 1000), ("early", 400)):
+        seed.open(run_id, plan={"total_steps": 1000})
+        for stop in range(200, end + 1, 200):
+            steps = np.arange(stop - 199, stop + 1)
+            seed.log(run_id, steps, {"loss": decaying(steps)})
+        with database.write() as connection:
+            runs.finish_run(connection, run_id, RunStatus.FINISHED, None)
+    whole, early = (read_history(database, run_id, None) for run_id in ("whole", "early"))
+    assert whole.actual == pytest.approx(2.0 + 4.0 * 1000**-0.35, abs=0.05)
+    assert early.history
+    assert early.actual is None
+
+
+def test_metrics_are_found_by_a_part_of_their_name(database: Database, seed: Seeder) -> None:
+    seed.open("run")
+    seed.log("run", np.arange(5), {"损失/Loss": np.ones(5), "gpu": np.ones(5)}, refit=False)
+    found, total = read_metrics(database, "run", "loss", 10)
+    assert [series.metric for series, _ in found] == ["损失/Loss"]
+    assert total == 1
+
+
+def test_an_unknown_run_is_not_found(database: Database) -> None:
+    for read in (read_run, read_revision):
+        with pytest.raises(NotFound):
+            read(database, "nope")

@@ -1,0 +1,88 @@
+"""The site without a browser: what Dash was told, and what the server answers."""
+
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from app import dashboard
+from app.dashboard.pages.runs import filter_from_query
+from app.dashboard.readings import RunsFilter
+from app.dashboard.site import page_at
+from app.storage.database import Database
+
+# A plain `def` callback would run on the event loop and hold up every training job that reports meanwhile.
+
+
+def test_every_callback_is_a_coroutine_function(database: Database) -> None:
+    site = dashboard.mount(FastAPI(), database)
+    site._setup_server()
+    on_the_server = {
+        name: entry["callback"].__wrapped__ for name, entry in site.callback_map.items() if "callback" in entry
+    }
+    assert len(on_the_server) >= 7
+    blocking = [name for name, function in on_the_server.items() if not inspect.iscoroutinefunction(function)]
+    assert blocking == []
+
+
+def test_callbacks_of_the_browser_exist_in_the_script(database: Database) -> None:
+    site = dashboard.mount(FastAPI(), database)
+    script = (Path(site.config.assets_folder) / "losscast.js").read_text()
+    wired = [entry["clientside_function"] for entry in site._callback_list if entry["clientside_function"]]
+    assert len(wired) >= 5
+    for function in wired:
+        assert f"    {function['function_name']}: function" in script
+
+
+def test_naming_the_dashboard_does_not_load_dash() -> None:
+    code = "import sys, app.dashboard; assert not {'dash', 'plotly'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+
+
+def test_the_pages_ask_nobody_else_for_anything(base_url: str) -> None:
+    page = httpx.get(base_url + "/").text
+    assert "https://" not in page
+    assert "Losscast" in page
+
+
+@pytest.mark.parametrize("name", ["losscast.css", "losscast.js", "theme.js", "favicon.svg"])
+def test_the_assets_are_served(base_url: str, name: str) -> None:
+    assert httpx.get(f"{base_url}/assets/{name}").status_code == 200
+
+
+def test_routes_of_the_service_keep_their_paths(database: Database) -> None:
+    app = FastAPI()
+
+    @app.get("/healthz")
+    async def health() -> dict[str, str]:
+        return {"status": "ok"}
+
+    dashboard.mount(app, database)
+    assert app.url_path_for("health") == "/healthz"
+
+
+def test_an_unknown_run_gets_a_page_that_says_so(database: Database) -> None:
+    page, title = page_at(database, "/runs/no%2Fsuch%20run")
+    assert title == "No such run"
+    assert "no/such run" in str(page)
+
+
+def test_an_unknown_address_gets_a_page_that_says_so(database: Database) -> None:
+    assert page_at(database, "/nowhere")[1] == "Not found"
+
+
+@pytest.mark.parametrize(
+    ("query", "wanted"),
+    [
+        ("", RunsFilter()),
+        ("?project=gpt&status=failed&search=a%20b&page=3", RunsFilter("gpt", "failed", "a b", 2)),
+        ("?status=nonsense&page=-1", RunsFilter()),
+        ("?page=99999999999999999999", RunsFilter()),
+    ],
+)
+def test_a_list_of_runs_can_be_linked_to(query: str, wanted: RunsFilter) -> None:
+    assert filter_from_query(query) == wanted
