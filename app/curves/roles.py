@@ -1,10 +1,10 @@
 """What a metric means, concluded from its name.
 
 Names are compared in one spelling: lower case, with `-`, `_`, `.` and blanks read as `/`, so `Train_Loss`, `train/loss`
-and `train.loss` are one name. In order: what a person said, names that can only be read beside others, what is known not to
-be what it looks like (`NOT_WHAT_IT_LOOKS_LIKE`), the exact names that frameworks log (`KNOWN_NAMES`), then patterns
-(`PATTERNS`). The rule that matched is kept in words and shown beside the metric, so that a wrong guess can be seen and
-corrected.
+and `train.loss` are one name. In order: what a person said, names that can only be read beside others, what is known
+not to be what it looks like (`NOT_WHAT_IT_LOOKS_LIKE`), the exact names that frameworks log (`KNOWN_NAMES`), then
+patterns (`PATTERNS`). The rule that matched is kept in words and shown beside the metric, so that a wrong guess can be
+seen and corrected.
 """
 
 from __future__ import annotations
