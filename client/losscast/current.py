@@ -22,7 +22,11 @@ from losscast.values import to_json, to_step, to_text
 LARGEST_CONFIG = 2**20
 """Bytes of JSON."""
 
-LONGEST_RUN_ID = 128
+LONGEST_RUN_ID = 200
+LONGEST_LABEL = 500
+"""Characters of a project, a name or a tag. These are the server's limits, and so is the next."""
+
+MOST_TAGS = 100
 
 _current: Run | None = None
 _used_environment_ids: set[str] = set()
@@ -70,7 +74,7 @@ def init(
     global _current
     notices = Notices()
     environment = read_environment(os.environ, notices)
-    chosen_project = _text(project) or environment.project
+    chosen_project = _text(project) or environment.project[:LONGEST_LABEL]
     run_id = _run_id(id, environment, notices)
     resumed_at = _whole("resume_step", resume_step, notices)
     sender = None
@@ -128,11 +132,15 @@ def _run_id(given: Any, environment: Environment, notices: Notices) -> str:
             _used_environment_ids.add(environment.run_id)
             asked = environment.run_id
     if asked is None:
-        return uuid.uuid4().hex[:16]  # not from `random`: jobs seed that, and would all be the same run
-    run_id = re.sub(r"[^A-Za-z0-9._-]", "-", asked)[:LONGEST_RUN_ID]
+        return _made_up_id()
+    run_id = re.sub(r"[^A-Za-z0-9._~-]", "-", asked).lstrip("._~-")[:LONGEST_RUN_ID] or _made_up_id()
     if run_id != asked:
-        notices.warn("the run id %r is sent as %r: letters, digits and ._- are what an address carries", asked, run_id)
+        notices.warn("the run id %r is sent as %r: letters, digits and ._~- are what an address carries", asked, run_id)
     return run_id
+
+
+def _made_up_id() -> str:
+    return uuid.uuid4().hex[:16]  # not from `random`: jobs seed that, and would all be the same run
 
 
 def _plan(total_steps: Any, schedule: Any, notices: Notices) -> Dict[str, Any]:
@@ -172,7 +180,7 @@ def _tags(tags: Any, notices: Notices) -> tuple[str, ...]:
     if tags is None:
         return ()
     try:
-        return tuple(filter(None, map(to_text, [tags] if isinstance(tags, str) else tags)))
+        return tuple(filter(None, map(_text, [tags] if isinstance(tags, str) else tags)))[:MOST_TAGS]
     except Exception as error:
         notices.warn("the tags are not sent: %r", error)
         return ()
@@ -196,4 +204,6 @@ def _whole(what: str, value: Any, notices: Notices) -> int | None:
 
 
 def _text(value: Any) -> str | None:
-    return (to_text(value) or "").strip() or None if value is not None else None
+    if value is None:
+        return None
+    return (to_text(value) or "").strip()[:LONGEST_LABEL] or None

@@ -12,7 +12,7 @@ from typing import Any, Dict
 from losscast import hooks
 from losscast.notices import Notices
 from losscast.sender import Sender
-from losscast.values import LONGEST_NAME, to_float, to_name, to_step
+from losscast.values import LONGEST_NAME, to_float, to_name, to_step, to_text
 
 FINISH_SECONDS = 5.0
 STATUSES = ("finished", "failed", "stopped")
@@ -113,8 +113,7 @@ class Run:
         if status not in STATUSES:
             self._notices.warn("finish(status=%r) is none of %s; taken as 'finished'", status, ", ".join(STATUSES))
             status = "finished"
-        text = None if message is None else to_name(message)
-        self._finished = self._sender.finish(status, text, timeout)
+        self._finished = self._sender.finish(status, None if message is None else to_text(message), timeout)
 
     def _await_finish(self, timeout: float) -> None:
         if self._sender is None or self._finished is None:

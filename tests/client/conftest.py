@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import subprocess
@@ -74,6 +75,8 @@ def silent_url() -> Iterator[str]:
         held.bind(("127.0.0.1", 0))
         held.listen(64)
         yield f"http://127.0.0.1:{held.getsockname()[1]}"
+    # Senders of runs that were given up may notice the end of the black hole while pytest is on its way out.
+    logging.getLogger("losscast").addHandler(logging.NullHandler())
 
 
 @pytest.fixture

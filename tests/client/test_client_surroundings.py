@@ -121,13 +121,30 @@ def test_an_address_is_understood_and_shown_without_secrets(given, shown):
     assert Transport(given, None).address == shown
 
 
-def test_a_run_id_that_no_address_can_carry_is_mended(server, caplog):
-    run = losscast.init(url=server.url, id="my run/1")
+@pytest.mark.parametrize(
+    ("asked", "sent"), [("my run/1", "my-run-1"), ("-x~1", "x~1"), ("r" * 300, "r" * 200), (7, "7")]
+)
+def test_a_run_id_is_mended_to_what_the_server_takes(server, asked, sent):
+    run = losscast.init(url=server.url, id=asked)
     run.log({"loss": 1.0}, step=1)
     run.finish()
-    assert run.id == "my-run-1"
-    assert server.run("my-run-1").points("loss") == {1: 1.0}
-    assert "my run/1" in caplog.text
+    assert run.id == sent
+    assert server.run(sent).points("loss") == {1: 1.0}
+
+
+def test_a_run_id_of_nothing_usable_is_made_up(server, caplog):
+    run = losscast.init(url=server.url, id="///")
+    run.finish()
+    assert server.run(run.id).end
+    assert "///" in caplog.text
+
+
+def test_labels_are_cut_to_the_servers_limits(server):
+    run = losscast.init(url=server.url, project="p" * 600, name="n" * 600, tags=["", "t" * 600] * 200)
+    run.finish()
+    (said,) = server.run(run.id).descriptions
+    assert (said["project"], said["name"]) == ("p" * 500, "n" * 500)
+    assert said["tags"] == ["t" * 500] * 100
 
 
 @pytest.mark.parametrize(
