@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import typer
 
-from app.cli import files, keys, services
+from app.cli import demo, files, keys, services
 from app.errors import LosscastError
 
 app = typer.Typer(
@@ -37,7 +37,7 @@ def _options(
 
 
 app.command("up")(services.up)
-app.command("demo")(services.demo)
+app.command("demo")(demo.demo)
 app.command("serve")(services.serve)
 app.command("work")(services.work)
 app.command("migrate")(services.migrate_database)

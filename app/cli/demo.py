@@ -9,11 +9,11 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.services import WholeService, whole_service
+from app.cli.services import Port, WholeService, listening, whole_service
 
 if TYPE_CHECKING:
     from app.demo.replay import Progress, ReplayResult
@@ -23,8 +23,16 @@ if TYPE_CHECKING:
 CHECK_PATIENCE_SECONDS = 120.0
 
 
-def run_demo(*, check: bool, duration_seconds: float, port: int | None, open_browser: bool) -> None:
-    """Start, replay, and keep serving until Ctrl-C; with `check`, judge instead and exit 0 or 1."""
+def demo(
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="No browser: replay, wait for forecasts and the alert, print JSON."),
+    ] = False,
+    duration: Annotated[float, typer.Option(min=5, help="Seconds that the replay takes.")] = 60.0,
+    port: Port = None,
+    browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
+) -> None:
+    """Replay real training runs into a service of its own, as jobs would report them, and show it."""
     from app.cli.logs import configure
     from app.settings import Settings
 
@@ -39,17 +47,16 @@ def run_demo(*, check: bool, duration_seconds: float, port: int | None, open_bro
                             port=port if port is not None else _default_port(), workers=1)  # fmt: skip
         settings = settings.model_copy(update={"database_url": None})
         service = whole_service(settings)
-        code = _serve_and_replay(service, check, duration_seconds, open_browser)
+        code = _serve_and_replay(service, check, duration, browser)
     sys.exit(code)
 
 
 def _default_port() -> int:
     """The usual port if it is free, else any: a demo beside a running service is no mistake."""
-    from app.cli.services import _listening
     from app.settings import DEFAULT_PORT
 
     try:
-        with _listening("127.0.0.1", DEFAULT_PORT):
+        with listening("127.0.0.1", DEFAULT_PORT):
             return DEFAULT_PORT
     except OSError:
         return 0

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.errors import BadInput, Unavailable
+from app.errors import BadInput
 
 if TYPE_CHECKING:
-    import httpx
-
     from app.curves.plan import Plan
+    from app.endpoint import Endpoint
     from app.forecasting.forecast import Forecast
     from app.importers.curve_file import FileCurve
-    from app.runs import Batch
+
+IMPORT_PATIENCE_SECONDS = 10.0  # a service that restarts is waited for, one that is not there is not
 
 Files = Annotated[list[Path], typer.Argument(help="CSV or JSONL files, one run each.", show_default=False)]
 
@@ -41,29 +41,25 @@ def import_files(
     api_key: Annotated[str | None, typer.Option(envvar="LOSSCAST_API_KEY", help="Its key, where keys are on.")] = None,
 ) -> None:
     """Import runs from files. Importing a file again changes nothing; importing a longer one adds what is new."""
-    import httpx
-    from rich.console import Console
+    from app.endpoint import Endpoint
 
-    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-    console = Console(stderr=True)
-    with httpx.Client(base_url=f"{url.rstrip('/')}/api/v1", headers=headers, timeout=60.0, trust_env=False) as client:
+    plan = {} if total_steps is None else {"total_steps": total_steps}
+    with Endpoint(url, api_key=api_key, give_up_seconds=IMPORT_PATIENCE_SECONDS) as endpoint:
         for path in files:
-            plan = {} if total_steps is None else {"total_steps": total_steps}
-            page = _import_file(client, console, path, project, plan, "finished" if finished else "stopped")
-            typer.echo(page)
+            typer.echo(_import_file(endpoint, path, project, plan, "finished" if finished else "stopped"))
 
 
-def _import_file(
-    client: httpx.Client, console: Any, path: Path, project: str, plan: dict[str, Any], status: str
-) -> str:
+def _import_file(endpoint: Endpoint, path: Path, project: str, plan: dict[str, Any], status: str) -> str:
+    from rich.console import Console
     from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
+    from app.endpoint import columns_of
     from app.importers.run_files import read_file
 
+    console = Console(stderr=True)
     run = read_file(path)
     run_id = _run_id(project, path)
-    opened = _post(
-        client,
+    opened = endpoint.post(
         "/runs",
         {
             "id": run_id,
@@ -80,54 +76,13 @@ def _import_file(
     with Progress(*columns, console=console, transient=not console.is_terminal) as progress:
         task = progress.add_task(path.name, total=None)
         for seq, batch in enumerate(run.batches):
-            body = {"segment": opened["segment"], "seq": seq, **_columns(batch)}
-            _post(client, f"/runs/{run_id}/batches", body)
+            body = {"segment": opened["segment"], "seq": seq, **columns_of(batch)}
+            endpoint.post(f"/runs/{run_id}/batches", body)
             progress.advance(task, batch.n_points)
     for warning in run.warnings:
         console.print(f"{path.name}: {warning}", style="yellow", markup=False)
-    _post(client, f"/runs/{run_id}/finish", {"status": status, "message": f"imported from {path.name}"})
+    endpoint.post(f"/runs/{run_id}/finish", {"status": status, "message": f"imported from {path.name}"})
     return str(opened["url"])
-
-
-def _columns(batch: Batch) -> dict[str, Any]:
-    """The batch in the wire's columnar form."""
-    from app.ingest.schemas import number
-
-    metrics = {
-        metric: [number(value) if here else None for value, here in zip(values, present, strict=True)]
-        for metric, values, present in zip(batch.metrics, batch.values.tolist(), batch.present.tolist(), strict=True)
-    }
-    times = [None if time != time else time for time in batch.times.tolist()]
-    return {"steps": batch.steps.tolist(), "metrics": metrics} | ({"times": times} if any(times) else {})
-
-
-def _post(client: httpx.Client, address: str, body: Mapping[str, Any], patience_seconds: float = 60.0) -> Any:
-    """Send, waiting while the service asks for patience."""
-    import time
-
-    import httpx
-
-    waited = 0.0
-    while True:
-        try:
-            answer = client.post(address, json=body)
-        except httpx.HTTPError as error:
-            raise Unavailable(
-                f"Nothing answers at {client.base_url}: {error or type(error).__name__}. Start it with 'losscast up', "
-                "or name another with --url."
-            ) from error
-        if answer.status_code not in (429, 503) or waited >= patience_seconds:
-            break
-        pause = float(answer.headers.get("Retry-After", "1"))
-        time.sleep(pause)
-        waited += pause
-    if answer.is_success:
-        return answer.json()
-    try:
-        message = answer.json()["message"]
-    except (ValueError, KeyError, TypeError):
-        message = f"{client.base_url} answered {answer.status_code} and is perhaps not Losscast."
-    raise BadInput(message)
 
 
 def _run_id(project: str, path: Path) -> str:

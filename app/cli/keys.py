@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app.cli.configuration import data_dir_of, settings_with
+
 if TYPE_CHECKING:
     from app.storage.database import Database
 
@@ -50,13 +52,12 @@ def revoke(key_id: Annotated[int, typer.Argument(help="Its number in 'losscast k
 def _database() -> Iterator[Database]:
     """The service's database, whether it runs or not: a key is needed before the first start on a network."""
     from app import migrate
-    from app.cli.services import _data_dir, _settings
     from app.embedded import EmbeddedPostgres, running_url
     from app.storage.database import Database
 
-    settings = _settings()
-    url = settings.database_url or running_url(_data_dir(settings))
-    server = None if url else EmbeddedPostgres(_data_dir(settings), binaries=settings.pg_bin)
+    settings = settings_with()
+    url = settings.database_url or running_url(data_dir_of(settings))
+    server = None if url else EmbeddedPostgres(data_dir_of(settings), binaries=settings.pg_bin)
     if server is not None:
         server.start()
     database = Database(url or (server.url if server else ""), name="losscast key")

@@ -1,4 +1,4 @@
-"""Commands that run the service: up, demo, serve, work, migrate."""
+"""Commands that run the service: up, serve, work, migrate."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from app.cli.configuration import data_dir_of, external_url, settings_with
 
 if TYPE_CHECKING:
     from app.settings import Settings
@@ -27,7 +29,7 @@ def up(host: Host = None, port: Port = None, workers: Workers = None, data_dir: 
     from app.cli.logs import configure
 
     configure()
-    settings = _settings(host=host, port=port, workers=workers, data_dir=data_dir)
+    settings = settings_with(host=host, port=port, workers=workers, data_dir=data_dir)
     service = whole_service(settings)
 
     def tell() -> None:
@@ -47,7 +49,7 @@ def serve(
     from app.web import create_app
 
     configure()
-    settings = _settings(host=host, port=port)
+    settings = settings_with(host=host, port=port)
     app = create_app(settings)
     uvicorn.run(
         app,
@@ -68,8 +70,8 @@ def work() -> None:
     from app.worker.tasks import Alerting, run_worker
 
     configure()
-    settings = _settings()
-    database = Database(_external_url(settings), name="losscast worker", pool_size=3)
+    settings = settings_with()
+    database = Database(external_url(settings), name="losscast worker", pool_size=3)
     require_current(database)
     base = settings.public_url or f"http://{settings.host}:{settings.port}"
     alerting = Alerting(
@@ -89,25 +91,10 @@ def migrate_database() -> None:
     from app.storage.database import Database
 
     configure()
-    database = Database(_external_url(_settings()), name="losscast migrate")
+    database = Database(external_url(settings_with()), name="losscast migrate")
     database.ping()
     upgrade(database)
     typer.echo("The schema is up to date.", err=True)
-
-
-def demo(
-    check: Annotated[
-        bool,
-        typer.Option("--check", help="No browser: replay, wait for forecasts and the alert, print JSON, exit 0 or 1."),
-    ] = False,
-    duration: Annotated[float, typer.Option(min=5, help="Seconds that the replay takes.")] = 60.0,
-    port: Port = None,
-    browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
-) -> None:
-    """Replay real training runs into a service of its own, as jobs would report them, and show it."""
-    from app.cli.demo import run_demo
-
-    run_demo(check=check, duration_seconds=duration, port=port, open_browser=browser)
 
 
 @dataclass(slots=True)
@@ -133,7 +120,7 @@ def whole_service(settings: Settings) -> WholeService:
 
     port = _free_port(settings.host) if settings.port == 0 else settings.port
     _require_port(settings.host, port)
-    server = None if settings.database_url else EmbeddedPostgres(_data_dir(settings), binaries=settings.pg_bin)
+    server = None if settings.database_url else EmbeddedPostgres(data_dir_of(settings), binaries=settings.pg_bin)
     program = [sys.executable, "-m", "app"]
 
     def database_url() -> str:
@@ -142,7 +129,7 @@ def whole_service(settings: Settings) -> WholeService:
     def environment() -> dict[str, str]:
         made = {"DATABASE_URL": database_url(), "LOSSCAST_HOST": settings.host, "LOSSCAST_PORT": str(port)}
         if settings.needs_keys and not settings.session_secret:
-            made["LOSSCAST_SESSION_SECRET"] = _kept_secret(_data_dir(settings))
+            made["LOSSCAST_SESSION_SECRET"] = _kept_secret(data_dir_of(settings))
         return made
 
     def bring_up_to_date() -> None:
@@ -162,32 +149,6 @@ def whole_service(settings: Settings) -> WholeService:
     if settings.workers:
         parts.append(Command("worker", [*program, "work"], environment, count=settings.workers))
     return WholeService(url, parts)
-
-
-def _settings(**given: object) -> Settings:
-    """Settings of the environment, with what the command line said on top."""
-    from app.settings import Settings
-
-    return Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
-
-
-def _external_url(settings: Settings) -> str:
-    from app.embedded import running_url
-    from app.errors import Unavailable
-
-    url = settings.database_url or running_url(_data_dir(settings))
-    if url is None:
-        raise Unavailable(
-            "There is no database: DATABASE_URL is not set, and no embedded Postgres runs. 'losscast up' starts one."
-        )
-    return url
-
-
-def _data_dir(settings: Settings) -> Path:
-    from app.embedded import workable_data_dir
-    from app.settings import default_data_dir
-
-    return settings.data_dir or workable_data_dir(default_data_dir())
 
 
 def _kept_secret(data_dir: Path) -> str:
@@ -227,7 +188,7 @@ def _check_alert_urls(settings: Settings) -> None:
 
 
 def _free_port(host: str) -> int:
-    with _listening(host, 0) as found:
+    with listening(host, 0) as found:
         return int(found.getsockname()[1])
 
 
@@ -235,14 +196,14 @@ def _require_port(host: str, port: int) -> None:
     from app.errors import Unavailable
 
     try:
-        with _listening(host, port):
+        with listening(host, port):
             pass
     except OSError as error:
         raise Unavailable(f"Cannot listen on {host}:{port}: {error.strerror}. Choose another with --port.") from error
 
 
 @contextmanager
-def _listening(host: str, port: int) -> Iterator[socket.socket]:
+def listening(host: str, port: int) -> Iterator[socket.socket]:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as opened:
         # As the server itself will: a port whose last connections are still ebbing away is not taken.

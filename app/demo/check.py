@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.demo.demo_runs import End
-from app.demo.endpoint import Endpoint
 from app.demo.replay import ReplayedRun, ReplayResult
+from app.endpoint import Endpoint
 
 # The forecast that is compared with the outcome was made about here: half of the run was still to come.
 CUTOFF_SHARE = 0.55

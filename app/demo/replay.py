@@ -12,10 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from app.demo.demo_runs import DEMO_RUNS, DemoRun
-from app.demo.endpoint import Endpoint, Stopped
+from app.endpoint import Endpoint, Stopped, columns_of
 from app.errors import LosscastError
 from app.runs import Batch
 
@@ -137,7 +135,12 @@ class _Job:
                 raise Stopped
             self._endpoint.post(
                 f"/runs/{self._id}/batches",
-                {"segment": opened["segment"], "seq": seq, **_columns(batch, start_clock + due)},
+                {
+                    "segment": opened["segment"],
+                    "seq": seq,
+                    **columns_of(batch),
+                    "times": [start_clock + due] * len(batch.steps),
+                },
             )
             self._points += batch.n_points
             self._progress("running", seq + 1, len(batches))
@@ -180,22 +183,6 @@ def _slices(batch: Batch, size: int) -> Iterator[Batch]:
     for start in range(0, len(batch.steps), size):
         rows = slice(start, start + size)
         yield Batch(batch.steps[rows], batch.times[rows], batch.metrics, batch.values[:, rows], batch.present[:, rows])
-
-
-def _columns(batch: Batch, clock: float) -> dict[str, Any]:
-    """A batch as the API takes it: null where there is no value, the non-finite by name."""
-    metrics = {
-        metric: [_cell(value) if here else None for value, here in zip(values, present, strict=True)]
-        for metric, values, present in zip(batch.metrics, batch.values.tolist(), batch.present.tolist(), strict=True)
-        if np.any(present)
-    }
-    return {"steps": batch.steps.tolist(), "times": [clock] * len(batch.steps), "metrics": metrics}
-
-
-def _cell(value: float) -> float | str:
-    if math.isfinite(value):
-        return value
-    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
 def _one_at_a_time(on_progress: OnProgress | None) -> OnProgress:

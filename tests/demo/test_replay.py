@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 
-from app.demo import endpoint
+from app import endpoint
 from app.demo.demo_runs import DATA, DEMO_RUNS, DemoRun
 from app.demo.replay import Progress, ReplayResult, replay
 from app.importers.curve_file import read_curve_file

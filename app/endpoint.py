@@ -1,7 +1,8 @@
-"""A training job's view of the API: requests that are sent again until they are answered."""
+"""The API as a sender sees it: requests that are sent again until they are answered. For the demo and the importer."""
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -10,6 +11,7 @@ from typing import Any
 import httpx
 
 from app.errors import BadInput, Unavailable
+from app.runs import Batch
 
 FIRST_WAIT_SECONDS = 0.25
 LONGEST_WAIT_SECONDS = 3.0
@@ -22,15 +24,27 @@ class Stopped(Exception):
 
 
 class Endpoint:
-    """The API at `base_url`. Not for use by several threads at once."""
+    """The API at `base_url`. Not for use by several threads at once.
 
-    def __init__(self, base_url: str, *, api_key: str | None = None, stop: threading.Event) -> None:
+    `give_up_seconds` is how long it goes on without an answer; setting `stop` ends the waiting with `Stopped`.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        api_key: str | None = None,
+        stop: threading.Event | None = None,
+        give_up_seconds: float | None = None,
+    ) -> None:
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         # Without the environment's proxies: the demo talks to this machine, or to where it was told.
         self._client = httpx.Client(
             base_url=f"{base_url.rstrip('/')}/api/v1", headers=headers, timeout=30.0, trust_env=False
         )
-        self._stop = stop
+        self._base_url = base_url
+        self._stop = stop or threading.Event()
+        self._give_up_seconds = GIVE_UP_SECONDS if give_up_seconds is None else give_up_seconds
         self.retries = 0
 
     def __enter__(self) -> Endpoint:
@@ -54,7 +68,7 @@ class Endpoint:
             return
 
     def _until_answered(self, path: str, send: Callable[[], httpx.Response]) -> dict[str, Any]:
-        give_up_at = time.monotonic() + GIVE_UP_SECONDS
+        give_up_at = time.monotonic() + self._give_up_seconds
         wait = FIRST_WAIT_SECONDS
         while True:
             if self._stop.is_set():
@@ -71,7 +85,10 @@ class Endpoint:
                     raise BadInput(f"{path} was refused with {response.status_code}: {_said(response)}")
                 reason, asked = f"{response.status_code}: {_said(response)}", _retry_after(response)
             if time.monotonic() > give_up_at:
-                raise Unavailable(f"No answer to {path} for {GIVE_UP_SECONDS:g} s ({reason}). Is the server running?")
+                raise Unavailable(
+                    f"{self._base_url} did not take {path} for {self._give_up_seconds:g} s ({reason}). Is it running? "
+                    "'losscast up' starts it."
+                )
             self.retries += 1
             self._stop.wait(max(wait, asked))
             wait = min(2 * wait, LONGEST_WAIT_SECONDS)
@@ -87,3 +104,21 @@ def _said(response: httpx.Response) -> str:
 def _retry_after(response: httpx.Response) -> float:
     value = response.headers.get("Retry-After", "")
     return min(float(value), 60.0) if value.isascii() and value.isdigit() else 0.0
+
+
+def columns_of(batch: Batch) -> dict[str, Any]:
+    """A batch as the API takes it: null where there is no value, the non-finite by name."""
+    metrics = {
+        metric: [_cell(value) if here else None for value, here in zip(values, present, strict=True)]
+        for metric, values, present in zip(batch.metrics, batch.values.tolist(), batch.present.tolist(), strict=True)
+        if any(present)
+    }
+    times = [time if math.isfinite(time) else None for time in batch.times.tolist()]
+    known = {"times": times} if any(time is not None for time in times) else {}
+    return {"steps": batch.steps.tolist(), "metrics": metrics, **known}
+
+
+def _cell(value: float) -> float | str:
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"

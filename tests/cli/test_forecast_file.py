@@ -1,0 +1,115 @@
+"""`losscast forecast FILE`, run as people run it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+DEMO_DATA = Path(__file__).parents[2] / "app" / "demo" / "data"
+
+
+def losscast(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "app", *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def cut_run(source: Path, target: Path, share: float, *, with_plan: bool) -> float:
+    """A real run as it was after a share of its rows; returns what its train loss came to in the end."""
+    head, *lines = [line for line in source.read_text().splitlines() if not line.startswith("#")]
+    names = head.split(",")
+    cut = int(share * len(lines))
+    planned = []
+    for line in lines[cut:] if with_plan else []:
+        cells = dict(zip(names, line.split(","), strict=True))
+        planned.append(",".join(cells[name] if name in ("step", "lr") else "" for name in names))
+    target.write_text("\n".join([head, *lines[:cut], *planned]) + "\n")
+    at = names.index("train_loss")
+    final = [float(line.split(",")[at]) for line in lines[-len(lines) // 50 :] if line.split(",")[at]]
+    return sum(final) / len(final)
+
+
+def test_rows_with_only_a_rate_are_the_planned_schedule(tmp_path: Path) -> None:
+    actual = cut_run(DEMO_DATA / "lm_cosine.csv", tmp_path / "run.csv", 0.6, with_plan=True)
+    answer = losscast("forecast", tmp_path / "run.csv", "--json")
+    assert answer.returncode == 0, answer.stderr
+    said = json.loads(answer.stdout)
+    assert said["metric"] == "train_loss"
+    assert said["horizon"] == 50_000
+    assert said["schedule"]["source"] == "declared"
+    assert set(said["final"]) == {"mean", "p05", "p25", "p50", "p75", "p95"}
+    assert said["path"][0]["step"] > said["cutoff"]
+    assert said["path"][-1]["step"] == said["horizon"]
+    assert set(said["path"][0]) == {"step", "p05", "p50", "p95"}
+    assert sum(share["weight"] for share in said["forecasters"].values()) == pytest.approx(1)
+    # A twentieth of the loss: far above the law's error on such runs (well under 1 %), far below a wrong schedule's.
+    assert said["final"]["mean"] == pytest.approx(actual, rel=0.05)
+
+
+def test_the_total_may_be_said_and_the_metric_chosen(tmp_path: Path) -> None:
+    cut_run(DEMO_DATA / "lm_cosine.csv", tmp_path / "run.csv", 0.5, with_plan=False)
+    answer = losscast("forecast", tmp_path / "run.csv", "--json", "--total-steps", "40000", "--metric", "val_loss")
+    said = json.loads(answer.stdout)
+    assert (said["metric"], said["horizon"], said["total_steps"]["source"]) == ("val_loss", 40_000, "declared")
+
+
+def test_what_is_not_known_is_said(tmp_path: Path) -> None:
+    lines = ["step,loss"] + [f"{step},{2 + 30 / step}" for step in range(10, 400)]
+    (tmp_path / "run.csv").write_text("\n".join(lines))
+    said = json.loads(losscast("forecast", tmp_path / "run.csv", "--json").stdout)
+    assert said["total_steps"]["source"] == "assumed"
+    assert said["schedule"]["source"] == "assumed"
+    assert said["notes"]
+
+
+def test_people_get_a_table(tmp_path: Path) -> None:
+    answer = losscast("forecast", DEMO_DATA / "lm_wsd.csv", "--total-steps", "20000")
+    assert answer.returncode == 0, answer.stderr
+    assert "median" in answer.stdout
+    assert "Final train_loss" in answer.stdout
+
+
+@pytest.mark.parametrize(
+    ("content", "arguments", "says"),
+    [
+        ("", (), "run.csv"),
+        ("step,loss\n1,2\n", (), "at least"),
+        ("a,b\nx,y\n", (), "run.csv"),
+        ("step,loss\n1,2\n2,1\n", ("--metric", "accuracy"), "Known: loss"),
+        ("step,speed\n1,2\n2,1\n", (), "speed"),
+        ("step,loss\n1,2\n", ("--total-steps", "-5"), "total-steps"),
+    ],
+)
+def test_errors_are_one_clear_line_and_exit_code_2(
+    tmp_path: Path, content: str, arguments: tuple[str, ...], says: str
+) -> None:
+    (tmp_path / "run.csv").write_text(content)
+    answer = losscast("forecast", tmp_path / "run.csv", *arguments)
+    assert answer.returncode == 2
+    assert says in answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert answer.stdout == ""
+
+
+def test_a_missing_file_is_named() -> None:
+    answer = losscast("forecast", "/nowhere/run.csv")
+    assert answer.returncode == 2
+    assert "run.csv: no such file" in answer.stderr
+
+
+def test_help_and_version_load_no_heavy_library() -> None:
+    script = (
+        "import sys; sys.argv = ['losscast', '--help']\n"
+        "from app.cli import main\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "heavy = {'numpy', 'dash', 'plotly', 'fastapi', 'sqlalchemy', 'pyarrow', 'procrastinate'} & set(sys.modules)\n"
+        "sys.exit(f'loaded {heavy}' if heavy else 0)"
+    )
+    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert answer.returncode == 0, answer.stderr
+    assert "forecast" in answer.stdout
+    assert losscast("--version").stdout.startswith("losscast ")
