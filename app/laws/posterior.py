@@ -93,11 +93,11 @@ class Prior:
     level_deviation: float = 0.3
     reducible: Gaussian = Gaussian(0.15, 0.15, 1.0)
     # Language models give up 3 to 8 % of their loss to annealing; image models several times that: the wide part.
-    annealing: tuple[Gaussian, ...] = (Gaussian(0.05, 0.03, 0.95), Gaussian(0.25, 0.25, 0.05))
+    annealing: tuple[Gaussian, ...] = (Gaussian(0.05, 0.03, 0.97), Gaussian(0.25, 0.25, 0.03))
     # Sizes of the misfit: times sqrt(1/3), its deviation one e-fold of effective steps away from the cutoff...
     misfit_of_power: LogNormal = LogNormal((0.001, 0.004, 0.016, 0.064, 0.256), 0.004, 2.0)
     # ... and after a decay of the whole rate.
-    misfit_of_response: LogNormal = LogNormal((0.035, 0.14), 0.035, 0.6)
+    misfit_of_response: LogNormal = LogNormal((0.035, 0.14), 0.035, 0.5)
     # Abrupt changes that no law foresees (a restore, another data mix, a spike that stays): rare, then of any size.
     abrupt: LogNormal = LogNormal((0.002, 0.01, 0.05, 0.3, 3.0), 0.004, 3.0)
     abrupt_probability: float = 0.1
