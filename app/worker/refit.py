@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from app.alerts.rules import Decisions, MetricFacts, RunFacts, decide, judge
+from app.curves.curve import Curve
 from app.curves.plan import Plan, resolve_plan
-from app.curves.reduction import Reduction
-from app.curves.roles import RoleMatch, assign_roles, forecastable
+from app.curves.roles import RoleMatch, assign_roles, best_metric, forecastable
 from app.errors import CurveTooShort
 from app.forecasting.forecast import Forecast, forecast_curve
 from app.runs import Run, RunStatus, Series, StoredForecast
@@ -50,6 +50,7 @@ class Loaded:
     series: Mapping[str, Series]
     roles: Mapping[str, RoleMatch]
     losses: Sequence[str]  # the one that lists show first
+    supporting: Mapping[str, str | None]  # role -> the metric that stands for it
     states: Mapping[str, CurveState]
     segment_start: int | None
     previous: Mapping[str, StoredForecast]
@@ -93,8 +94,10 @@ def load(connection: Connection, mark: FitMark, run_id: str) -> Loaded:
     run = runs.get_run(connection, run_id)
     series = {one.metric: one for one in runs.list_series(connection, run_id) if one.points}
     roles = assign_roles(series, run.declared_roles)
-    losses = forecastable({metric: roles[metric] for metric in series})
-    wanted = [*losses, *(metric for role in SUPPORTING_ROLES for metric in _first_of_role(roles, role))]
+    points = {metric: one.points for metric, one in series.items()}
+    losses = forecastable(roles, points)
+    supporting = {role: best_metric(roles, role, points) for role in SUPPORTING_ROLES}
+    wanted = [*losses, *(metric for metric in supporting.values() if metric is not None)]
     starts = segment_starts(connection, mark.run_key)
     states = read_curve_states(connection, [series[metric].id for metric in wanted])
     after = min((state.arrivals for state in states.values()), default=mark.arrivals)
@@ -110,20 +113,16 @@ def load(connection: Connection, mark: FitMark, run_id: str) -> Loaded:
         series=series,
         roles=roles,
         losses=losses,
+        supporting=supporting,
         states=current,
         segment_start=starts.get(run.segment) if run.segment > 1 else None,
         previous={metric: found for metric, found in previous.items() if found is not None},
     )
 
 
-def _first_of_role(roles: Mapping[str, RoleMatch], role: str) -> list[str]:
-    metrics = [metric for metric, match in roles.items() if match.role == role]
-    return sorted(metrics, key=lambda metric: (roles[metric].rank, metric))[:1]
-
-
-def _curve_of_role(loaded: Loaded, role: str) -> Reduction | None:
-    metrics = _first_of_role(loaded.roles, role)
-    return loaded.states[metrics[0]].reduction if metrics else None
+def _curve_of_role(loaded: Loaded, role: str) -> Curve | None:
+    metric = loaded.supporting[role]
+    return None if metric is None else loaded.states[metric].reduction.to_curve()
 
 
 def _plan(loaded: Loaded) -> Plan | None:
@@ -131,13 +130,12 @@ def _plan(loaded: Loaded) -> Plan | None:
     cutoffs = [one.last_step for one in reductions if one.last_step is not None]
     if not cutoffs:
         return None
-    rate, epoch = _curve_of_role(loaded, "lr"), _curve_of_role(loaded, "epoch")
     return resolve_plan(
         declared=loaded.run.declared_plan,
         config=loaded.run.config,
-        rate=None if rate is None else rate.to_curve(),
+        rate=_curve_of_role(loaded, "lr"),
         cutoff=max(cutoffs),
-        epoch=None if epoch is None else epoch.to_curve(),
+        epoch=_curve_of_role(loaded, "epoch"),
     )
 
 

@@ -131,7 +131,7 @@ def test_a_server_that_stays_away_is_given_up(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(endpoint, "GIVE_UP_SECONDS", 0.05)
     [replayed] = replay("http://127.0.0.1:9", duration_seconds=0.1, runs=SHORT[:1]).runs
     assert replayed.state == "refused"
-    assert "Is the server running?" in (replayed.error or "")
+    assert "Is it running?" in (replayed.error or "")
 
 
 @pytest.mark.parametrize("run", DEMO_RUNS, ids=lambda run: run.name)
