@@ -69,6 +69,9 @@ def build_site(app: FastAPI, database: Database) -> dash.Dash:
     runs.register(site, database)
     run.register(site, database)
     alerts.register(site, database)
+    # Dash collects scripts, styles and callbacks at the first request, but only at one to "/" or its own addresses:
+    # a reader whose reload of /runs/... came first after a restart would get a page without any of them.
+    site._setup_server()  # type: ignore[no-untyped-call]
     return site
 
 

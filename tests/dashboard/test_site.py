@@ -20,7 +20,6 @@ from app.storage.database import Database
 
 def test_every_callback_is_a_coroutine_function(database: Database) -> None:
     site = dashboard.mount(FastAPI(), database)
-    site._setup_server()
     on_the_server = {
         name: entry["callback"].__wrapped__ for name, entry in site.callback_map.items() if "callback" in entry
     }
@@ -52,6 +51,12 @@ def test_the_pages_ask_nobody_else_for_anything(base_url: str) -> None:
 @pytest.mark.parametrize("name", ["losscast.css", "losscast.js", "theme.js", "favicon.svg"])
 def test_the_assets_are_served(base_url: str, name: str) -> None:
     assert httpx.get(f"{base_url}/assets/{name}").status_code == 200
+
+
+def test_a_reload_of_a_run_may_be_the_first_request(base_url: str) -> None:
+    page = httpx.get(base_url + "/runs/some-run").text
+    assert "assets/losscast.js" in page
+    assert "assets/losscast.css" in page
 
 
 def test_routes_of_the_service_keep_their_paths(database: Database) -> None:

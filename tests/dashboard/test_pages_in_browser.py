@@ -1,0 +1,272 @@
+"""What people see and do, in a real Chromium against a real server."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from urllib.parse import quote
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, expect
+
+from app.runs import RunStatus
+from app.storage import runs
+from app.storage.database import Database
+from tests.dashboard.browser import DESKTOP, PHONE, Watched, chromium, open_page
+from tests.dashboard.seeding import Seeder, decaying
+
+pytestmark = pytest.mark.browser
+
+# Chromium without a GPU shares its cores with the server and Postgres here.
+PATIENCE_MS = 30_000
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    expect.set_options(timeout=PATIENCE_MS)
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture
+def desktop(browser: Browser, base_url: str) -> Iterator[Watched]:
+    watched = open_page(browser, base_url, size=DESKTOP)
+    yield watched
+    watched.page.context.close()
+    assert watched.errors == []
+    assert watched.foreign_requests == []
+    assert watched.dialogs == []
+
+
+def half_done(seed: Seeder, run_id: str = "run", **said: object) -> None:
+    seed.open(run_id, plan={"total_steps": 2000}, **said)
+    steps = np.arange(1, 1001)
+    seed.log(run_id, steps, {"train/loss": decaying(steps), "lr": np.full(1000, 1e-3), "grad_norm": 1.0 / steps})
+
+
+def drawn(watched: Watched, trace: str) -> None:
+    """Wait until the main chart shows a trace."""
+    watched.page.wait_for_function(
+        "name => (document.querySelector('#run-chart .js-plotly-plot')?.data || []).some(one => one.name === name)",
+        arg=trace,
+        timeout=PATIENCE_MS,
+    )
+
+
+def test_an_empty_service_says_how_to_send_the_first_run(desktop: Watched) -> None:
+    desktop.open("/")
+    expect(desktop.page.get_by_role("heading", name="No runs yet")).to_be_visible()
+    expect(desktop.page.locator("#snippet-curl")).to_contain_text(desktop.base_url + "/api/v1/log/")
+    expect(desktop.page.locator("#snippet-python")).to_contain_text(f'url="{desktop.base_url}"')
+    expect(desktop.page).to_have_title("Runs · Losscast")
+
+
+def test_a_first_run_appears_without_a_reload(desktop: Watched, seed: Seeder) -> None:
+    desktop.open("/")
+    expect(desktop.page.get_by_role("heading", name="No runs yet")).to_be_visible()
+    half_done(seed, name="my first run")
+    expect(desktop.page.get_by_role("link", name="my first run")).to_be_visible()
+
+
+def test_a_row_shows_progress_forecast_and_state(desktop: Watched, seed: Seeder) -> None:
+    half_done(seed)
+    desktop.open("/")
+    row = desktop.page.get_by_role("row").filter(has_text="run").last
+    expect(row).to_contain_text("Running")
+    expect(row).to_contain_text("1,000 / 2,000")
+    expect(row.locator(".band-numbers")).to_have_text(re.compile(r"\d\.\d{3} – \d\.\d{3}"))
+    expect(row.locator(".sparkline-whisker")).to_have_count(1)
+
+
+def test_runs_are_filtered_searched_and_paged(desktop: Watched, seed: Seeder, database: Database) -> None:
+    for number in range(60):
+        seed.open(f"run-{number:02d}", project="even" if number % 2 == 0 else "odd")
+    with database.write() as connection:
+        runs.finish_run(connection, "run-07", RunStatus.FAILED, None)
+    desktop.open("/")
+    rows = desktop.page.locator(".runs tbody tr")
+    expect(rows).to_have_count(50)
+    desktop.page.get_by_role("button", name="Older").click()
+    expect(rows).to_have_count(10)
+    expect(desktop.page.locator("#runs-range")).to_have_text("51–60 of 60")
+    desktop.page.get_by_role("radio", name="Failed", exact=True).click()
+    expect(rows).to_have_count(1)
+    expect(rows).to_contain_text("run-07")
+    expect(desktop.page).to_have_url(desktop.base_url + "/?status=failed")
+    desktop.page.get_by_role("radio", name="All", exact=True).click()
+    desktop.page.get_by_placeholder("Search name or id").fill("run-1")
+    expect(rows).to_have_count(10)
+
+
+def test_a_link_to_a_filtered_list_opens_it(desktop: Watched, seed: Seeder) -> None:
+    for run_id in ("apple", "banana"):
+        seed.open(run_id)
+    desktop.open("/?search=ban")
+    expect(desktop.page.locator(".runs tbody tr")).to_have_count(1)
+    expect(desktop.page.get_by_role("link", name="banana")).to_be_visible()
+
+
+def test_a_run_shows_its_loss_and_where_it_is_going(desktop: Watched, seed: Seeder) -> None:
+    half_done(seed, name="gpt")
+    desktop.open("/")
+    desktop.page.get_by_role("link", name="gpt", exact=True).click()
+    drawn(desktop, "train/loss")
+    assert {"predicted", "90 % band", "50 % band", "planned rate"} <= set(desktop.traces("run-chart"))
+    expect(desktop.page.locator(".tile-forecast")).to_contain_text("90 %")
+    expect(desktop.page.locator("#run-tiles")).to_contain_text("2,000 steps")
+    expect(desktop.page).to_have_title("gpt · Losscast")
+    assert not desktop.has_horizontal_scrollbar()
+
+
+def test_new_points_extend_an_open_chart(desktop: Watched, seed: Seeder) -> None:
+    half_done(seed)
+    desktop.open("/runs/run")
+    drawn(desktop, "train/loss")
+    steps = np.arange(1001, 1501)
+    seed.log("run", steps, {"train/loss": decaying(steps), "lr": np.full(500, 1e-3)})
+    expect(desktop.page.locator("#run-head")).to_contain_text("1,500 / 2,000")
+    desktop.page.wait_for_function(
+        "document.querySelector('#run-chart .js-plotly-plot').data.some(one => one.name === 'train/loss'"
+        " && one.x[one.x.length - 1] === 1500)",
+        timeout=PATIENCE_MS,
+    )
+
+
+def test_a_zoom_reads_finer_points_and_survives_an_update(desktop: Watched, seed: Seeder) -> None:
+    seed.open("run", plan={"total_steps": 40_000})
+    steps = np.arange(1, 20_001)
+    seed.log("run", steps, {"loss": decaying(steps)})
+    desktop.open("/runs/run")
+    drawn(desktop, "loss")
+    inside = (
+        "document.querySelector('#run-chart .js-plotly-plot').data.find(one => one.name === 'loss')"
+        ".x.filter(x => x >= 10000 && x <= 10500).length"
+    )
+    assert desktop.page.evaluate(inside) < 501
+    box = desktop.page.locator("#run-chart .nsewdrag").first.bounding_box()
+    assert box is not None
+    x_of = (
+        "step => { const plot = document.querySelector('#run-chart .js-plotly-plot');"
+        " const axis = plot._fullLayout.xaxis; return axis._offset + axis.l2p(step); }"
+    )
+    left = desktop.page.locator("#run-chart .js-plotly-plot").bounding_box()
+    assert left is not None
+    middle = box["y"] + box["height"] / 2
+    desktop.page.mouse.move(left["x"] + desktop.page.evaluate(x_of, 9_500), middle)
+    desktop.page.mouse.down()
+    desktop.page.mouse.move(left["x"] + desktop.page.evaluate(x_of, 11_000), middle, steps=8)
+    desktop.page.mouse.up()
+    desktop.page.wait_for_function(f"{inside} === 501", timeout=PATIENCE_MS)
+
+    later = np.arange(20_001, 20_101)
+    seed.log("run", later, {"loss": decaying(later)})
+    expect(desktop.page.locator("#run-head")).to_contain_text("20,100 / 40,000")
+    desktop.page.wait_for_timeout(1500)
+    low, high = desktop.page.evaluate("document.querySelector('#run-chart .js-plotly-plot')._fullLayout.xaxis.range")
+    assert 9_000 < low < 10_000
+    assert 10_500 < high < 11_500
+    desktop.page.get_by_role("button", name="Whole run").click()
+    desktop.page.wait_for_function(
+        "document.querySelector('#run-chart .js-plotly-plot')._fullLayout.xaxis.range[1] > 39000", timeout=PATIENCE_MS
+    )
+
+
+def test_other_metrics_are_drawn_on_demand(desktop: Watched, seed: Seeder) -> None:
+    half_done(seed)
+    desktop.open("/runs/run")
+    expect(desktop.page.locator(".metric")).to_have_count(0)
+    desktop.page.get_by_role("button", name="Show", exact=True).click()
+    expect(desktop.page.locator(".metric .js-plotly-plot")).to_have_count(3)
+    desktop.page.get_by_placeholder("Search metrics").fill("grad")
+    expect(desktop.page.locator(".metric")).to_have_count(1)
+
+
+def test_nan_in_the_loss_is_drawn_and_told(desktop: Watched, seed: Seeder) -> None:
+    half_done(seed, name="broken")
+    seed.log("run", np.arange(1001, 1061), {"train/loss": np.full(60, np.nan)})
+    desktop.open("/runs/run")
+    drawn(desktop, "NaN logged")
+    expect(desktop.page.locator("#run-banner")).to_contain_text("NaN")
+    desktop.page.get_by_role("link", name="Alerts").click()
+    expect(desktop.page.locator(".alert-open")).to_contain_text("broken")
+    desktop.page.get_by_role("link", name="Runs", exact=True).click()
+    expect(desktop.page.locator(".runs tbody tr")).to_contain_text("1 critical")
+
+
+def test_names_from_outside_are_only_text(desktop: Watched, seed: Seeder) -> None:
+    evil = "<img src=x onerror=alert(1)>"
+    run_id = f"a/b {evil}"
+    seed.open(run_id, name=evil + "x" * 300, project=evil, tags=[evil], config={evil: evil}, plan={"total_steps": 900})
+    steps = np.arange(1, 301)
+    seed.log(run_id, steps, {f"loss/{evil}%{{y}}/" + "损失" * 100: decaying(steps), evil: np.full(300, np.nan)})
+    desktop.open("/runs/" + quote(run_id, safe=""))
+    expect(desktop.page.locator("h1")).to_contain_text(evil)
+    desktop.page.wait_for_selector("#run-chart .js-plotly-plot .legend", timeout=PATIENCE_MS)
+    desktop.page.get_by_role("button", name="Show", exact=True).click()
+    expect(desktop.page.locator(".metric .js-plotly-plot")).to_have_count(2)
+    assert desktop.page.locator("img[src=x]").count() == 0
+    assert not desktop.has_horizontal_scrollbar()
+    desktop.open("/")
+    expect(desktop.page.locator(".run-link")).to_contain_text(evil)
+    assert not desktop.has_horizontal_scrollbar()
+
+
+def test_an_unknown_run_is_answered_with_a_way_back(desktop: Watched) -> None:
+    desktop.open("/runs/nope")
+    expect(desktop.page.get_by_role("heading", name="No such run")).to_be_visible()
+    desktop.page.get_by_role("link", name="All runs").click()
+    expect(desktop.page.get_by_role("heading", name="Runs", exact=True)).to_be_visible()
+
+
+@pytest.mark.parametrize("path", ["/", "/runs/run", "/alerts"])
+def test_pages_fit_a_phone(browser: Browser, base_url: str, seed: Seeder, path: str) -> None:
+    half_done(seed, name="a rather long name of a run that would not fit a phone in one line")
+    phone = open_page(browser, base_url, size=PHONE, touch=True)
+    phone.open(path)
+    phone.page.wait_for_selector(".page", timeout=PATIENCE_MS)
+    if path == "/runs/run":
+        drawn(phone, "train/loss")
+    phone.page.wait_for_timeout(500)
+    assert not phone.has_horizontal_scrollbar()
+    assert phone.errors == []
+    phone.page.context.close()
+
+
+def test_the_chosen_theme_beats_the_systems_and_is_kept(browser: Browser, base_url: str, seed: Seeder) -> None:
+    half_done(seed)
+    page = open_page(browser, base_url, theme="dark")
+    background = "getComputedStyle(document.documentElement).backgroundColor"
+    page.open("/runs/run")
+    drawn(page, "train/loss")
+    dark = page.page.evaluate(background)
+    colour = (
+        "document.querySelector('#run-chart .js-plotly-plot').data.find(one => one.name === 'train/loss').line.color"
+    )
+    dark_line = page.page.evaluate(colour)
+    page.page.locator("#theme-toggle").click()
+    expect(page.page.locator("html")).to_have_attribute("data-theme", "light")
+    assert page.page.evaluate(background) != dark
+    page.page.wait_for_function(f"{colour} !== {dark_line!r}", timeout=PATIENCE_MS)
+    page.page.reload()
+    expect(page.page.locator("html")).to_have_attribute("data-theme", "light")
+    page.page.context.close()
+
+
+def test_an_open_page_says_when_the_database_is_away_and_recovers(
+    browser: Browser, base_url: str, seed: Seeder, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half_done(seed, name="still here")
+    watched = open_page(browser, base_url)
+    watched.open("/")
+    link = watched.page.get_by_role("link", name="still here")
+    expect(link).to_be_visible()
+    with monkeypatch.context() as away:
+        database.close()
+        away.setattr(database, "_reader", Database("postgresql://nobody@127.0.0.1:9/none").engine)
+        expect(watched.page.locator("#notice")).to_contain_text("Postgres does not answer")
+        expect(link).to_be_visible()
+        watched.open("/alerts")
+        expect(watched.page.get_by_role("heading", name="The database is out of reach")).to_be_visible()
+    expect(watched.page.get_by_role("heading", name="Alerts")).to_be_visible()
+    watched.page.context.close()
