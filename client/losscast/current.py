@@ -117,8 +117,11 @@ def finish(status: str = "finished", message: str | None = None, timeout: float 
 def _sender(registration: Registration, url: str, api_key: str | None, notices: Notices) -> Sender | None:
     try:
         transport = Transport(str(url), None if api_key is None else str(api_key))
-    except (BadAddress, ImportError, OSError) as error:  # the latter two: no ssl here, or its certificates unreadable
+    except BadAddress as error:
         notices.warn("nothing will be sent: %s", error)
+        return None
+    except Exception as error:  # no ssl in this Python, or its certificates unreadable
+        notices.warn("nothing will be sent: %r", error)
         return None
     return Sender(registration, transport, Buffer(), notices)
 

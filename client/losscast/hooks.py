@@ -10,22 +10,30 @@ import os
 import sys
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING, Set
-
-if TYPE_CHECKING:
-    from losscast.run import Run
+from typing import Protocol, Set
 
 EXIT_SECONDS = 5.0
 """How long the end of the process waits for all runs that it left open, together."""
 
 LONGEST_MESSAGE = 1000
 
-_open_runs: Set[Run] = set()
+
+class OpenRun(Protocol):
+    """What these events ask of a run."""
+
+    def _restart_in_child(self) -> None: ...
+
+    def _begin_finish(self, status: str, message: str | None, timeout: float) -> None: ...
+
+    def _await_finish(self, timeout: float) -> None: ...
+
+
+_open_runs: Set[OpenRun] = set()
 _installed = False
 _last_words: tuple[str, str] | None = None
 
 
-def watch(run: Run) -> None:
+def watch(run: OpenRun) -> None:
     """From now on the process's events reach this run."""
     global _installed
     _open_runs.add(run)
@@ -37,7 +45,7 @@ def watch(run: Run) -> None:
         _chain_excepthook()
 
 
-def forget(run: Run) -> None:
+def forget(run: OpenRun) -> None:
     _open_runs.discard(run)
 
 

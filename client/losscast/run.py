@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -74,7 +75,7 @@ class Run:
         """Wait until everything logged so far has arrived; False if that took longer than `timeout` seconds."""
         if self._sender is None or self._over:
             return True
-        return self._sender.flush(timeout)
+        return self._sender.flush(_seconds(timeout))
 
     def finish(self, status: str = "finished", message: str | None = None, timeout: float = FINISH_SECONDS) -> None:
         """Say that the run is over and wait up to `timeout` seconds for the rest to arrive.
@@ -83,8 +84,8 @@ class Run:
         lives; a warning says how much it is. In a forked child this only flushes: the run is its parent's.
         """
         if not self._over:
-            self._begin_finish(status, message, timeout)
-            self._await_finish(timeout)
+            self._begin_finish(status, message, _seconds(timeout))
+            self._await_finish(_seconds(timeout))
 
     def __enter__(self) -> Run:
         return self
@@ -166,3 +167,11 @@ class Run:
             number = self._next_step
             self._next_step = number + 1
         return number
+
+
+def _seconds(timeout: Any) -> float:
+    """A time that can be waited; what is none is taken as the usual one, and for ever as a day."""
+    seconds = to_float(timeout)
+    if seconds is None or math.isnan(seconds):
+        return FINISH_SECONDS
+    return min(max(0.0, seconds), 86_400.0)

@@ -294,6 +294,16 @@ def test_a_block_that_exits_ends_the_run_as_its_code_says(server, make_run, code
     assert server.run("block").end["status"] == status
 
 
+@pytest.mark.parametrize("timeout", [None, "soon", math.nan, math.inf, -1, 10**400], ids=repr)
+def test_a_timeout_that_is_none_does_not_reach_the_job(server, make_run, timeout):
+    run = make_run()
+    run.log({"loss": 1.0}, step=1)
+    run.flush(timeout)
+    run.finish(timeout=timeout)
+    server.wait_until(lambda: server.run(run.id).end)
+    assert server.run(run.id).points("loss") == {1: 1.0}
+
+
 def test_an_unknown_status_is_taken_as_finished(server, make_run, caplog):
     run = make_run()
     run.finish("crashed")

@@ -1,0 +1,78 @@
+"""The client and the real service, over real HTTP and Postgres."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+import losscast
+from tests.service import Web, new_id
+
+
+@pytest.fixture
+def web(database_url):
+    with Web(database_url) as running:
+        yield running
+
+
+def test_a_run_is_stored_through_a_killed_service_once_and_whole(web):
+    run = losscast.init(
+        url=web.url,
+        id=new_id("client"),
+        project="gpt",
+        config={"batch": 8},
+        total_steps=2000,
+        schedule=lambda step: 1e-3 * (1 - step / 2000),
+    )
+    for step in range(1, 1001):
+        run.log({"loss": 1 / step, "lr": 1e-3}, step=step)
+    assert run.flush(60)
+    web.kill()
+    for step in range(1001, 2001):
+        run.log({"loss": math.nan if step == 1500 else 1 / step}, step=step)
+    web.start()
+    run.finish(timeout=60)
+
+    expected = {step: 1 / step for step in range(1, 2001)} | {1500: "NaN"}
+    assert web.points(run.id, max_points=10_000) == expected
+    stored = web.get(f"/runs/{run.id}")
+    assert (stored["status"], stored["project"], stored["config"]) == ("finished", "gpt", {"batch": 8})
+    assert stored["declared_plan"] == {
+        "total_steps": 2000,
+        "schedule": {"family": "explicit", "steps": [0, 2000], "rates": [1e-3, 0.0]},
+    }
+    assert run.url == f"{web.url}/runs/{run.id}"
+    (loss,) = (series for series in web.get(f"/runs/{run.id}/series")["series"] if series["metric"] == "loss")
+    assert loss["points"] == 2000  # repeats would count
+
+
+def test_a_restart_replaces_what_came_after_its_checkpoint(web):
+    run_id = new_id("client")
+    with losscast.init(url=web.url, id=run_id) as first:
+        for step in range(1, 101):
+            first.log({"loss": 1.0}, step=step)
+    with losscast.init(url=web.url, id=run_id, resume_step=51) as second:
+        for step in range(51, 81):
+            second.log({"loss": 2.0}, step=step)
+    assert web.points(run_id) == {step: 1.0 if step < 51 else 2.0 for step in range(1, 81)}
+    assert len(web.get(f"/runs/{run_id}")["segments"]) == 2
+
+
+def test_curl_and_the_client_may_log_to_one_run(web):
+    run = losscast.init(url=web.url, id=new_id("client"))
+    run.log({"loss": 1.0}, step=1)
+    assert run.flush(60)
+    web.post(f"/log/{run.id}", {"step": 2, "loss": 2.0})
+    run.log({"loss": 3.0}, step=3)
+    run.finish(timeout=60)
+    assert web.points(run.id) == {1: 1.0, 2: 2.0, 3: 3.0}
+
+
+def test_a_plan_that_the_service_refuses_costs_only_itself(web, caplog):
+    run = losscast.init(url=web.url, id=new_id("client"), schedule={"family": "sinus"}, total_steps=10, config={"a": 1})
+    run.log({"loss": 1.0}, step=1)
+    run.finish(timeout=60)
+    assert web.points(run.id) == {1: 1.0}
+    assert web.get(f"/runs/{run.id}")["config"] == {"a": 1}
+    assert "sinus" in caplog.text
