@@ -92,7 +92,8 @@ def write_batches(
             answers.append(StoredBatch(number, seq, 0, duplicate=True, warning=warning))
             continue
         known_keys.add(key)
-        segments[run.run_key, number] = max(segments[run.run_key, number], seq + 1)
+        if item.seq is None:
+            segments[run.run_key, number] += 1
         run.added += 1
         rows.append(_Row(run.run_key, number, seq, run.arrivals + run.added, item.batch))
         if number == run.segment and len(item.batch.steps):

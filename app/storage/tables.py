@@ -97,7 +97,14 @@ segment = Table(
     ),
     Column("resume_step", BigInteger, comment="where the job said it resumed [steps]"),
     Column("first_step", BigInteger, comment="the smallest step logged in it [steps]"),
-    Column("next_seq", BigInteger, nullable=False, server_default="0", comment="for batches sent without a number"),
+    Column(
+        "next_seq",
+        BigInteger,
+        nullable=False,
+        # A range of their own: a sender that numbers its batches from 0 must not find a number taken.
+        server_default=str(2**62),
+        comment="for batches sent without a number",
+    ),
     UniqueConstraint("run_key", "session"),
     comment="One (re)start of a run; its points replace earlier ones from resume_step or first_step on",
 )

@@ -295,7 +295,11 @@ def upgrade() -> None:
         sa.Column("resume_step", sa.BigInteger(), nullable=True, comment="where the job said it resumed [steps]"),
         sa.Column("first_step", sa.BigInteger(), nullable=True, comment="the smallest step logged in it [steps]"),
         sa.Column(
-            "next_seq", sa.BigInteger(), server_default="0", nullable=False, comment="for batches sent without a number"
+            "next_seq",
+            sa.BigInteger(),
+            server_default="4611686018427387904",
+            nullable=False,
+            comment="for batches sent without a number",
         ),
         sa.ForeignKeyConstraint(["run_key"], ["run.key"], name=op.f("fk_segment_run_key"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("run_key", "number", name=op.f("pk_segment")),

@@ -6,10 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from sqlalchemy import inspect, text
+
 from app import migrate
 from app.errors import Unavailable
 from app.storage.database import Database
-from sqlalchemy import inspect, text
 
 VERSIONS = Path(__file__).parents[2] / "migrations" / "versions"
 

@@ -130,11 +130,13 @@ def test_an_unknown_run_does_not_cost_its_neighbours_their_points(database: Data
     assert shown(database) == {1: 1.0}
 
 
-def test_batches_without_a_number_are_numbered_by_us(database: Database) -> None:
+def test_batches_without_a_number_never_take_one_that_a_sender_counts_to(database: Database) -> None:
     start(database)
-    assert [store(database, make_batch([step], loss=[1.0])).seq for step in (1, 2)] == [0, 1]
-    assert store(database, make_batch([3], loss=[1.0]), seq=10).seq == 10
-    assert store(database, make_batch([4], loss=[1.0])).seq == 11
+    numbers = [store(database, make_batch([step], loss=[1.0])).seq for step in (1, 2)]
+    assert numbers == [2**62, 2**62 + 1]
+    counted = [store(database, make_batch([3 + seq], loss=[1.0]), seq=seq).duplicate for seq in range(3)]
+    assert counted == [False, False, False]
+    assert store(database, make_batch([9], loss=[1.0])).seq == 2**62 + 2
 
 
 def test_many_compactions_fill_chunks_and_lose_nothing(database: Database) -> None:
