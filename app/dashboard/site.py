@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import logging
 import re
+from hashlib import sha256
 from typing import Any
 from urllib.parse import unquote
 
@@ -32,6 +34,7 @@ INDEX = """<!DOCTYPE html>
         {%metas%}
         <title>{%title%}</title>
         <link rel="icon" type="image/svg+xml" href="/assets/favicon.svg">
+        <meta http-equiv="Content-Security-Policy" content="{policy}">
         <meta name="color-scheme" content="light dark">
         <script src="/assets/theme.js"></script>
         {%css%}
@@ -55,7 +58,6 @@ def build_site(app: FastAPI, database: Database) -> dash.Dash:
         server=app,  # type: ignore[arg-type]  # Dash takes FastAPI apps, its annotation does not say so
         assets_folder=str((bundled("static") / "dashboard").resolve()),
         assets_ignore=r"^theme\.js$",  # loaded by INDEX, earlier than Dash would
-        index_string=INDEX,
         title="Losscast",
         update_title="",
         serve_locally=True,
@@ -63,6 +65,7 @@ def build_site(app: FastAPI, database: Database) -> dash.Dash:
         add_log_handler=False,
         on_error=_tell,
     )
+    site.index_string = INDEX.replace("{policy}", content_security_policy(site.renderer))
     site.layout = frame()
     _register_frame(site)
     _register_router(site, database)
@@ -73,6 +76,19 @@ def build_site(app: FastAPI, database: Database) -> dash.Dash:
     # a reader whose reload of /runs/... came first after a restart would get a page without any of them.
     site._setup_server()  # type: ignore[no-untyped-call]
     return site
+
+
+def content_security_policy(*inline_scripts: str) -> str:
+    """What a page may load and run: our own files, and the one line with which Dash starts itself.
+
+    Plotly and Dash write style elements, so inline styles stay allowed.
+    """
+    digests = [base64.b64encode(sha256(script.encode()).digest()).decode() for script in inline_scripts]
+    scripts = " ".join(["'self'", *(f"'sha256-{digest}'" for digest in digests)])
+    return (
+        f"default-src 'none'; script-src {scripts}; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
+        "font-src 'self'; connect-src 'self'; worker-src 'self' blob:; base-uri 'none'; form-action 'self'"
+    )
 
 
 def frame() -> Component:

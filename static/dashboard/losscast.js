@@ -119,15 +119,19 @@
 
     zoomed: function (relayout, _whole, _latest, figure) {
       var triggered = window.dash_clientside.callback_context.triggered_id;
+      var meta = (figure && figure.layout && figure.layout.meta) || {};
       if (triggered === "run-whole") return null;
       if (triggered === "run-latest") {
-        var last = ((figure && figure.layout.meta) || {}).last_step;
+        var last = meta.last_step;
         return last > 10 ? [0.9 * last, 1.02 * last] : null;
       }
       if (!relayout) return noUpdate();
       var range = relayout["xaxis.range"];
       var low = range ? range[0] : relayout["xaxis.range[0]"];
       var high = range ? range[1] : relayout["xaxis.range[1]"];
+      // Plotly also reports, now and then, the range that we have just set: that is nobody's zoom.
+      var shown = meta.shown || [];
+      if (low === shown[0] && high === shown[1]) return noUpdate();
       if (Number.isFinite(low) && Number.isFinite(high) && high > low) return [low, high];
       return relayout["xaxis.autorange"] ? null : noUpdate();
     },

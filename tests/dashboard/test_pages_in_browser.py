@@ -1,4 +1,7 @@
-"""What people see and do, in a real Chromium against a real server."""
+"""What people see and do, in a real Chromium against a real server.
+
+The pages forbid `eval`, so what is waited for is written as a function: `() => ...`.
+"""
 
 from __future__ import annotations
 
@@ -127,7 +130,7 @@ def test_new_points_extend_an_open_chart(desktop: Watched, seed: Seeder) -> None
     seed.log("run", steps, {"train/loss": decaying(steps), "lr": np.full(500, 1e-3)})
     expect(desktop.page.locator("#run-head")).to_contain_text("1,500 / 2,000")
     desktop.page.wait_for_function(
-        "document.querySelector('#run-chart .js-plotly-plot').data.some(one => one.name === 'train/loss'"
+        "() => document.querySelector('#run-chart .js-plotly-plot').data.some(one => one.name === 'train/loss'"
         " && one.x[one.x.length - 1] === 1500)",
         timeout=PATIENCE_MS,
     )
@@ -157,7 +160,7 @@ def test_a_zoom_reads_finer_points_and_survives_an_update(desktop: Watched, seed
     desktop.page.mouse.down()
     desktop.page.mouse.move(left["x"] + desktop.page.evaluate(x_of, 11_000), middle, steps=8)
     desktop.page.mouse.up()
-    desktop.page.wait_for_function(f"{inside} === 501", timeout=PATIENCE_MS)
+    desktop.page.wait_for_function(f"() => {inside} === 501", timeout=PATIENCE_MS)
 
     later = np.arange(20_001, 20_101)
     seed.log("run", later, {"loss": decaying(later)})
@@ -168,7 +171,8 @@ def test_a_zoom_reads_finer_points_and_survives_an_update(desktop: Watched, seed
     assert 10_500 < high < 11_500
     desktop.page.get_by_role("button", name="Whole run").click()
     desktop.page.wait_for_function(
-        "document.querySelector('#run-chart .js-plotly-plot')._fullLayout.xaxis.range[1] > 39000", timeout=PATIENCE_MS
+        "() => document.querySelector('#run-chart .js-plotly-plot')._fullLayout.xaxis.range[1] > 39000",
+        timeout=PATIENCE_MS,
     )
 
 
@@ -247,7 +251,7 @@ def test_the_chosen_theme_beats_the_systems_and_is_kept(browser: Browser, base_u
     page.page.locator("#theme-toggle").click()
     expect(page.page.locator("html")).to_have_attribute("data-theme", "light")
     assert page.page.evaluate(background) != dark
-    page.page.wait_for_function(f"{colour} !== {dark_line!r}", timeout=PATIENCE_MS)
+    page.page.wait_for_function(f"() => {colour} !== {dark_line!r}", timeout=PATIENCE_MS)
     page.page.reload()
     expect(page.page.locator("html")).to_have_attribute("data-theme", "light")
     page.page.context.close()

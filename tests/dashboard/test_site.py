@@ -1,6 +1,7 @@
 """The site without a browser: what Dash was told, and what the server answers."""
 
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -91,3 +92,13 @@ def test_an_unknown_address_gets_a_page_that_says_so(database: Database) -> None
 )
 def test_a_list_of_runs_can_be_linked_to(query: str, wanted: RunsFilter) -> None:
     assert filter_from_query(query) == wanted
+
+
+def test_a_page_runs_no_script_but_ours(base_url: str) -> None:
+    page = httpx.get(base_url + "/").text
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', page)
+    assert policy is not None
+    assert "script-src 'self' 'sha256-" in policy[1]
+    assert "unsafe-eval" not in policy[1]
+    script_sources = next(part for part in policy[1].split(";") if part.strip().startswith("script-src"))
+    assert "unsafe-inline" not in script_sources

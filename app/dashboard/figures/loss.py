@@ -78,7 +78,7 @@ def loss_figure(chart: LossChart, display: Display) -> go.Figure:
     loss_range, cut_off = _loss_range(chart)
     layout |= {
         "uirevision": chart.metric,
-        "meta": {"last_step": chart.last_step},
+        "meta": {"last_step": chart.last_step, "shown": list(steps_in_view)},  # for static/dashboard/losscast.js
         "showlegend": True,
         "legend": {
             "orientation": "h",

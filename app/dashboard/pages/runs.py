@@ -287,15 +287,12 @@ def first_steps(origin: str) -> Component:
         [
             html.H2("No runs yet. Send the first one"),
             html.P(
-                "A run appears here with its first number. After a few hundred points it shows where its loss is "
-                "going, and how sure that is."
+                "A run appears here with its first number. A few points later it shows where its loss is going, and how "
+                "sure that is."
             ),
-            code_block("snippet-python", "From Python (pip install losscast-client)", python),
+            code_block("snippet-python", "From Python, with the client in client/ of the checkout", python),
             code_block("snippet-curl", "From anything else: one number, one request", curl),
-            html.P(
-                "MLflow, TensorBoard and CSV logs work too: see the documentation of the importers.",
-                className="muted",
-            ),
+            html.P(["Earlier runs come in with ", html.Code("losscast import"), "."], className="muted"),
         ],
         className="card first-steps",
     )
