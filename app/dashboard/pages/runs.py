@@ -287,8 +287,8 @@ def first_steps(origin: str) -> Component:
         [
             html.H2("No runs yet. Send the first one"),
             html.P(
-                "A run appears here with its first number. A few points later it shows where its loss is going, and how "
-                "sure that is."
+                "A run appears here with its first number. A few points later it shows where its loss is going, "
+                "and how sure that is."
             ),
             code_block("snippet-python", "From Python, with the client in client/ of the checkout", python),
             code_block("snippet-curl", "From anything else: one number, one request", curl),
