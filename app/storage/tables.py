@@ -195,7 +195,7 @@ forecast = Table(
     Column("horizon", BigInteger, nullable=False, comment="the last step it speaks of [steps]"),
     Column("final_mean", Double, nullable=False, comment="expected final value"),
     Column("final_quantiles", JSONB, nullable=False, comment="level -> final value"),
-    Column("path", LargeBinary, nullable=False, comment="steps, quantiles and planned rates by app.storage.codec"),
+    Column("path", LargeBinary, nullable=False, comment="steps, quantiles, planned rates; by app.storage.codec"),
     Column("details", JSONB, nullable=False, comment="the plan it rests on, forecasters and weights, notes"),
     Index("ix_forecast_run_key_metric_id", "run_key", "metric", text("id DESC")),
     comment="Every forecast as it was made: inserted, never updated",

@@ -166,7 +166,9 @@ def upgrade() -> None:
         sa.Column(
             "final_quantiles", postgresql.JSONB(astext_type=sa.Text()), nullable=False, comment="level -> final value"
         ),
-        sa.Column("path", sa.LargeBinary(), nullable=False, comment="steps, quantiles and planned rates by app.storage.codec"),
+        sa.Column(
+            "path", sa.LargeBinary(), nullable=False, comment="steps, quantiles, planned rates; by app.storage.codec"
+        ),
         sa.Column(
             "details",
             postgresql.JSONB(astext_type=sa.Text()),

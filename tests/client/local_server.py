@@ -1,4 +1,4 @@
-"""The part of the API that the client uses, as the server states it at /api/docs, on a real socket; and ways to misbehave.
+"""The part of the API that the client uses, as /api/docs states it, on a real socket; and ways to misbehave.
 
 It keeps what it stores in memory and shows every request it got. Faults are answered one a request, in order, before
 the API is asked again.

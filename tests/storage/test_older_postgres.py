@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from app import migrate
 from app.embedded import EmbeddedPostgres
 from app.storage.database import Database
