@@ -49,6 +49,7 @@ class Settings(BaseSettings):
     session_secret: str | None = Field(None, min_length=16, description="Signs browser sessions; `up` makes its own.")
     workers: int = Field(1, ge=0, le=64, description="Worker processes that `losscast up` runs.")
     body_limit: int = Field(32 * 2**20, ge=1024, description="Largest request body, unpacked. [bytes]")
+    queue_limit: int = Field(2_000, ge=1, description="Batches that may wait to be stored; one more is answered 429.")
     alert_urls: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Where alerts go, separated by blanks: webhooks (https://...) or apprise URLs (slack://...)."
     )

@@ -61,7 +61,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     database = Database(settings.database_url, name="losscast web", pool_size=8)
     queue = JobQueue(settings.database_url)
     refits = RefitRequests(queue)
-    commits = GroupCommit(database, on_stored=refits.add)
+    commits = GroupCommit(database, on_stored=refits.add, most_waiting=settings.queue_limit)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -152,14 +152,21 @@ Rule = Callable[[RunFacts], Iterator[Judgement]]
 
 
 def nonfinite_loss(run: RunFacts) -> Iterator[Judgement]:
-    """A loss that is NaN or infinite, openly or written as 0.0."""
+    """A loss that is NaN or infinite, openly or written as 0.0.
+
+    Of several broken losses only the one that broke first is found: the others, measured with the same weights, are
+    no news, and one cause should not page twice.
+    """
+    findings: list[Finding] = []
     for facts in run.with_role(LOSS_ROLES):
         if _is_broken(facts, run.segment_start):
-            yield _nonfinite_finding(NONFINITE_LOSS, Severity.CRITICAL, facts, run.segment_start)
+            findings.append(_nonfinite_finding(NONFINITE_LOSS, Severity.CRITICAL, facts, run.segment_start))
         elif (grad_norm := _broken_grad_norm(run)) is not None and _is_zeroed(facts):
-            yield _zeroed_finding(facts, grad_norm)
+            findings.append(_zeroed_finding(facts, grad_norm))
         else:
             yield _all_clear(NONFINITE_LOSS, facts)
+    if findings:
+        yield min(findings, key=lambda finding: finding.step)
 
 
 def nonfinite_grad_norm(run: RunFacts) -> Iterator[Judgement]:

@@ -163,6 +163,14 @@ def test_one_cause_pages_once() -> None:
     assert decide([AlertKey("nonfinite_grad_norm", "grad_norm")], judgements).resolve == ()
 
 
+def test_of_several_broken_losses_the_first_to_break_stands_for_all() -> None:
+    validation = facts_of([2.0, 2.0, NAN], metric="val_loss", role="val_loss")
+    judgements = judge(run_of(validation, facts_of([2.3, NAN, NAN])))
+    assert [finding.key for finding in decide([], judgements).fire] == [LOSS_ALERT]
+    # One that is open already for the other loss stays: its cause has not passed.
+    assert decide([AlertKey("nonfinite_loss", "val_loss")], judgements).resolve == ()
+
+
 @pytest.mark.parametrize(
     ("losses", "grad_norms"),
     [

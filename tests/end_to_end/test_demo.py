@@ -1,0 +1,22 @@
+"""`losscast demo --check`, as anyone would run it."""
+
+import json
+import subprocess
+import sys
+
+from tests.service import free_port
+
+
+def test_the_demo_replays_real_runs_and_finds_what_it_promises() -> None:
+    command = [sys.executable, "-m", "app", "demo", "--check", "--duration", "20", "--port", str(free_port())]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+    assert answer.returncode == 0, answer.stderr[-3000:]
+    summary = json.loads(answer.stdout)
+    assert summary["missing"] == []
+    runs = {run["name"]: run for run in summary["runs"]}
+    assert len(runs) >= 4
+    for run in runs.values():
+        assert run["points"] > 100
+        assert run["forecast"]["p05"] <= run["forecast"]["p95"]
+    assert [alert["kind"] for alert in runs["deepspeech-diverges"]["alerts"]] == ["nonfinite_loss"]
+    assert runs["lm-wsd"]["alerts"] == []
