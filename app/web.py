@@ -16,6 +16,7 @@ from app.ingest import auth, error_responses
 from app.ingest.api_page import api_page
 from app.ingest.group_commit import GroupCommit
 from app.ingest.routes import Ingest, router
+from app.ingest.security_headers import SecurityHeaders
 from app.migrate import require_current
 from app.settings import Settings
 from app.storage.database import Database
@@ -106,6 +107,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.add_middleware(auth.RequireKey, keys=keys, secret=secret)
     else:
         app.add_middleware(auth.LoopbackOnly)
+    app.add_middleware(SecurityHeaders)
     dashboard.mount(app, database)
     return app
 

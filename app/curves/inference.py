@@ -641,7 +641,7 @@ def _told(
             text += " (where a straight line ends cannot be seen; it is taken to go on to there)"
         if total_steps is not None and decay_end < total_steps:
             text += f", and is taken to stay there until step {total_steps:,}"
-    return f"{text}; its future is known to about {doubt:.1%} of the peak."
+    return f"{text}; its future is known to within {max(doubt, 0.001):.1%} of the peak."
 
 
 def _past(steps: Floats, rates: Floats) -> Schedule:

@@ -170,7 +170,7 @@ def add_sign_in(app: FastAPI, *, keys: Keys, secret: str, is_https: bool) -> Non
         return response
 
 
-_PAGE_HEADERS = {"Cache-Control": "no-store", "X-Frame-Options": "DENY"}
+_PAGE_HEADERS = {"Cache-Control": "no-store"}
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Sign in · Losscast</title><link rel="icon" href="/assets/favicon.svg" type="image/svg+xml">

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -36,6 +37,9 @@ log = logging.getLogger(__name__)
 # A forecast is stored again when the run has gone on by this share of its length: less cannot change it visibly, and
 # without it a run of weeks would store one every second.
 LEAST_PROGRESS = 0.002
+
+# A loss whose last step lies before this share of the run's own has been given up by the job.
+SILENT_SHARE = 0.5
 
 # Roles whose curves a refit needs besides the losses: the plan reads two, the alert rules one.
 SUPPORTING_ROLES = ("lr", "epoch", "grad_norm")
@@ -95,7 +99,7 @@ def load(connection: Connection, mark: FitMark, run_id: str) -> Loaded:
     series = {one.metric: one for one in runs.list_series(connection, run_id) if one.points}
     roles = assign_roles(series, run.declared_roles)
     points = {metric: one.points for metric, one in series.items()}
-    losses = forecastable(roles, points)
+    losses = _still_logged(forecastable(roles, points), series)
     supporting = {role: best_metric(roles, role, points) for role in SUPPORTING_ROLES}
     wanted = [*losses, *(metric for metric in supporting.values() if metric is not None)]
     starts = segment_starts(connection, mark.run_key)
@@ -118,6 +122,14 @@ def load(connection: Connection, mark: FitMark, run_id: str) -> Loaded:
         segment_start=starts.get(run.segment) if run.segment > 1 else None,
         previous={metric: found for metric, found in previous.items() if found is not None},
     )
+
+
+def _still_logged(losses: Sequence[str], series: Mapping[str, Series]) -> list[str]:
+    """Without losses that fell silent long ago beside one that goes on: they speak of another phase of the run."""
+    reached = {metric: series[metric].last_step or 0 for metric in losses}
+    furthest = max(reached.values(), default=0)
+    start = min((series[metric].first_step or 0 for metric in losses), default=0)
+    return [metric for metric in losses if reached[metric] - start >= SILENT_SHARE * (furthest - start)]
 
 
 def _curve_of_role(loaded: Loaded, role: str) -> Curve | None:
@@ -146,6 +158,9 @@ def _forecasts(loaded: Loaded, plan: Plan | None) -> tuple[dict[str, Forecast], 
     made: dict[str, Forecast] = {}
     notes: list[str] = []
     for metric in loaded.losses:
+        if _is_broken(loaded, metric):
+            notes.append(f"{metric} is not finite at its last step; a forecast of it would mean nothing.")
+            continue
         curve = loaded.states[metric].reduction.to_curve()
         if loaded.run.status is RunStatus.FINISHED or not _has_moved(loaded, metric, plan, curve.cutoff):
             continue
@@ -158,6 +173,11 @@ def _forecasts(loaded: Loaded, plan: Plan | None) -> tuple[dict[str, Forecast], 
             log.exception("no forecast of %s in run %s", metric, loaded.run.id)
             notes.append(f"{metric} could not be forecast: a fault of ours, which the worker's log describes.")
     return made, notes
+
+
+def _is_broken(loaded: Loaded, metric: str) -> bool:
+    last_value = loaded.states[metric].reduction.last_value
+    return last_value is not None and not math.isfinite(last_value)
 
 
 def _has_moved(loaded: Loaded, metric: str, plan: Plan, cutoff: int) -> bool:
@@ -188,7 +208,7 @@ def save(connection: Connection, loaded: Loaded, concluded: Conclusions, targets
         if concluded.plan is not None
     }
     shown = loaded.losses[0] if loaded.losses else None
-    previous = loaded.previous.get(shown) if shown else None
+    previous = loaded.previous.get(shown) if shown and not _is_broken(loaded, shown) else None
     reduction = loaded.states[shown].reduction if shown else None
     save_summary(
         connection,

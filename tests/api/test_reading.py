@@ -162,6 +162,11 @@ def test_the_description_covers_every_route_and_the_body_of_a_batch(web: Web) ->
     assert {"404", "413", "422", "429"} <= batch["responses"].keys()
 
 
+@pytest.mark.parametrize("address", ["/", "/runs/x", "/api/docs", "/api/v1/runs"])
+def test_no_page_may_be_framed_by_another_site(web: Web, address: str) -> None:
+    assert web.http.get(address).headers["x-frame-options"] == "DENY"
+
+
 def test_the_page_of_the_api_loads_nothing_from_elsewhere(web: Web) -> None:
     page = web.http.get("/api/docs").text
     assert "/api/v1/runs/{run_id}/batches" in page

@@ -175,6 +175,29 @@ def test_a_loss_that_is_not_finite_fires_once_and_resolves_after_a_restart(datab
     assert alert.resolved_at is not None
 
 
+def test_a_loss_that_has_become_nan_is_not_forecast(database: Database) -> None:
+    start(database)
+    batches = real_batches("lm_cosine.csv", 10)
+    for seq in range(4):
+        store(database, batches[seq], seq=seq)
+    assert refit(database).forecast is not None
+    last = int(batches[3].steps[-1])
+    store(database, make_batch([last + 5000], train_loss=[math.nan]), seq=4)
+    summary = refit(database)
+    assert summary.forecast is None
+    assert "not finite" in summary.notes[0]
+    with database.read() as connection:
+        assert len(forecasts.forecast_history(connection, "run", "train_loss")) == 1
+
+
+def test_a_loss_that_fell_silent_early_gives_way_to_one_that_goes_on(database: Database) -> None:
+    start(database)
+    store(database, make_batch(list(range(100)), train_loss=[3.0 - step / 100 for step in range(100)]), seq=0)
+    steps = list(range(0, 100_000, 1000))
+    store(database, make_batch(steps, val_loss=[3.0 - step / 100_000 for step in steps]), seq=1)
+    assert refit(database).metric == "val_loss"
+
+
 def test_a_finished_run_is_not_forecast_any_more(database: Database) -> None:
     start(database)
     for seq, batch in enumerate(real_batches("lm_cosine.csv", 5)):
