@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -22,6 +23,8 @@ FLAGS = [
 
 DESKTOP = (1440, 1000)
 PHONE = (390, 844)
+
+PICTURES = Path(__file__).parents[2] / "artifacts" / "screenshots"
 
 
 def chromium_path() -> str | None:
@@ -57,6 +60,10 @@ class Watched:
 
     def open(self, path: str) -> None:
         self.page.goto(self.base_url + path)
+
+    def keep_picture(self, name: str) -> None:
+        """Keep the page as it looks now under `artifacts/`, for people to look at."""
+        self.page.screenshot(path=PICTURES / f"{name}.png", full_page=True)
 
     def has_horizontal_scrollbar(self) -> bool:
         root = "document.scrollingElement"

@@ -223,18 +223,23 @@ def test_an_unknown_run_is_answered_with_a_way_back(desktop: Watched) -> None:
     expect(desktop.page.get_by_role("heading", name="Runs", exact=True)).to_be_visible()
 
 
-@pytest.mark.parametrize("path", ["/", "/runs/run", "/alerts"])
-def test_pages_fit_a_phone(browser: Browser, base_url: str, seed: Seeder, path: str) -> None:
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_pages_fit_their_window_in_both_themes(
+    browser: Browser, base_url: str, seed: Seeder, size: tuple[int, int], theme: str
+) -> None:
     half_done(seed, name="a rather long name of a run that would not fit a phone in one line")
-    phone = open_page(browser, base_url, size=PHONE, touch=True)
-    phone.open(path)
-    phone.page.wait_for_selector(".page", timeout=PATIENCE_MS)
-    if path == "/runs/run":
-        drawn(phone, "train/loss")
-    phone.page.wait_for_timeout(500)
-    assert not phone.has_horizontal_scrollbar()
-    assert phone.errors == []
-    phone.page.context.close()
+    watched = open_page(browser, base_url, size=size, theme=theme, touch=size == PHONE)
+    for path in ("/", "/runs/run", "/alerts"):
+        watched.open(path)
+        watched.page.wait_for_selector(".page", timeout=PATIENCE_MS)
+        if path == "/runs/run":
+            drawn(watched, "train/loss")
+        watched.page.wait_for_timeout(500)
+        watched.keep_picture(f"{path.strip('/').replace('/', '-') or 'runs'}-{theme}-{size[0]}")
+        assert not watched.has_horizontal_scrollbar()
+    assert watched.errors == []
+    watched.page.context.close()
 
 
 def test_the_chosen_theme_beats_the_systems_and_is_kept(browser: Browser, base_url: str, seed: Seeder) -> None:
