@@ -22,18 +22,17 @@ has thrown out what lies far off it in the first half; :func:`without_outliers` 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.interpolate import UnivariateSpline
+from scipy.interpolate import splev, splrep
 
 from app.curves.schedule import Schedule
 from app.laws.separable import Shape, Units
 
 Array = npt.NDArray[np.float64]
 
-SPLINE_DEGREE: Literal[2] = 2
+SPLINE_DEGREE = 2
 SPLINE_ROUNDS = 10
 DROPPED_EACH_ROUND = 0.03
 """AutoLRS's constants for training losses."""
@@ -99,5 +98,7 @@ def _spline(steps: Array, values: Array) -> Array:
     noise = float(np.median(np.abs(np.diff(values, 2)))) / 0.6745 / np.sqrt(6)
     scale = max(noise, 1e-9 * float(np.abs(values).max()), 1e-300)
     weights = np.full(len(values), 1 / scale)
-    smoothed: Array = UnivariateSpline(steps, values, w=weights, k=SPLINE_DEGREE, s=len(values))(steps)
+    # Quiet: where the wanted sum of squares cannot be met exactly, the nearest spline is as good.
+    knots, *_ = splrep(steps, values, w=weights, k=SPLINE_DEGREE, s=len(values), full_output=1, quiet=1)
+    smoothed = np.asarray(splev(steps, knots), dtype=np.float64)
     return smoothed if np.isfinite(smoothed).all() else values

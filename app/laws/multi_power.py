@@ -19,10 +19,9 @@ symbol                      meaning                                             
 ==========================  =================================================================  ===========
 
 Rates are in units of the highest, and sums of rates in units of the largest, of all runs that are fitted together;
-:math:`\eta^{-\gamma}` is then 1 at the peak. As in the authors' code the sum begins before the warm-up, whose rise
-counts as a negative fall: :math:`L_0` is where a run ends whose rate ends at zero. The sum over steps is evaluated in
-pieces of the schedule over which the rate changes little, at each piece's middle: the cost does not grow with the
-number of steps.
+:math:`\eta^{-\gamma}` is then 1 at the peak. The sum begins at the top of the warm-up, and is
+evaluated in pieces of the schedule over which the rate changes little, at each piece's middle: the cost does not grow
+with the number of steps. (The authors' published :math:`L_0` is lower by what the warm-up's rise brings in their code.)
 
 .. [1] K. Luo et al., "A Multi-Power Law for Loss Curve Prediction Across Learning Rate Schedules," arXiv:2503.12811,
    2025.
@@ -36,6 +35,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.curves.schedule import Schedule
+from app.laws.annealing import annealed_fraction
 from app.laws.power import PowerBasis
 from app.laws.separable import Shape, Units
 
@@ -120,7 +120,7 @@ def _pieces(schedule: Schedule) -> tuple[Array, Array, Array]:
     knots = schedule.steps
     if len(knots) < 2:
         return np.empty(0), np.empty(0), np.empty(0)
-    falls = -np.diff(schedule.rates) / (schedule.peak or 1.0)
+    falls = np.diff(annealed_fraction(schedule, knots))
     starts, ends, drops = [], [], []
     for first, last, fall in zip(knots[:-1], knots[1:], falls, strict=True):
         if fall == 0:

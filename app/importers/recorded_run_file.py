@@ -1,0 +1,95 @@
+"""A file as a finished run: `losscast backtest` and `losscast fit`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from app.curves.schedule import Schedule
+from app.errors import BadInput
+from app.forecasting.recorded_run import RecordedRun, logged_schedule
+from app.importers.curve_file import FileCurve, read_curve_file
+from app.importers.run_files import READERS
+
+FEWEST_POINTS = 10
+"""Runs with fewer finite points are too short to be cut into a part that is seen and a rest."""
+
+SHARE_NOT_ENDED = 0.02
+"""A file whose planned rate goes on beyond its last loss by more than this share has not ended."""
+
+SHARE_OF_RATE = 0.9
+"""The rate must be logged for this share of the steps, or what was planned is not known."""
+
+
+class NotARecordedRun(BadInput):
+    """The file holds a curve that cannot be scored; the text says why."""
+
+
+def read_recorded_run(path: Path, metric: str | None = None, *, warmup_steps: int = 0) -> RecordedRun:
+    """One metric of a finished run, by default the loss that a run's page would forecast first.
+
+    Parameters
+    ----------
+    warmup_steps : int
+        Of a linear warm-up before the first row, where the file begins after it. [steps]
+
+    Raises
+    ------
+    NotARecordedRun
+        Too short, diverged, not ended, or its learning rate is known in part only.
+    UnreadableFile, UnknownMetric, BadInput
+        As `read_curve_file`.
+    """
+    read = read_curve_file(path, metric)
+    n_finite = int(np.isfinite(read.points.values).sum())
+    if n_finite < FEWEST_POINTS:
+        raise NotARecordedRun(f"{read.metric} has {n_finite} finite points; it takes {FEWEST_POINTS}.")
+    total = int(max(read.points.steps[-1], read.rate.steps[-1] if read.rate is not None else 0))
+    schedule = _schedule(read, total, warmup_steps)
+    run = RecordedRun(read.name, read.metric, read.points.steps, read.points.values, schedule, total)
+    final = run.final_loss()
+    if not np.isfinite(final):
+        raise NotARecordedRun(f"{read.metric} diverged: it is NaN or infinite at its end.")
+    if final == 0:
+        raise NotARecordedRun(f"{read.metric} ends at zero: no relative error can be given.")
+    return run
+
+
+def find_run_files(path: Path) -> list[Path]:
+    """The file itself, or every CSV and JSONL file below a folder, in order; hidden ones are left out.
+
+    Raises
+    ------
+    BadInput
+        Where the folder holds none.
+    """
+    if not path.is_dir():
+        return [path]
+    found = sorted(
+        file
+        for file in path.rglob("*")
+        if Path(file.name.removesuffix(".gz")).suffix.lower() in READERS
+        and file.is_file()
+        and not any(part.startswith(".") for part in file.relative_to(path).parts)
+    )
+    if not found:
+        raise BadInput(f"{path}: no CSV or JSONL file in this folder or below it.")
+    return found
+
+
+def _schedule(read: FileCurve, total: int, warmup_steps: int) -> Schedule | None:
+    if read.planned is not None and read.planned.steps[-1] > (1 + SHARE_NOT_ENDED) * total:
+        raise NotARecordedRun(
+            f"the run has not ended: its rate is planned to step {int(read.planned.steps[-1]):,}, "
+            f"{read.metric} ends at {total:,}."
+        )
+    if read.rate is None:
+        return None
+    known = np.isfinite(read.rate.values) & (read.rate.values >= 0)
+    if not known.any():
+        return None
+    steps, rates = read.rate.steps[known], read.rate.values[known]
+    if steps[-1] < SHARE_OF_RATE * total:
+        raise NotARecordedRun(f"the learning rate is logged only up to step {int(steps[-1]):,} of {total:,}.")
+    return logged_schedule(steps, rates, warmup_steps=warmup_steps)
