@@ -55,13 +55,13 @@ Result = TypeVar("Result")
 RunIdPath = Annotated[RunId, Path(description="The run's id.")]
 Metric = Annotated[str | None, Query(max_length=600, description="Without it: the loss that lists show.")]
 
-_ERRORS: dict[int | str, dict[str, Any]] = {
+ROUTE_ERRORS: dict[int | str, dict[str, Any]] = {
     401: {"model": ErrorBody, "description": "Keys are on and none, or no good one, was sent."},
     403: {"model": ErrorBody, "description": "Keys are off and the request did not come from this machine itself."},
     422: {"model": ErrorBody, "description": "The request cannot be used; the message says what to send."},
     503: {"model": ErrorBody, "description": "The database does not answer; try again after Retry-After."},
 }
-_NO_RUN: dict[int | str, dict[str, Any]] = {404: {"model": ErrorBody, "description": "No such run, or metric."}}
+NO_RUN: dict[int | str, dict[str, Any]] = {404: {"model": ErrorBody, "description": "No such run, or metric."}}
 _WRITES: dict[int | str, dict[str, Any]] = {
     400: {"model": ErrorBody, "description": "The request is not HTTP as it should be."},
     413: {"model": ErrorBody, "description": "The body is over the limit (32 MiB unless changed), unpacked."},
@@ -101,7 +101,7 @@ def _ingest(request: Request) -> Ingest:
 
 
 Service = Annotated[Ingest, Depends(_ingest)]
-router = APIRouter(prefix="/api/v1", responses=_ERRORS)
+router = APIRouter(prefix="/api/v1", responses=ROUTE_ERRORS)
 
 
 @router.post(
@@ -135,9 +135,7 @@ async def create_run(said: CreateRun, request: Request, service: Service) -> Any
     return JSONResponse(body.model_dump(), 201 if opened.created else 200)
 
 
-@router.patch(
-    "/runs/{run_id}", tags=["write"], summary="Change what is said of a run", responses={**_NO_RUN, **_WRITES}
-)
+@router.patch("/runs/{run_id}", tags=["write"], summary="Change what is said of a run", responses={**NO_RUN, **_WRITES})
 async def change_run(run_id: RunIdPath, said: ChangeRun, service: Service) -> RunDetail:
     plan = None if said.plan is None else validate_declared_plan(said.plan)
     roles = None if said.roles is None else _known_roles(said.roles)
@@ -208,7 +206,7 @@ _BATCH_BODY = {
     tags=["write"],
     summary="Append points",
     openapi_extra=_BATCH_BODY,
-    responses={**_NO_RUN, **_WRITES},
+    responses={**NO_RUN, **_WRITES},
 )
 async def append_batch(run_id: RunIdPath, request: Request, service: Service) -> BatchStored:
     """Answers once the points are durable. Order, steps and values are never a reason to refuse."""
@@ -288,13 +286,13 @@ def _run_for_logging(connection: Connection, run_id: str, project: str, plan: di
     return run
 
 
-@router.post("/runs/{run_id}/heartbeat", tags=["write"], summary="Say that the job is alive", responses=_NO_RUN)
+@router.post("/runs/{run_id}/heartbeat", tags=["write"], summary="Say that the job is alive", responses=NO_RUN)
 async def heartbeat(run_id: RunIdPath, service: Service) -> Done:
     await service.write(lambda connection: runs.record_heartbeat(connection, run_id))
     return Done()
 
 
-@router.post("/runs/{run_id}/finish", tags=["write"], summary="Say that the job is over", responses=_NO_RUN)
+@router.post("/runs/{run_id}/finish", tags=["write"], summary="Say that the job is over", responses=NO_RUN)
 async def finish(run_id: RunIdPath, service: Service, said: FinishRun | None = None) -> Done:
     said = said or FinishRun()
     await service.write(lambda connection: runs.finish_run(connection, run_id, RunStatus(said.status), said.message))
@@ -324,7 +322,7 @@ async def list_projects(service: Service) -> ProjectList:
     return ProjectList(projects=await service.read(runs.list_projects))
 
 
-@router.get("/runs/{run_id}", tags=["read"], summary="One run, with what is concluded of it", responses=_NO_RUN)
+@router.get("/runs/{run_id}", tags=["read"], summary="One run, with what is concluded of it", responses=NO_RUN)
 async def get_run(run_id: RunIdPath, service: Service) -> RunDetail:
     return await service.read(lambda connection: _detail(connection, run_id))
 
@@ -342,7 +340,7 @@ def _detail(connection: Connection, run_id: str) -> RunDetail:
     tags=["read"],
     summary="The run's metrics, or with ?metric= the points of one",
     response_model=SeriesList | PointsView,
-    responses=_NO_RUN,
+    responses=NO_RUN,
 )
 async def get_series(
     run_id: RunIdPath,
@@ -376,7 +374,7 @@ def _series_list(connection: Connection, run_id: str) -> SeriesList:
     "/runs/{run_id}/forecast",
     tags=["read"],
     summary="The newest forecast",
-    responses={**_NO_RUN, 404: {"model": ErrorBody, "description": "No such run, or no forecast yet."}},
+    responses={**NO_RUN, 404: {"model": ErrorBody, "description": "No such run, or no forecast yet."}},
 )
 async def get_forecast(run_id: RunIdPath, service: Service, metric: Metric = None) -> ForecastView:
     """The path's band is for the smoothed level of the metric, not for single points."""
@@ -388,7 +386,7 @@ async def get_forecast(run_id: RunIdPath, service: Service, metric: Metric = Non
     return forecast_view(found)
 
 
-@router.get("/runs/{run_id}/forecasts", tags=["read"], summary="Past forecasts of the final value", responses=_NO_RUN)
+@router.get("/runs/{run_id}/forecasts", tags=["read"], summary="Past forecasts of the final value", responses=NO_RUN)
 async def get_forecast_history(
     run_id: RunIdPath, service: Service, metric: Metric = None, limit: Annotated[int, Query(ge=1, le=5000)] = 500
 ) -> ForecastHistory:
@@ -402,7 +400,7 @@ async def get_forecast_history(
     return await service.read(history)
 
 
-@router.get("/runs/{run_id}/alerts", tags=["read"], summary="The run's alerts, newest first", responses=_NO_RUN)
+@router.get("/runs/{run_id}/alerts", tags=["read"], summary="The run's alerts, newest first", responses=NO_RUN)
 async def get_run_alerts(
     run_id: RunIdPath, service: Service, open_only: bool = False, limit: Annotated[int, Query(ge=1, le=1000)] = 100
 ) -> AlertList:
@@ -431,7 +429,7 @@ def _alert_list(connection: Connection, run_id: str | None, open_only: bool, lim
     tags=["read"],
     summary="Every point of the run, streamed",
     response_class=StreamingResponse,
-    responses={**_NO_RUN, 200: {"content": {form: {} for form in export.FORMATS.values()}}},
+    responses={**NO_RUN, 200: {"content": {form: {} for form in export.FORMATS.values()}}},
 )
 async def export_run(
     run_id: RunIdPath,

@@ -13,10 +13,14 @@ from sqlalchemy import Connection, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import BigInteger
 
+from app.curves.curve import Curve
 from app.curves.reduction import Reduction
+from app.curves.selection import Logged, Selection, select_metrics
 from app.errors import BadInput
+from app.runs import Run, Series
 from app.storage.codec import Chunk, decode_batch
 from app.storage.json import as_json
+from app.storage.runs import get_run, list_series
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +134,33 @@ def save_curve_states(connection: Connection, states: Iterable[CurveState]) -> N
             """),
             rows,
         )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FittedRun:
+    """A run as its last refit saw it: for questions that are answered without a new one."""
+
+    run: Run
+    selected: Selection
+    curves: Mapping[str, Curve]  # of the selected metrics that had a point by then
+
+
+def read_fitted_run(connection: Connection, run_id: str) -> FittedRun:
+    """The run's reduced curves. Raises `NotFound`."""
+    run = get_run(connection, run_id)
+    series = {one.metric: one for one in list_series(connection, run_id) if one.points}
+    selected = select_metrics(logged_of(series), run.declared_roles)
+    states = read_curve_states(connection, [series[metric].id for metric in selected.metrics])
+    curves = {
+        metric: states[series[metric].id].reduction.to_curve()
+        for metric in selected.metrics
+        if series[metric].id in states
+    }
+    return FittedRun(run, selected, curves)
+
+
+def logged_of(series: Mapping[str, Series]) -> dict[str, Logged]:
+    return {metric: Logged(one.points, one.first_step, one.last_step) for metric, one in series.items()}
 
 
 def read_news(connection: Connection, run_key: int, series_ids: Iterable[int], after: int, up_to: int) -> News:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from app.alerts.rules import Decisions, MetricFacts, RunFacts, decide, judge
 from app.curves.curve import Curve
 from app.curves.plan import Plan, resolve_plan
-from app.curves.roles import RoleMatch, assign_roles, best_metric, forecastable
+from app.curves.selection import Selection, select_metrics
 from app.errors import CurveTooShort
 from app.forecasting.forecast import Forecast, forecast_curve
 from app.runs import Run, RunStatus, Series, StoredForecast
@@ -22,6 +22,7 @@ from app.storage.curves import (
     CurveState,
     FitMark,
     fit_mark,
+    logged_of,
     read_curve_states,
     read_news,
     record_fitted,
@@ -38,12 +39,6 @@ log = logging.getLogger(__name__)
 # without it a run of weeks would store one every second.
 LEAST_PROGRESS = 0.002
 
-# A loss whose last step lies before this share of the run's own has been given up by the job.
-SILENT_SHARE = 0.5
-
-# Roles whose curves a refit needs besides the losses: the plan reads two, the alert rules one.
-SUPPORTING_ROLES = ("lr", "epoch", "grad_norm")
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Loaded:
@@ -52,9 +47,7 @@ class Loaded:
     mark: FitMark
     run: Run
     series: Mapping[str, Series]
-    roles: Mapping[str, RoleMatch]
-    losses: Sequence[str]  # the one that lists show first
-    supporting: Mapping[str, str | None]  # role -> the metric that stands for it
+    selected: Selection
     states: Mapping[str, CurveState]
     segment_start: int | None
     previous: Mapping[str, StoredForecast]
@@ -97,48 +90,34 @@ def refit_run(database: Database, run_id: str, targets: Sequence[Target]) -> Ref
 def load(connection: Connection, mark: FitMark, run_id: str) -> Loaded:
     run = runs.get_run(connection, run_id)
     series = {one.metric: one for one in runs.list_series(connection, run_id) if one.points}
-    roles = assign_roles(series, run.declared_roles)
-    points = {metric: one.points for metric, one in series.items()}
-    losses = _still_logged(forecastable(roles, points), series)
-    supporting = {role: best_metric(roles, role, points) for role in SUPPORTING_ROLES}
-    wanted = [*losses, *(metric for metric in supporting.values() if metric is not None)]
+    selected = select_metrics(logged_of(series), run.declared_roles)
     starts = segment_starts(connection, mark.run_key)
-    states = read_curve_states(connection, [series[metric].id for metric in wanted])
+    states = read_curve_states(connection, [series[metric].id for metric in selected.metrics])
     after = min((state.arrivals for state in states.values()), default=mark.arrivals)
     news = read_news(connection, mark.run_key, states, after, mark.arrivals)
     current = {
         metric: caught_up(connection, mark, series[metric].id, states.get(series[metric].id), news, after, starts)
-        for metric in wanted
+        for metric in selected.metrics
     }
-    previous = {metric: forecasts.latest_forecast(connection, run_id, metric) for metric in losses}
+    previous = {metric: forecasts.latest_forecast(connection, run_id, metric) for metric in selected.losses}
     return Loaded(
         mark=mark,
         run=run,
         series=series,
-        roles=roles,
-        losses=losses,
-        supporting=supporting,
+        selected=selected,
         states=current,
         segment_start=starts.get(run.segment) if run.segment > 1 else None,
         previous={metric: found for metric, found in previous.items() if found is not None},
     )
 
 
-def _still_logged(losses: Sequence[str], series: Mapping[str, Series]) -> list[str]:
-    """Without losses that fell silent long ago beside one that goes on: they speak of another phase of the run."""
-    reached = {metric: series[metric].last_step or 0 for metric in losses}
-    furthest = max(reached.values(), default=0)
-    start = min((series[metric].first_step or 0 for metric in losses), default=0)
-    return [metric for metric in losses if reached[metric] - start >= SILENT_SHARE * (furthest - start)]
-
-
 def _curve_of_role(loaded: Loaded, role: str) -> Curve | None:
-    metric = loaded.supporting[role]
+    metric = loaded.selected.supporting[role]
     return None if metric is None else loaded.states[metric].reduction.to_curve()
 
 
 def _plan(loaded: Loaded) -> Plan | None:
-    reductions = [loaded.states[metric].reduction for metric in loaded.losses]
+    reductions = [loaded.states[metric].reduction for metric in loaded.selected.losses]
     cutoffs = [one.last_step for one in reductions if one.last_step is not None]
     if not cutoffs:
         return None
@@ -157,7 +136,7 @@ def _forecasts(loaded: Loaded, plan: Plan | None) -> tuple[dict[str, Forecast], 
         return {}, ["No loss has been logged yet. Metrics are known by name; a role can be set by hand."]
     made: dict[str, Forecast] = {}
     notes: list[str] = []
-    for metric in loaded.losses:
+    for metric in loaded.selected.losses:
         if _is_broken(loaded, metric):
             notes.append(f"{metric} is not finite at its last step; a forecast of it would mean nothing.")
             continue
@@ -192,7 +171,7 @@ def _has_moved(loaded: Loaded, metric: str, plan: Plan, cutoff: int) -> bool:
 
 def _facts(loaded: Loaded) -> RunFacts:
     facts = {
-        metric: MetricFacts.from_reduction(metric, loaded.roles[metric].role, state.reduction)
+        metric: MetricFacts.from_reduction(metric, loaded.selected.roles[metric].role, state.reduction)
         for metric, state in loaded.states.items()
     }
     return RunFacts(facts, loaded.segment_start)
@@ -207,7 +186,7 @@ def save(connection: Connection, loaded: Loaded, concluded: Conclusions, targets
         for metric, forecast in concluded.forecasts.items()
         if concluded.plan is not None
     }
-    shown = loaded.losses[0] if loaded.losses else None
+    shown = loaded.selected.losses[0] if loaded.selected.losses else None
     previous = loaded.previous.get(shown) if shown and not _is_broken(loaded, shown) else None
     reduction = loaded.states[shown].reduction if shown else None
     save_summary(
@@ -220,7 +199,9 @@ def save(connection: Connection, loaded: Loaded, concluded: Conclusions, targets
         forecast_id=forecast_ids.get(shown or "", previous.id if previous else None),
         conclusions={
             "plan": _told(concluded.plan),
-            "roles": {metric: {"role": match.role, "rule": match.rule} for metric, match in loaded.roles.items()},
+            "roles": {
+                metric: {"role": match.role, "rule": match.rule} for metric, match in loaded.selected.roles.items()
+            },
             "notes": [*concluded.notes, *_forecast_notes(concluded, previous, shown)],
         },
     )

@@ -1,0 +1,59 @@
+"""Which of a run's metrics a refit looks at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from app.curves.roles import RoleMatch, assign_roles, best_metric, forecastable
+
+# What is read besides the losses: the plan needs two, the alert rules one.
+SUPPORTING_ROLES = ("lr", "epoch", "grad_norm")
+
+# A loss whose last step lies before this share of the run's own was given up by the job: it speaks of another phase.
+SILENT_SHARE = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """How much of a metric there is."""
+
+    points: int
+    first_step: int | None
+    last_step: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Metrics by what they are good for.
+
+    roles : every metric's role, and why
+    losses : those to forecast, the one that lists show first
+    supporting : role -> the metric that stands for it, None where there is none
+    """
+
+    roles: Mapping[str, RoleMatch]
+    losses: Sequence[str]
+    supporting: Mapping[str, str | None]
+
+    @property
+    def metrics(self) -> list[str]:
+        return [*self.losses, *(metric for metric in self.supporting.values() if metric is not None)]
+
+
+def select_metrics(logged: Mapping[str, Logged], overrides: Mapping[str, str]) -> Selection:
+    """Choose among what a run has logged. `overrides` are roles set by a person."""
+    roles = assign_roles(logged, overrides)
+    points = {metric: amount.points for metric, amount in logged.items()}
+    return Selection(
+        roles=roles,
+        losses=_still_logged(forecastable(roles, points), logged),
+        supporting={role: best_metric(roles, role, points) for role in SUPPORTING_ROLES},
+    )
+
+
+def _still_logged(losses: Sequence[str], logged: Mapping[str, Logged]) -> list[str]:
+    reached = {metric: logged[metric].last_step or 0 for metric in losses}
+    furthest = max(reached.values(), default=0)
+    start = min((logged[metric].first_step or 0 for metric in losses), default=0)
+    return [metric for metric in losses if reached[metric] - start >= SILENT_SHARE * (furthest - start)]

@@ -1,0 +1,139 @@
+"""The route that answers "what if": the stored curve under another schedule."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter
+from pydantic import Field
+
+from app.curves.curve import Curve
+from app.curves.plan import Plan, resolve_plan
+from app.errors import BadInput, NotFound, UnknownMetric
+from app.forecasting.forecast import Forecast, forecast_curve
+from app.forecasting.what_if import Answer, Cooldown, Question, answer, best_cooldown
+from app.ingest.routes import NO_RUN, ROUTE_ERRORS, RunIdPath, Service
+from app.ingest.schemas import Number, PathPoint, Wire, numbers
+from app.storage.curves import FittedRun, read_fitted_run
+
+router = APIRouter(prefix="/api/v1", responses=ROUTE_ERRORS)
+
+
+class AskedCooldown(Wire):
+    """A decay from wherever the rate then is."""
+
+    steps: Annotated[int, Field(ge=1, lt=2**62)] | None = Field(
+        None, description="How long it takes; left out: lengths are tried, and the best is answered."
+    )
+    start: Annotated[int, Field(ge=0, lt=2**62)] | None = Field(None, description="Left out: now.")
+    shape: Literal["linear", "cosine", "sqrt", "exponential"] = "linear"
+    final_fraction: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+
+class WhatIf(Wire):
+    """One of: a cooldown, another schedule for what is left, or only another total."""
+
+    metric: str | None = Field(None, max_length=600, description="Without it: the loss that lists show.")
+    total_steps: Annotated[int, Field(ge=1, lt=2**62)] | None = None
+    cooldown: AskedCooldown | None = None
+    schedule: dict[str, Any] | None = Field(None, description='Such as {"family": "cosine"}; docs/schedules.md.')
+
+
+class WhatIfView(Wire):
+    metric: str
+    cutoff: int
+    horizon: int
+    asked: str = Field(description="The question in words, as it was understood.")
+    final: dict[str, Number]
+    planned_final: dict[str, Number] = Field(description="The same under the plan as it stands.")
+    path: list[PathPoint]
+    rates: list[dict[str, float]]
+    notes: list[str]
+
+
+@router.post(
+    "/runs/{run_id}/what-if",
+    tags=["read"],
+    summary="Forecast under another schedule or budget",
+    responses=NO_RUN,
+)
+async def what_if(run_id: RunIdPath, asked: WhatIf, service: Service) -> WhatIfView:
+    """Nothing is stored and nothing about the run changes."""
+    fitted = await service.read(lambda connection: read_fitted_run(connection, run_id))
+    return await asyncio.to_thread(_answered, fitted, asked)
+
+
+def _answered(fitted: FittedRun, asked: WhatIf) -> WhatIfView:
+    metric, curve = _curve(fitted, asked.metric)
+    plan = _plan(fitted, curve)
+    found = _answer(curve, plan, asked)
+    planned = forecast_curve(curve, plan)
+    path = found.forecast
+    return WhatIfView(
+        metric=metric,
+        cutoff=path.cutoff,
+        horizon=path.horizon,
+        asked=found.plan.schedule_why,
+        final=_final(path),
+        planned_final=_final(planned),
+        path=[
+            PathPoint(step=step, **numbers(dict(zip(("p05", "p25", "p50", "p75", "p95"), column, strict=True))))
+            for step, column in zip(path.path_steps.tolist(), path.quantiles.T.tolist(), strict=True)
+        ],
+        rates=[
+            {"step": step, "rate": rate}
+            for step, rate in zip(
+                path.path_steps.tolist(), found.plan.schedule.rate_at(path.path_steps).tolist(), strict=True
+            )
+        ],
+        notes=list(path.notes),
+    )
+
+
+def _answer(curve: Curve, plan: Plan, asked: WhatIf) -> Answer:
+    cooldown = asked.cooldown
+    if cooldown is not None and cooldown.steps is None:
+        if asked.schedule is not None or cooldown.start is not None or asked.total_steps is not None:
+            raise BadInput(
+                "A cooldown without steps looks for the best length up to the planned end; ask nothing else."
+            )
+        return best_cooldown(curve, plan, cooldown.shape)[0]
+    question = Question(
+        total_steps=asked.total_steps,
+        cooldown=None
+        if cooldown is None or cooldown.steps is None
+        else Cooldown(cooldown.steps, cooldown.start, cooldown.shape, cooldown.final_fraction),
+        schedule=asked.schedule,
+    )
+    return answer(curve, plan, question)
+
+
+def _curve(fitted: FittedRun, metric: str | None) -> tuple[str, Curve]:
+    losses = {name: fitted.curves[name] for name in fitted.selected.losses if name in fitted.curves}
+    if not losses:
+        raise NotFound("No loss of this run has been fitted yet: wait for its first forecast.")
+    if metric is None:
+        return next(iter(losses.items()))
+    if metric not in losses:
+        raise UnknownMetric(metric, list(losses))
+    return metric, losses[metric]
+
+
+def _plan(fitted: FittedRun, curve: Curve) -> Plan:
+    by_role: Mapping[str, Curve | None] = {
+        role: fitted.curves.get(name) if name is not None else None for role, name in fitted.selected.supporting.items()
+    }
+    return resolve_plan(
+        declared=fitted.run.declared_plan,
+        config=fitted.run.config,
+        rate=by_role["lr"],
+        cutoff=curve.cutoff,
+        epoch=by_role["epoch"],
+    )
+
+
+def _final(forecast: Forecast) -> dict[str, Number]:
+    quantiles = {f"p{round(100 * level):02d}": value for level, value in forecast.final_quantiles.items()}
+    return numbers({"mean": forecast.final_mean, **quantiles})

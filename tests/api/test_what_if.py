@@ -1,0 +1,83 @@
+"""Asking for another future, through HTTP, after a real refit."""
+
+from pathlib import Path
+
+import pytest
+
+from app.importers.run_files import read_file
+from app.storage.database import Database
+from app.worker.refit import refit_run
+from tests.service import Web
+
+RUN = Path(__file__).parents[2] / "app" / "demo" / "data" / "lm_wsd.csv"
+
+
+@pytest.fixture(scope="module")
+def half_run(web: Web, api_database_url: str) -> str:
+    """The first half of a real WSD run, fitted."""
+    run_id = web.new_run(plan={"total_steps": 15_000, "schedule": {"family": "wsd_linear", "decay_steps": 6000}})
+    for batch in read_file(RUN).batches:
+        for metric in ("train_loss", "lr"):
+            here = batch.present[batch.metrics.index(metric)] & (batch.steps <= 7500)
+            values = batch.values[batch.metrics.index(metric), here].tolist()
+            web.append(run_id, batch.steps[here].tolist(), **{metric: values})
+    database = Database(api_database_url)
+    refit_run(database, run_id, [])
+    database.close()
+    return run_id
+
+
+def test_a_cooldown_now_is_forecast_beside_the_plan(web: Web, half_run: str) -> None:
+    said = web.post(f"/runs/{half_run}/what-if", {"cooldown": {"steps": 1500}})
+    assert (said["metric"], said["horizon"]) == ("train_loss", said["cutoff"] + 1500)
+    assert "cool-down" in said["asked"]
+    assert said["final"]["p05"] < said["final"]["p50"] < said["final"]["p95"]
+    assert said["path"][-1]["step"] == said["horizon"]
+    assert said["rates"][-1]["rate"] == pytest.approx(0.0, abs=1e-9)
+    planned = web.get(f"/runs/{half_run}/forecast")["final"]
+    assert said["planned_final"]["mean"] == pytest.approx(planned["mean"], rel=1e-6)
+    # Two and a half times the steps, most of them for the decay: the plan gets further.
+    assert said["planned_final"]["mean"] < said["final"]["mean"]
+
+
+def test_the_best_length_of_a_cooldown_is_looked_for(web: Web, half_run: str) -> None:
+    best = web.post(f"/runs/{half_run}/what-if", {"cooldown": {}})
+    assert best["horizon"] == 15_000
+    assert best["final"]["mean"] <= best["planned_final"]["mean"] * 1.001
+
+
+def test_another_family_and_another_budget(web: Web, half_run: str) -> None:
+    cosine = web.post(f"/runs/{half_run}/what-if", {"schedule": {"family": "cosine"}})
+    longer = web.post(f"/runs/{half_run}/what-if", {"total_steps": 30_000})
+    assert cosine["horizon"] == 15_000
+    assert longer["horizon"] == 30_000
+    assert longer["final"]["mean"] < longer["planned_final"]["mean"]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {},
+        {"total_steps": 5},
+        {"cooldown": {"steps": 0}},
+        {"cooldown": {"steps": 10, "start": 1}},
+        {"cooldown": {}, "total_steps": 99_999},
+        {"schedule": {"family": "wobbly"}},
+        {"schedule": "cosine"},
+        {"cooldown": {"steps": 10, "final_fraction": 7}},
+    ],
+    ids=str,
+)
+def test_questions_that_make_no_sense_are_422_with_a_reason(web: Web, half_run: str, asked: dict[str, object]) -> None:
+    answer = web.http.post(f"/api/v1/runs/{half_run}/what-if", json=asked)
+    assert answer.status_code == 422, answer.text
+    assert len(answer.json()["message"]) > 20
+
+
+def test_a_run_that_was_never_fitted_says_so(web: Web, half_run: str) -> None:
+    run_id = web.new_run()
+    assert web.http.post(f"/api/v1/runs/{run_id}/what-if", json={"total_steps": 9}).status_code == 404
+    assert (
+        web.http.post(f"/api/v1/runs/{half_run}/what-if", json={"metric": "lr", "total_steps": 99_999}).status_code
+        == 404
+    )

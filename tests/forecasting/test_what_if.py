@@ -1,0 +1,100 @@
+"""Another future for the same curve, on a real run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.curves.curve import Curve
+from app.curves.plan import Plan, resolve_plan
+from app.errors import BadInput
+from app.forecasting.forecast import forecast_curve
+from app.forecasting.what_if import Cooldown, Question, answer, best_cooldown, changed_plan
+from app.importers.curve_file import read_curve_file
+
+RUN = Path(__file__).parents[2] / "app" / "demo" / "data" / "lm_wsd.csv"
+TOTAL = 15_000
+
+
+@pytest.fixture(scope="module")
+def half() -> tuple[Curve, Plan]:
+    """The first half of a real WSD run: its rate is still flat."""
+    read = read_curve_file(RUN, "val_loss")
+    assert read.rate is not None
+    seen, logged = read.points.steps <= TOTAL // 2, read.rate.steps <= TOTAL // 2
+    curve = Curve.from_points(read.points.steps[seen], read.points.values[seen])
+    rate = Curve.from_points(read.rate.steps[logged], read.rate.values[logged])
+    declared = {"total_steps": TOTAL, "schedule": {"family": "wsd_linear", "decay_steps": 6000}}
+    return curve, resolve_plan(declared=declared, config={}, rate=rate, cutoff=curve.cutoff)
+
+
+def test_cooling_down_now_ends_lower_than_holding_the_rate_as_long(half: tuple[Curve, Plan]) -> None:
+    curve, plan = half
+    total = curve.cutoff + 2000
+    cooled = answer(curve, plan, Question(cooldown=Cooldown(2000)))
+    held = answer(curve, plan, Question(total_steps=total, schedule={"family": "constant"}))
+    assert cooled.plan.total_steps == held.plan.total_steps == total
+    assert cooled.forecast.final_mean < held.forecast.final_mean
+
+
+def test_a_longer_budget_ends_lower(half: tuple[Curve, Plan]) -> None:
+    curve, plan = half
+    longer = answer(curve, plan, Question(total_steps=round(1.5 * TOTAL)))
+    assert longer.forecast.horizon == 22_500
+    assert longer.forecast.final_mean < forecast_curve(curve, plan).final_mean
+
+
+def test_the_past_stays_as_it_was_logged(half: tuple[Curve, Plan]) -> None:
+    curve, plan = half
+    steps = np.arange(0, curve.cutoff)
+    for question in (
+        Question(cooldown=Cooldown(500, shape="sqrt")),
+        Question(schedule={"family": "cosine"}),
+        Question(total_steps=40_000),
+    ):
+        changed = changed_plan(plan, curve.cutoff, question)
+        np.testing.assert_array_equal(changed.schedule.rate_at(steps), plan.schedule.rate_at(steps))
+
+
+def test_a_cooldown_ends_at_the_rate_it_was_asked_for(half: tuple[Curve, Plan]) -> None:
+    curve, plan = half
+    asked = Cooldown(1000, start=curve.cutoff + 500, shape="cosine", final_fraction=0.1)
+    changed = changed_plan(plan, curve.cutoff, Question(cooldown=asked, total_steps=curve.cutoff + 4000))
+    start = plan.schedule.rate_at([curve.cutoff + 500])[0]
+    ends = changed.schedule.rate_at([curve.cutoff + 1500, curve.cutoff + 4000])
+    np.testing.assert_allclose(ends, 0.1 * start, rtol=1e-6)
+    assert changed.total_steps == curve.cutoff + 4000
+
+
+def test_the_best_cooldown_is_no_worse_than_any_other(half: tuple[Curve, Plan]) -> None:
+    curve, plan = half
+    answers = best_cooldown(curve, plan)
+    finals = [one.forecast.final_mean for one in answers]
+    assert finals == sorted(finals)
+    assert {one.forecast.horizon for one in answers} == {plan.total_steps}
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        Question(),
+        Question(total_steps=10),
+        Question(cooldown=Cooldown(100, start=5)),
+        Question(cooldown=Cooldown(0)),
+        Question(cooldown=Cooldown(100, shape="zigzag")),
+        Question(cooldown=Cooldown(100, final_fraction=2.0)),
+        Question(cooldown=Cooldown(5000), total_steps=8000),
+        Question(cooldown=Cooldown(100), schedule={"family": "cosine"}),
+        Question(schedule={"family": "wobbly"}),
+        Question(schedule={"family": "reactive"}),
+        Question(schedule={"family": "cosine", "colour": 1}),
+        Question(schedule={"family": "explicit", "steps": [0, 10], "rates": [1, 1]}),
+    ],
+    ids=repr,
+)
+def test_questions_that_make_no_sense_are_refused_with_a_reason(half: tuple[Curve, Plan], question: Question) -> None:
+    curve, plan = half
+    with pytest.raises(BadInput, match=r"\w{3,} \w+"):
+        answer(curve, plan, question)
