@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import typer
 
-from app.cli import demo, files, keys, services
+from app.cli import backtest, demo, files, keys, services
 from app.errors import LosscastError
 
 app = typer.Typer(
@@ -43,6 +43,7 @@ app.command("work")(services.work)
 app.command("migrate")(services.migrate_database)
 app.command("import")(files.import_files)
 app.command("forecast")(files.forecast_file)
+app.command("backtest", cls=backtest.Command)(backtest.backtest)
 app.add_typer(keys.app, name="key")
 
 

@@ -1,0 +1,185 @@
+"""`losscast backtest`: how good every forecaster would have been on runs that have ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from app.cli.greedy_options import greedy_command
+from app.errors import BadInput, LosscastError
+
+if TYPE_CHECKING:
+    from app.forecasting.backtest import Score
+
+FRACTIONS = (0.2, 0.4, 0.6, 0.8)
+
+
+def forecaster_name(name: str) -> str:
+    """The name of something that can be compared; the numerics are loaded when one is given, not for --help."""
+    from app.forecasting.backtest import contenders
+
+    known = contenders()
+    if name not in known:
+        raise typer.BadParameter(f"{name!r} is no forecaster. There are: {', '.join(known)}.")
+    return name
+
+
+Command = greedy_command(forecaster=forecaster_name, fractions=float)
+
+
+@dataclass(frozen=True, slots=True)
+class FileResult:
+    """What came of one file: scores, or why there are none."""
+
+    file: str
+    folder: str
+    scores: tuple[Score, ...] = ()
+    why_skipped: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One file to backtest, as it is sent to another process."""
+
+    path: Path
+    folder: str
+    metric: str | None
+    forecasters: tuple[str, ...]
+    fractions: tuple[float, ...]
+
+
+def backtest(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="PATH...", help="CSV or JSONL files of finished runs, or folders.", show_default=False),
+    ],
+    forecaster: Annotated[
+        list[str] | None,
+        typer.Option(parser=forecaster_name, metavar="NAME...", help="Which to compare; else all of them."),
+    ] = None,
+    fractions: Annotated[
+        list[float] | None,
+        typer.Option(metavar="F...", help="Where to cut each run, as fractions of its steps. [0.2 0.4 0.6 0.8]"),
+    ] = None,
+    metric: Annotated[str | None, typer.Option(help="What to forecast; else each run's own loss.")] = None,
+    by_folder: Annotated[bool, typer.Option("--by-folder", help="Each folder by itself as well.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE.html", help="Write a chart: errors and coverage against what was seen.")
+    ] = None,
+    processes: Annotated[
+        int | None, typer.Option(min=1, max=os.cpu_count() or 1, help="Processes to use; else one a core.")
+    ] = None,
+) -> None:
+    """Backtest: hide the rest of finished runs, forecast it, compare with what happened.
+
+    Every run is forecast with its own learning-rate schedule. Files that cannot be scored are skipped and named.
+    """
+    cuts = tuple(dict.fromkeys(fractions or FRACTIONS))
+    if not all(0 < cut < 1 for cut in cuts):
+        raise BadInput("Fractions lie between 0 and 1, such as 0.2 0.4 0.6 0.8.")
+    if plot is not None and plot.suffix.lower() not in (".html", ".htm"):
+        raise BadInput(f"{plot}: charts are written as HTML. Give the file a name that ends in .html.")
+    from app.cli import backtest_report
+    from app.forecasting.backtest import contenders
+
+    names = tuple(dict.fromkeys(forecaster or contenders()))
+    jobs = [Job(path, folder, metric, names, cuts) for path, folder in _files(paths)]
+    results = _run(jobs, processes or os.cpu_count() or 1)
+    record = backtest_report.as_record(results, names, by_folder=by_folder)
+    if plot is not None:
+        backtest_report.write_plot(plot, record)
+    if as_json:
+        json.dump(record, sys.stdout, allow_nan=False)
+        sys.stdout.write("\n")
+    else:
+        backtest_report.print_tables(record)
+        if plot is not None:
+            typer.echo(f"The chart is in {plot}.")
+    if not record["runs"]:
+        raise BadInput("No file could be scored.")
+
+
+def _files(paths: Sequence[Path]) -> Iterator[tuple[Path, str]]:
+    """Every file once, with the folder it is reported under: the first one below the one that was named."""
+    from app.importers.recorded_run_file import find_run_files
+
+    seen: set[Path] = set()
+    for path in paths:
+        for file in find_run_files(path):
+            if file.resolve() in seen:
+                continue
+            seen.add(file.resolve())
+            below = file.relative_to(path).parts[:-1] if path.is_dir() and len(paths) == 1 else ()
+            yield file, below[0] if below else str(file.parent)
+
+
+def _run(jobs: Sequence[Job], n_processes: int) -> list[FileResult]:
+    """Results in the order of the jobs, with a bar on stderr."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("Runs", total=len(jobs))
+        results = []
+        for result in _results(jobs, min(n_processes, len(jobs))):
+            results.append(result)
+            progress.advance(task)
+        return results
+
+
+def _results(jobs: Sequence[Job], n_processes: int) -> Iterator[FileResult]:
+    if n_processes <= 1:
+        yield from map(score_file, jobs)
+        return
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    # One thread of algebra a process; read when numpy is first loaded there, so processes are spawned, not forked.
+    for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(variable, "1")
+    with ProcessPoolExecutor(n_processes, mp_context=get_context("spawn")) as pool:
+        try:
+            yield from pool.map(score_file, jobs)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def score_file(job: Job) -> FileResult:
+    """Read and score one file. What is wrong with it is a result, not an error: the others go on."""
+    import time
+
+    from app.forecasting.backtest import backtest_run, contenders
+    from app.importers.recorded_run_file import read_recorded_run
+
+    file = str(job.path)
+    known = contenders()
+    try:
+        run = read_recorded_run(job.path, job.metric)
+        # CPU time: forecasts of other processes do not count.
+        scores = backtest_run(
+            run, {name: known[name] for name in job.forecasters}, job.fractions, clock=time.process_time
+        )
+    except LosscastError as error:
+        return FileResult(file, job.folder, why_skipped=_reason(error, job.path))
+    except (ValueError, ArithmeticError) as error:
+        # A fault of ours. An hour of other files must not be lost to it, and it must not go unseen.
+        return FileResult(file, job.folder, why_skipped=f"a forecaster failed: {error!r}")
+    if not scores:
+        return FileResult(file, job.folder, why_skipped=f"too short: too few points of {run.metric} before every cut.")
+    return FileResult(file, job.folder, tuple(scores))
+
+
+def _reason(error: LosscastError, path: Path) -> str:
+    """The error's words without the file's name, which stands beside it."""
+    return str(error).removeprefix(f"{path.name}: ").removeprefix(f"{path}: ")

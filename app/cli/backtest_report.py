@@ -1,0 +1,149 @@
+"""What a backtest found, for programs, for people and as a chart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from app.cli.backtest import FileResult
+
+Record = dict[str, Any]
+
+# Okabe and Ito's colours, which the colour-blind can tell apart.
+COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#999999", "#000000")
+
+
+def as_record(results: Sequence[FileResult], names: Sequence[str], *, by_folder: bool) -> Record:
+    """`{"runs", "skipped", "forecasters": {name: {fraction: {...}}}}`, and the same for each folder if asked for."""
+    scored = [result for result in results if result.why_skipped is None]
+    skipped = [{"file": each.file, "why": each.why_skipped} for each in results if each.why_skipped is not None]
+    record: Record = {"runs": len(scored), "skipped": skipped, "forecasters": _forecasters(scored, names)}
+    if by_folder:
+        folders = dict.fromkeys(result.folder for result in scored)
+        record["folders"] = {}
+        for folder in folders:
+            inside = [result for result in scored if result.folder == folder]
+            record["folders"][folder] = {"runs": len(inside), "forecasters": _forecasters(inside, names)}
+    return record
+
+
+def _forecasters(results: Sequence[FileResult], names: Sequence[str]) -> Record:
+    from app.forecasting.backtest import as_record as record_of
+    from app.forecasting.backtest import summarise
+
+    summaries = summarise(score for result in results for score in result.scores)
+    return {
+        name: {f"{fraction:g}": record_of(one) for fraction, one in sorted(summaries.get(name, {}).items())}
+        for name in names
+    }
+
+
+def print_tables(record: Record) -> None:
+    """Errors and coverage for people, each folder first where they were asked for."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    for folder, part in record.get("folders", {}).items():
+        _print_table(console, f"{folder}: {_runs(part['runs'])}", part["forecasters"])
+    if record["runs"]:
+        _print_table(console, f"All: {_runs(record['runs'])}", record["forecasters"])
+        console.print(
+            "Median |error| of the final loss [%], in brackets the share of runs inside the 90 % band [%]. "
+            "Of the middle fraction: median |error| over the rest of the run [%], CPU of one forecast [ms].",
+            style="dim",
+            markup=False,
+        )
+    for each in record["skipped"]:
+        console.print(f"skipped {each['file']}: {each['why']}", style="yellow", markup=False, soft_wrap=True)
+
+
+def _print_table(console: Any, title: str, forecasters: Mapping[str, Any]) -> None:
+    from rich.table import Table
+
+    fractions = list(dict.fromkeys(fraction for by_fraction in forecasters.values() for fraction in by_fraction))
+    table = Table("forecaster", title=title, title_justify="left", box=None, padding=(0, 2), header_style="dim")
+    for fraction in fractions:
+        table.add_column(f"{100 * float(fraction):g} % seen", justify="right")
+    table.add_column("path", justify="right")
+    table.add_column("ms", justify="right")
+    for name, by_fraction in forecasters.items():
+        middle = by_fraction.get(fractions[len(fractions) // 2]) if fractions else None
+        table.add_row(
+            name,
+            *(_cell(by_fraction.get(fraction)) for fraction in fractions),
+            "" if middle is None else _percent(middle["path_ape"]),
+            "" if middle is None else f"{middle['ms']:.0f}",
+        )
+    console.print(table)
+
+
+def _cell(summary: Mapping[str, Any] | None) -> str:
+    return "" if summary is None else f"{_percent(summary['median_ape'])} ({100 * summary['cover90']:.0f})"
+
+
+def _percent(value: float | None) -> str:
+    """Two digits after the point where they say something."""
+    if value is None:
+        return "-"
+    return (
+        f"{100 * value:.2f}" if abs(value) < 0.1 else f"{100 * value:.1f}" if abs(value) < 10 else f"{100 * value:.1g}"
+    )
+
+
+def _runs(count: int) -> str:
+    return "1 run" if count == 1 else f"{count} runs"
+
+
+def write_plot(path: Path, record: Record) -> None:
+    """One page that needs no network: a row of charts for all runs and, where asked for, for each folder."""
+    from plotly.graph_objects import Figure
+    from plotly.subplots import make_subplots
+
+    from app.errors import BadInput
+
+    groups = {"all": record["forecasters"]} | {
+        folder: part["forecasters"] for folder, part in record.get("folders", {}).items()
+    }
+    titles = [
+        title for group in groups for title in (f"{group}: median |error| [%]", f"{group}: inside the 90 % band [%]")
+    ]
+    figure: Figure = make_subplots(
+        rows=len(groups),
+        cols=2,
+        subplot_titles=titles,
+        horizontal_spacing=0.09,
+        vertical_spacing=0.3 / (len(groups) + 1),
+    )
+    for row, forecasters in enumerate(groups.values(), start=1):
+        _add_row(figure, row, forecasters)
+    figure.update_xaxes(ticksuffix=" %", title_text="seen", rangemode="tozero")
+    figure.update_layout(
+        template="plotly_white",
+        title=f"Backtest of {_runs(record['runs'])}",
+        height=120 + 380 * len(groups),
+        legend={"orientation": "h", "y": -0.12 / len(groups)},
+    )
+    try:
+        figure.write_html(path, include_plotlyjs=True, config={"displaylogo": False})
+    except OSError as error:
+        raise BadInput(f"{path} cannot be written: {error.strerror}.") from error
+
+
+def _add_row(figure: Any, row: int, forecasters: Mapping[str, Any]) -> None:
+    for number, (name, by_fraction) in enumerate(forecasters.items()):
+        seen = [100 * float(fraction) for fraction in by_fraction]
+        style = {
+            "name": name,
+            "legendgroup": name,
+            "mode": "lines+markers",
+            "line": {"color": COLOURS[number % len(COLOURS)], "width": 3 if number == 0 else 1.5},
+        }
+        errors = [None if each["median_ape"] is None else 100 * each["median_ape"] for each in by_fraction.values()]
+        covered = [100 * each["cover90"] for each in by_fraction.values()]
+        figure.add_scatter(x=seen, y=errors, showlegend=row == 1, row=row, col=1, **style)
+        figure.add_scatter(x=seen, y=covered, showlegend=False, row=row, col=2, **style)
+    figure.update_yaxes(type="log", row=row, col=1)
+    figure.add_hline(y=90, line_dash="dot", line_color="#888888", row=row, col=2)
+    figure.update_yaxes(range=[0, 103], row=row, col=2)
