@@ -54,6 +54,7 @@ class Question:
 class Answer:
     """The forecast under the plan that was asked about."""
 
+    question: Question
     plan: Plan
     forecast: Forecast
 
@@ -61,7 +62,7 @@ class Answer:
 def answer(curve: Curve, plan: Plan, question: Question) -> Answer:
     """Forecast `curve` under the changed plan. Raises `BadInput` where the question makes no sense, `CurveTooShort`."""
     changed = changed_plan(plan, curve.cutoff, question)
-    return Answer(changed, forecast_curve(curve, changed))
+    return Answer(question, changed, forecast_curve(curve, changed))
 
 
 def best_cooldown(curve: Curve, plan: Plan, shape: str = "linear") -> list[Answer]:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
 from pydantic import Field
 
 from app.curves.curve import Curve
-from app.curves.plan import Plan, resolve_plan
-from app.errors import BadInput, NotFound, UnknownMetric
+from app.curves.plan import Plan
+from app.errors import BadInput
 from app.forecasting.forecast import Forecast, forecast_curve
 from app.forecasting.what_if import Answer, Cooldown, Question, answer, best_cooldown
 from app.ingest.routes import NO_RUN, ROUTE_ERRORS, RunIdPath, Service
@@ -66,8 +65,8 @@ async def what_if(run_id: RunIdPath, asked: WhatIf, service: Service) -> WhatIfV
 
 
 def _answered(fitted: FittedRun, asked: WhatIf) -> WhatIfView:
-    metric, curve = _curve(fitted, asked.metric)
-    plan = _plan(fitted, curve)
+    metric, curve = fitted.loss(asked.metric)
+    plan = fitted.plan(curve.cutoff)
     found = _answer(curve, plan, asked)
     planned = forecast_curve(curve, plan)
     path = found.forecast
@@ -108,30 +107,6 @@ def _answer(curve: Curve, plan: Plan, asked: WhatIf) -> Answer:
         schedule=asked.schedule,
     )
     return answer(curve, plan, question)
-
-
-def _curve(fitted: FittedRun, metric: str | None) -> tuple[str, Curve]:
-    losses = {name: fitted.curves[name] for name in fitted.selected.losses if name in fitted.curves}
-    if not losses:
-        raise NotFound("No loss of this run has been fitted yet: wait for its first forecast.")
-    if metric is None:
-        return next(iter(losses.items()))
-    if metric not in losses:
-        raise UnknownMetric(metric, list(losses))
-    return metric, losses[metric]
-
-
-def _plan(fitted: FittedRun, curve: Curve) -> Plan:
-    by_role: Mapping[str, Curve | None] = {
-        role: fitted.curves.get(name) if name is not None else None for role, name in fitted.selected.supporting.items()
-    }
-    return resolve_plan(
-        declared=fitted.run.declared_plan,
-        config=fitted.run.config,
-        rate=by_role["lr"],
-        cutoff=curve.cutoff,
-        epoch=by_role["epoch"],
-    )
 
 
 def _final(forecast: Forecast) -> dict[str, Number]:

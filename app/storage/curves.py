@@ -14,9 +14,10 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import BigInteger
 
 from app.curves.curve import Curve
+from app.curves.plan import Plan, resolve_plan
 from app.curves.reduction import Reduction
 from app.curves.selection import Logged, Selection, select_metrics
-from app.errors import BadInput
+from app.errors import BadInput, NotFound, UnknownMetric
 from app.runs import Run, Series
 from app.storage.codec import Chunk, decode_batch
 from app.storage.json import as_json
@@ -143,6 +144,24 @@ class FittedRun:
     run: Run
     selected: Selection
     curves: Mapping[str, Curve]  # of the selected metrics that had a point by then
+
+    def loss(self, metric: str | None = None) -> tuple[str, Curve]:
+        """A loss and its curve, by default the one that lists show. Raises `NotFound`, `UnknownMetric`."""
+        losses = {name: self.curves[name] for name in self.selected.losses if name in self.curves}
+        if not losses:
+            raise NotFound("No loss of this run has been fitted yet: wait for its first forecast.")
+        if metric is None:
+            return next(iter(losses.items()))
+        if metric not in losses:
+            raise UnknownMetric(metric, list(losses))
+        return metric, losses[metric]
+
+    def plan(self, cutoff: int) -> Plan:
+        """Where the run stands at `cutoff`."""
+        rate, epoch = (self.curves.get(self.selected.supporting[role] or "") for role in ("lr", "epoch"))
+        return resolve_plan(
+            declared=self.run.declared_plan, config=self.run.config, rate=rate, cutoff=cutoff, epoch=epoch
+        )
 
 
 def read_fitted_run(connection: Connection, run_id: str) -> FittedRun:

@@ -279,3 +279,16 @@ def test_an_open_page_says_when_the_database_is_away_and_recovers(
         expect(watched.page.get_by_role("heading", name="The database is out of reach")).to_be_visible()
     expect(watched.page.get_by_role("heading", name="Alerts")).to_be_visible()
     watched.page.context.close()
+
+
+def test_futures_are_compared_on_demand(desktop: Watched, seed: Seeder) -> None:
+    half_done(seed)
+    desktop.open("/runs/run")
+    drawn(desktop, "train/loss")
+    desktop.page.get_by_placeholder("Cool-down steps").fill("50")
+    desktop.page.get_by_role("button", name="Compare").click()
+    table = desktop.page.locator("#what-if-body table")
+    expect(table.get_by_role("row")).to_have_count(8)
+    expect(table).to_contain_text("As planned")
+    expect(table).to_contain_text("Cool down now over 50 steps")
+    expect(table).to_contain_text("Best linear cool-down: from step")

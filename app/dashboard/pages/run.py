@@ -43,6 +43,8 @@ from app.dashboard.formatting import (
 )
 from app.dashboard.glyphs import range_glyph
 from app.dashboard.liveness import Liveness
+from app.dashboard.pages import what_if
+from app.dashboard.pages.what_if import what_if_card
 from app.dashboard.readings import (
     HistoryReading,
     RunReading,
@@ -115,6 +117,7 @@ def layout(reading: RunReading) -> Component:
                 tools=chart_tools(reading),
                 class_name="card-chart",
             ),
+            what_if_card(),
             html.Div(
                 [
                     card(
@@ -187,6 +190,7 @@ def metric_options(reading: RunReading) -> list[dict[str, str]]:
 
 def register(app: dash.Dash, database: Database) -> None:
     """The page's callbacks. The revision decides what is read again; most ticks read three rows and stop."""
+    what_if.register(app, database)
     in_browser(
         app,
         "zoomed",

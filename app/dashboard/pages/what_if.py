@@ -1,0 +1,153 @@
+"""The card that compares futures: what the run would come to under other schedules and budgets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import dash
+from dash import Input, Output, State, dcc, html
+from dash.development.base_component import Component
+
+from app.curves.curve import Curve
+from app.curves.plan import Plan
+from app.dashboard.components import BAND_MEANING, card, hint
+from app.dashboard.formatting import format_band, format_step, format_value
+from app.errors import LosscastError
+from app.forecasting.forecast import Forecast, forecast_curve
+from app.forecasting.what_if import Cooldown, Question, answer, best_cooldown
+from app.storage.curves import FittedRun, read_fitted_run
+from app.storage.database import Database
+
+COOLDOWN_SHARES = (0.1, 0.2)  # of the steps so far
+LONGER = 1.2
+MEANING = (
+    "The same curve and the same fit under another learning rate from now on. Nothing about the run changes; the past "
+    "stays as it was logged."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Future:
+    """One row: a question and what it would come to, or why it cannot be answered."""
+
+    question: str
+    forecast: Forecast | None
+    problem: str | None = None
+
+
+def what_if_card() -> Component:
+    return card(
+        hint("What if", MEANING),
+        html.Div(
+            html.P("Compare the plan with other ways to go on from the last step.", className="muted"),
+            id="what-if-body",
+        ),
+        tools=[
+            dcc.Input(
+                id="what-if-steps",
+                type="number",
+                min=1,
+                step=1,
+                placeholder="Cool-down steps",
+                className="search search-short",
+            ),
+            html.Button("Compare", id="what-if-ask", className="button", n_clicks=0),
+        ],
+    )
+
+
+def register(app: dash.Dash, database: Database) -> None:
+    @app.callback(
+        Output("what-if-body", "children"),
+        Input("what-if-ask", "n_clicks"),
+        State("what-if-steps", "value"),
+        State("run-metric", "value"),
+        State("run-id", "data"),
+        prevent_initial_call=True,
+    )
+    async def compare(_clicks: int, steps: float | None, metric: str | None, run_id: str) -> object:
+        return await asyncio.to_thread(compared, database, run_id, metric, None if steps is None else int(steps))
+
+
+def compared(database: Database, run_id: str, metric: str | None, own_steps: int | None) -> Component:
+    """The table of futures, for the metric that is shown if it is a loss."""
+    with database.read() as connection:
+        fitted = read_fitted_run(connection, run_id)
+    try:
+        name, curve = fitted.loss(metric if metric in fitted.curves and metric in fitted.selected.losses else None)
+        plan = fitted.plan(curve.cutoff)
+        planned = forecast_curve(curve, plan)
+    except LosscastError as error:
+        return html.P(str(error), className="muted")
+    rows = [Future("As planned", planned), *futures(fitted, curve, plan, own_steps)]
+    return _table(name, rows, planned)
+
+
+def futures(fitted: FittedRun, curve: Curve, plan: Plan, own_steps: int | None) -> Iterator[Future]:
+    """The questions people ask, and their own."""
+    if own_steps is not None:
+        yield _future(curve, plan, f"Cool down now over {own_steps:,} steps", Question(cooldown=Cooldown(own_steps)))
+    for share in COOLDOWN_SHARES:
+        steps = max(1, round(share * curve.cutoff))
+        yield _future(curve, plan, f"Cool down now over {steps:,} steps", Question(cooldown=Cooldown(steps)))
+    yield _best(curve, plan)
+    yield _future(curve, plan, "Cosine to zero from here", Question(schedule={"family": "cosine"}))
+    longer = round(LONGER * plan.total_steps)
+    yield _future(curve, plan, f"{LONGER - 1:.0%} longer, stretched", Question(total_steps=longer))
+
+
+def _future(curve: Curve, plan: Plan, words: str, question: Question) -> Future:
+    try:
+        return Future(words, answer(curve, plan, question).forecast)
+    except LosscastError as error:
+        return Future(words, None, str(error))
+
+
+def _best(curve: Curve, plan: Plan) -> Future:
+    try:
+        best = best_cooldown(curve, plan)[0]
+    except LosscastError as error:
+        return Future("Best linear cool-down", None, str(error))
+    asked = best.question.cooldown
+    assert asked is not None  # cool-downs are all it tries
+    return Future(f"Best linear cool-down: from step {asked.start:,} to the planned end", best.forecast)
+
+
+def _table(metric: str, rows: Sequence[Future], planned: Forecast) -> Component:
+    head = html.Thead(
+        html.Tr(
+            [
+                html.Th("Future", scope="col"),
+                html.Th("Ends at", scope="col", className="number"),
+                html.Th(hint(f"Final {metric}", BAND_MEANING), scope="col", className="number"),
+                html.Th("Against the plan", scope="col", className="number"),
+            ]
+        )
+    )
+    return html.Div(
+        html.Table([head, html.Tbody([_row(row, planned) for row in rows])], className="table"), className="table-box"
+    )
+
+
+def _row(row: Future, planned: Forecast) -> Component:
+    if row.forecast is None:
+        return html.Tr([html.Th(row.question, scope="row"), html.Td(row.problem, colSpan=3, className="muted")])
+    final = row.forecast.final_quantiles
+    difference = row.forecast.final_mean - planned.final_mean
+    against = "–" if row.forecast is planned else f"{'+' if difference >= 0 else '−'}{format_value(abs(difference))}"
+    return html.Tr(
+        [
+            html.Th(row.question, scope="row"),
+            html.Td(format_step(row.forecast.horizon), className="number"),
+            html.Td(
+                [
+                    html.B(format_value(row.forecast.final_mean)),
+                    html.Span(format_band(final[0.05], final[0.95]), className="muted"),
+                ],
+                className="number pair-cell",
+            ),
+            html.Td(against, className="number"),
+        ]
+    )
