@@ -22,6 +22,7 @@ from app.storage.database import Database
 
 COOLDOWN_SHARES = (0.1, 0.2)  # of the steps so far
 LONGER = 1.2
+SAME = 5e-4  # of the loss: less than seeds differ by
 MEANING = (
     "The same curve and the same fit under another learning rate from now on. Nothing about the run changes; the past "
     "stays as it was logged."
@@ -135,19 +136,30 @@ def _row(row: Future, planned: Forecast) -> Component:
     if row.forecast is None:
         return html.Tr([html.Th(row.question, scope="row"), html.Td(row.problem, colSpan=3, className="muted")])
     final = row.forecast.final_quantiles
-    difference = row.forecast.final_mean - planned.final_mean
-    against = "–" if row.forecast is planned else f"{'+' if difference >= 0 else '−'}{format_value(abs(difference))}"
     return html.Tr(
         [
             html.Th(row.question, scope="row"),
             html.Td(format_step(row.forecast.horizon), className="number"),
             html.Td(
-                [
-                    html.B(format_value(row.forecast.final_mean)),
-                    html.Span(format_band(final[0.05], final[0.95]), className="muted"),
-                ],
-                className="number pair-cell",
+                html.Div(
+                    [
+                        html.B(format_value(row.forecast.final_mean)),
+                        html.Span(format_band(final[0.05], final[0.95]), className="muted"),
+                    ],
+                    className="pair-cell",
+                ),
+                className="number",
             ),
-            html.Td(against, className="number"),
+            html.Td(_against(row.forecast, planned), className="number"),
         ]
     )
+
+
+def _against(forecast: Forecast, planned: Forecast) -> str:
+    """The difference of the expected final values; what no band could tell apart is called the same."""
+    if forecast is planned:
+        return "–"
+    difference = forecast.final_mean - planned.final_mean
+    if abs(difference) < SAME * abs(planned.final_mean):
+        return "the same"
+    return f"{'+' if difference > 0 else '−'}{abs(difference):.2g}"
