@@ -38,10 +38,14 @@ class RecordedRun:
     schedule: Schedule | None
     total_steps: int
 
+    @property
+    def n_final_points(self) -> int:
+        """How many points the final loss is the mean of."""
+        return max(1, round(FINAL_SHARE_OF_POINTS * len(self.values)))
+
     def final_loss(self) -> float:
         """What the forecasts are held to; NaN where one of the last points is not finite."""
-        n_last = max(1, round(FINAL_SHARE_OF_POINTS * len(self.values)))
-        return float(np.mean(self.values[-n_last:]))
+        return float(np.mean(self.values[-self.n_final_points :]))
 
     def seen(self, fraction: float) -> Curve:
         """The curve as it was after that fraction of the steps."""

@@ -1,0 +1,97 @@
+"""From runs that have ended to runs under other schedules: one set of a law's parameters for all of them.
+
+This is the use the annealing law and the multi-power law were made for: one to three runs of a recipe are fitted, and
+predict the whole curve of any other schedule of the same recipe (model, data, batch).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from app.curves.schedule import Schedule
+from app.errors import BadInput
+from app.forecasting.recorded_run import RecordedRun
+from app.laws.annealing_law import AnnealingLaw
+from app.laws.multi_power import MultiPowerLaw
+from app.laws.separable import Fit, Law, fit
+
+LAWS: tuple[Law, ...] = (AnnealingLaw(), MultiPowerLaw())
+"""Laws that know of the learning rate: the others cannot tell one schedule from another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How well a law follows a run, point by point from the end of its warm-up on.
+
+    mean_relative_error, worst_error : of the loss                           [1]
+    r2 : share of the losses' variance that is explained; below zero where the mean does better   [1]
+    final_error : signed, of the final loss (the mean of the last 2 % of the points); its size, over several runs  [1]
+    """
+
+    n: int
+    mean_relative_error: float
+    worst_error: float
+    r2: float
+    final_error: float
+
+
+def fit_runs(law: Law, runs: Sequence[RecordedRun]) -> Fit:
+    """The law through all runs at once.
+
+    Raises
+    ------
+    BadInput
+        Where a run's learning rate is not known.
+    CurveTooShort
+        Where there are too few points in all.
+    """
+    for run in runs:
+        _schedule_of(run)
+    return fit(law, [run.sample() for run in runs])
+
+
+def agreement(found: Fit, run: RecordedRun) -> Agreement:
+    """A fit's prediction of a run under its own schedule, against what happened.
+
+    Raises
+    ------
+    BadInput
+        Where the run's learning rate is not known.
+    """
+    schedule = _schedule_of(run)
+    judged = np.isfinite(run.values) & (run.steps >= schedule.warmup_end)
+    if not judged.any():
+        judged = np.isfinite(run.values)
+    actual, predicted = run.values[judged], found.predict(schedule, run.steps[judged])
+    errors = np.abs(predicted - actual) / np.maximum(np.abs(actual), 1e-300)
+    variation = float(((actual - actual.mean()) ** 2).sum())
+    left = float(((actual - predicted) ** 2).sum())
+    n_last = run.n_final_points
+    final = run.final_loss()
+    return Agreement(
+        n=len(actual),
+        mean_relative_error=float(errors.mean()),
+        worst_error=float(errors.max()),
+        r2=1 - left / variation if variation > 0 else float("nan"),
+        final_error=float((found.predict(schedule, run.steps[-n_last:]).mean() - final) / abs(final)),
+    )
+
+
+def overall(agreements: Sequence[Agreement]) -> Agreement:
+    """Means over runs, whatever their length, and the worst error of all."""
+    return Agreement(
+        n=sum(each.n for each in agreements),
+        mean_relative_error=float(np.mean([each.mean_relative_error for each in agreements])),
+        worst_error=max(each.worst_error for each in agreements),
+        r2=float(np.mean([each.r2 for each in agreements])),
+        final_error=float(np.mean([abs(each.final_error) for each in agreements])),
+    )
+
+
+def _schedule_of(run: RecordedRun) -> Schedule:
+    if run.schedule is None:
+        raise BadInput(f"{run.name} has no learning rate, and without it a law cannot tell schedules apart.")
+    return run.schedule

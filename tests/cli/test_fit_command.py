@@ -1,0 +1,75 @@
+"""`losscast fit`, run as people run it, on real runs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DATA = ROOT / "tests" / "data"
+FITTED = [DATA / f"multipowerlaw_25M_{name}.csv" for name in ("cosine_24000", "constant_24000", "wsdcon_9")]
+UNSEEN = [DATA / f"multipowerlaw_25M_{name}.csv" for name in ("wsd_20000_24000", "wsdcon_3")]
+
+
+def losscast(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "app", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        cwd=ROOT,
+    )
+
+
+def test_runs_are_fitted_and_others_predicted() -> None:
+    answer = losscast("fit", *FITTED, "--predict", *UNSEEN, "--warmup-steps", "2160", "--json")
+    assert answer.returncode == 0, answer.stderr
+    said = json.loads(answer.stdout)
+    assert said["metric"] == "val_loss"
+    assert said["fitted"] == [str(path) for path in FITTED]
+    assert set(said["laws"]) == {"annealing", "multi_power"}
+    for law in said["laws"].values():
+        assert set(law["predicted"]) == {str(path) for path in UNSEEN}
+        assert law["predicted_overall"]["mean_relative_error"] < 0.0015
+        assert law["fitted_overall"]["mean_relative_error"] < 0.001
+        for one in law["predicted"].values():
+            assert set(one) == {"n", "mean_relative_error", "worst_error", "r2", "final_error"}
+            assert one["r2"] > 0.99
+        assert law["parameters"]["irreducible_loss"] > 0
+
+
+def test_a_folder_is_predicted_without_the_runs_that_were_fitted(tmp_path: Path) -> None:
+    for path in [*FITTED, *UNSEEN]:
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    fitted = [tmp_path / path.name for path in FITTED]
+    answer = losscast("fit", *fitted, "--predict", tmp_path, "--json")
+    assert answer.returncode == 0, answer.stderr
+    assert json.loads(answer.stdout)["predicted"] == sorted(str(tmp_path / path.name) for path in UNSEEN)
+
+
+def test_people_get_a_table_and_are_told_what_else_there_is() -> None:
+    answer = losscast("fit", *FITTED)
+    assert answer.returncode == 0, answer.stderr
+    assert "multi_power law of val_loss" in answer.stdout
+    assert "--predict" in answer.stdout
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        ([f"{step},{2 + 1 / step}," for step in range(1, 60)], "no learning rate"),
+        ([f"{step},{2 + 1 / step},1e-3" for step in range(1, 6)], "finite points"),
+    ],
+)
+def test_what_cannot_be_fitted_is_said_in_one_line(tmp_path: Path, rows: list[str], says: str) -> None:
+    path = tmp_path / "run.csv"
+    path.write_text("\n".join(["step,loss,lr", *rows]))
+    answer = losscast("fit", path)
+    assert answer.returncode == 2
+    assert says in answer.stderr
+    assert "Traceback" not in answer.stderr
