@@ -13,19 +13,26 @@ from app.curves.schedule import Schedule
 from app.forecasting.forecaster import Array, Forecaster, Paths
 from app.forecasting.last import LastValueForecaster
 from app.forecasting.law import LawForecaster, PowerLawForecaster
+from app.laws.prior import Prior
 
 LEVELS = (0.05, 0.25, 0.50, 0.75, 0.95)
 
 FINAL_SHARE = 0.02
 """The final value is the mean level over this last share of the steps: a single point is mostly noise."""
 
-FORECASTERS: tuple[tuple[Forecaster, float], ...] = (
-    (LawForecaster(), 1.0),
-    # Shown beside the forecast, so that people see what they would believe without a schedule; no part of it.
-    (PowerLawForecaster(), 0.0),
-    (LastValueForecaster(), 0.0),
-)
-"""Forecasters and their weights in the mixture."""
+
+def forecasters(prior: Prior | None = None) -> tuple[tuple[Forecaster, float], ...]:
+    """Forecasters and their weights in the mixture."""
+    return (
+        (LawForecaster(prior=prior), 1.0),
+        # Shown beside the forecast, so that people see what they would believe without a schedule; no part of it.
+        (PowerLawForecaster(), 0.0),
+        (LastValueForecaster(), 0.0),
+    )
+
+
+FORECASTERS = forecasters()
+"""What a run of a project without finished runs is forecast by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +67,24 @@ class Forecast:
     notes: tuple[str, ...]
 
 
-def forecast_curve(curve: Curve, plan: Plan) -> Forecast:
+def forecast_curve(curve: Curve, plan: Plan, prior: Prior | None = None) -> Forecast:
     """Forecast the rest of a curve.
 
-    The same curve and plan give the same forecast. Milliseconds, whatever the length of the run.
+    The same curve, plan and prior give the same forecast. Milliseconds, whatever the length of the run.
+
+    Parameters
+    ----------
+    curve : Curve
+    plan : Plan
+    prior : Prior, optional
+        What finished runs of the same project say (`app.forecasting.siblings.learn_prior`); else the population's.
 
     Raises
     ------
     CurveTooShort
         With fewer than 5 finite bins.
     """
-    return mix(curve, plan, FORECASTERS)
+    return mix(curve, plan, FORECASTERS if prior is None else forecasters(prior))
 
 
 def mix(curve: Curve, plan: Plan, forecasters: tuple[tuple[Forecaster, float], ...]) -> Forecast:

@@ -13,7 +13,9 @@ from app.curves.plan import ASSUMED, Plan
 from app.curves.schedule import Schedule
 from app.forecasting.forecaster import Array, Paths
 from app.forecasting.observations import is_positive, observe
-from app.laws.posterior import Gaussian, LogNormal, Prior, infer
+from app.laws.posterior import infer
+from app.laws.prior import Gaussian, LogNormal, Prior, Skewed
+from app.laws.shipped import shipped_population
 
 N_PATHS = 512
 """Enough for the 5 % quantile to stand within a tenth of the band's width."""
@@ -30,17 +32,24 @@ FLOOR_SHARE = 0.2
 
 @dataclass(frozen=True, slots=True)
 class LawForecaster:
-    """The annealing law's posterior. Seed and prior are fixed, so the same curve gives the same forecast."""
+    """The annealing law's posterior. Seed and prior are fixed, so the same curve gives the same forecast.
+
+    Without a prior, the shipped population's.
+    """
 
     name: str = "law"
-    prior: Prior = field(default_factory=Prior)
+    prior: Prior | None = None
     n_paths: int = N_PATHS
     seed: int = 0
 
     def predict(self, curve: Curve, plan: Plan, steps: npt.NDArray[np.int64]) -> Paths:
         observations = observe(curve, plan.schedule)
-        posterior = infer(observations, plan.schedule, max(plan.total_steps, curve.cutoff), self.prior)
+        prior = self.prior or shipped_population().prior
+        posterior = infer(observations, plan.schedule, max(plan.total_steps, curve.cutoff), prior)
         notes: list[str] = []
+        if prior.finished_runs:
+            runs = "one finished run" if prior.finished_runs == 1 else f"{prior.finished_runs} finished runs"
+            notes.append(f"What training and annealing still give is judged from {runs} of this project.")
         if schedule_is_guessed(plan):
             n_decayed = round(DECAY_PROBABILITY * self.n_paths)
             decayed = cooled_down(plan.schedule, curve.cutoff, plan.total_steps)
@@ -67,13 +76,17 @@ class LawForecaster:
 def _without_annealing() -> Prior:
     """With a constant rate there is no response: one cell for it. Sizes are coarser, as befits a baseline."""
     return Prior(
-        memory=LogNormal((0.01, 0.02), 0.01, 1.0),
-        spectra=(None,),
-        annealing=(Gaussian(0.0, 0.01, 1.0),),
+        memory=LogNormal((0.01,), 0.01, 1.0),
+        rate_powers=(1.0,),
+        rate_power_weights=(1.0,),
+        annealing_gains=(1.0,),
+        reducible=Gaussian(0.15, 0.15),
+        annealing=Skewed(0.001, 0.1),
         misfit_of_response=LogNormal((0.01,), 0.01, 1.0),
         misfit_of_power=LogNormal((0.002, 0.016, 0.128), 0.004, 2.0),
         abrupt=LogNormal((0.01, 0.3), 0.01, 3.0),
         correlated=(1.0,),
+        correlated_weights=(1.0,),
     )
 
 

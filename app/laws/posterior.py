@@ -44,66 +44,15 @@ from scipy.linalg.blas import dtrsm
 from scipy.special import ndtri
 
 from app.curves.schedule import Schedule
-from app.laws.annealing import annealed_fraction, annealing_response, effective_steps
+from app.laws.annealing import annealed_fraction, effective_steps, lagged_response
+from app.laws.prior import Prior
 
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.intp]
 
 
-@dataclass(frozen=True, slots=True)
-class Gaussian:
-    """One part of a mixture prior for a coefficient, in units of the loss level at the cutoff."""
-
-    mean: float
-    deviation: float
-    weight: float
-
-
-@dataclass(frozen=True, slots=True)
-class LogNormal:
-    """A prior over positive numbers, as a grid: `points`, weighted by a normal density of their logarithm."""
-
-    points: tuple[float, ...]
-    median: float
-    log_deviation: float
-
-    def weights(self) -> Array:
-        """Shape (n_points,), summing to 1."""
-        weights: Array = np.exp(-0.5 * (np.log(np.asarray(self.points) / self.median) / self.log_deviation) ** 2)
-        return np.asarray(weights / weights.sum())
-
-
-def _geometric(first: float, last: float, count: int) -> tuple[float, ...]:
-    return tuple(float(value) for value in np.geomspace(first, last, count))
-
-
-@dataclass(frozen=True, slots=True)
-class Prior:
-    """What is assumed of a run before it is seen. Weak on purpose, and free of units.
-
-    Chosen on the validation losses of the multi-power-law runs (18 runs, two model sizes) and on curves simulated from
-    that law; `docs/forecasting.md` says what was seen of the other families, and how little any of it matters.
-    """
-
-    exponent: LogNormal = LogNormal(_geometric(0.1, 1.6, 11), median=0.45, log_deviation=0.5)
-    # Of the horizon. The nodes of the spectra go on to longer memories.
-    memory: LogNormal = LogNormal(_geometric(0.002, 0.128, 7), median=0.015, log_deviation=1.2)
-    # Exponents of the weights of longer memories; None is a single memory.
-    spectra: tuple[float | None, ...] = (None, 0.5, 0.25)
-    level_deviation: float = 0.3
-    reducible: Gaussian = Gaussian(0.15, 0.15, 1.0)
-    # Language models give up 3 to 8 % of their loss to annealing; image models several times that: the wide part.
-    annealing: tuple[Gaussian, ...] = (Gaussian(0.05, 0.03, 0.97), Gaussian(0.25, 0.25, 0.03))
-    # Sizes of the misfit: times sqrt(1/3), its deviation one e-fold of effective steps away from the cutoff...
-    misfit_of_power: LogNormal = LogNormal((0.001, 0.004, 0.016, 0.064, 0.256), 0.004, 2.0)
-    # ... and after a decay of the whole rate.
-    misfit_of_response: LogNormal = LogNormal((0.035, 0.14), 0.035, 0.5)
-    # Abrupt changes that no law foresees (a restore, another data mix, a spike that stays): rare, then of any size.
-    abrupt: LogNormal = LogNormal((0.002, 0.01, 0.05, 0.3, 3.0), 0.004, 3.0)
-    abrupt_probability: float = 0.1
-    # Deviation of the correlated residuals over that of the independent noise, and their memory in bins.
-    correlated: tuple[float, ...] = (0.0, 1.5)
-    correlated_bins: float = 4.0
+LEAST_ANNEALING = 0.005
+"""A posterior mean of D below this share of the level counts as this when its logarithm is taken."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -128,6 +77,45 @@ class Observations:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Moments:
+    """Expected sufficient statistics of one run: weight, first and second moment, of logs where a LogNormal is meant.
+
+    `exponent`, `misfit_*`, `correlated` and `parts` speak of the run as a lawful one, `abrupt*` as an abrupt one.
+    """
+
+    exponent: Array  # (3,)
+    memory: Array  # (3,)
+    powers: Array  # (n_powers,)
+    reducible: Array  # (3,)
+    annealing: Array  # (3,), of log D
+    misfit_of_power: Array  # (3,)
+    misfit_of_response: Array  # (3,)
+    correlated: Array  # (n_correlated,)
+    parts: Array  # (n_parts,)
+    abrupt: Array  # (3,)
+    abrupt_exponent: Array  # (3,)
+    abrupt_parts: Array  # (n_parts,)
+
+
+def _moments(weights: Array, values: Array) -> Array:
+    return np.array([weights.sum(), weights @ values, weights @ values**2])
+
+
+def _gaussian_moments(weights: Array, means: Array, variances: Array) -> Array:
+    total = weights.sum()
+    return np.array([total, (weights * means).sum(), (weights * (means**2 + variances)).sum()])
+
+
+def _log_of(moments: Array) -> Array:
+    """Moments of the logarithm of a positive quantity, of the log-normal with the same mean and variance."""
+    weight = max(float(moments[0]), 1e-300)
+    mean = max(float(moments[1]) / weight, LEAST_ANNEALING)
+    variance = np.log1p(max(float(moments[2]) / weight - mean**2, 0.0) / mean**2)
+    centre = np.log(mean) - variance / 2
+    return np.array([weight, weight * centre, weight * (centre**2 + variance)])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Posterior:
     """Cells of the grid with their probabilities; `paths` draws the future from them.
 
@@ -146,7 +134,7 @@ class Posterior:
         """Posterior means of the interpretable parameters, for people and tests. [1]"""
         _, reducible, annealing = _back_substitute(self.factor, self.solved)
         weights = self.probabilities
-        memories, _ = _memories(self.prior)
+        memories = _responses(self.prior)[1]
         return {
             "exponent": float((weights.sum((0, 2, 3)) * np.asarray(self.prior.exponent.points)).sum()),
             "memory": float(np.exp((weights.sum((0, 1, 3)) * np.log(memories)).sum())),
@@ -154,6 +142,39 @@ class Posterior:
             "annealing": float((weights * annealing).sum()),
             "misfit_of_power": float(np.exp((weights.sum((1, 2, 3)) * np.log(self.sizes[:, 0])).sum())),
         }
+
+    def moments(self, schedule: Schedule) -> Moments:
+        """What the posterior says of each part of the prior, to learn a prior from; A and D as at the horizon."""
+        prior, weights = self.prior, self.probabilities
+        _, reducible, annealing = (
+            np.broadcast_to(v, weights.shape) for v in _back_substitute(self.factor, self.solved)
+        )
+        d1, d2, l21 = (np.broadcast_to(self.factor[i], weights.shape) for i in (1, 2, 5))
+        gone = _log_effective(schedule, [self.horizon]) - _log_effective(schedule, [self.observations.cutoff])
+        of_reducible, of_annealing = _prior_units(prior, float(gone[0]))
+        # Units of the level at the horizon, by the posterior's own means.
+        a, d = reducible / of_reducible, annealing / of_annealing
+        lawful = self.sizes[:, 2] == 0
+        by_size, by_exponent = weights.sum((1, 2, 3)), weights.sum((2, 3))
+        power, memories, _ = _responses(prior)
+        by_response = weights.sum((0, 1, 3))
+        usual = weights * lawful[:, None, None, None] * (np.arange(weights.shape[-1]) < weights.shape[-1] - 1)
+        logs = np.log(np.maximum(self.sizes, 1e-300))
+        correlated = np.array([by_size[lawful & (self.sizes[:, 3] == size)].sum() for size in prior.correlated])
+        return Moments(
+            exponent=_moments(by_exponent[lawful].sum(0), np.log(prior.exponent.points)),
+            memory=_moments(by_response, np.log(memories)),
+            powers=np.bincount(power, by_response).astype(np.float64),
+            reducible=_gaussian_moments(usual, a, (1 / d1 + l21**2 / d2) / of_reducible**2),
+            annealing=_log_of(_gaussian_moments(usual, d, 1 / d2 / of_annealing**2)),
+            misfit_of_power=_moments(by_size[lawful], logs[lawful, 0]),
+            misfit_of_response=_moments(by_size[lawful], logs[lawful, 1]),
+            correlated=correlated,
+            parts=weights[lawful].sum((0, 1, 2)),
+            abrupt=_moments(by_size[~lawful], logs[~lawful, 2]),
+            abrupt_exponent=_moments(by_exponent[~lawful].sum(0), np.log(prior.exponent.points)),
+            abrupt_parts=weights[~lawful].sum((0, 1, 2)),
+        )
 
     def paths(self, schedule: Schedule, steps: npt.ArrayLike, *, n_paths: int, seed: int = 0) -> Array:
         """Draw the loss level at `steps`, all after the cutoff, under a schedule that may differ from there on.
@@ -228,23 +249,23 @@ def infer(observations: Observations, schedule: Schedule, horizon: float, prior:
     grams = np.swapaxes(white, 1, 2) @ white
     log_determinants = 2 * np.log(np.diagonal(lower, axis1=1, axis2=2)).sum(axis=1)
 
-    means, precisions, log_part_weights = _prior_parts(prior)
+    gone = _log_effective(schedule, [horizon]) - _log_effective(schedule, [cutoff])
+    means, precisions = _prior_parts(prior, float(gone[0]))
     factor, solved = _eliminate(grams, len(powers), means, precisions)
     fit = sum((u**2 / d for u, d in zip(solved, factor[:3], strict=True)), start=np.zeros(()))
-    cost = (means**2 * precisions).sum(axis=1) + grams[:, 0, 0, None, None, None]
+    log_prior = sum((np.log(p) - m**2 * p for m, p in zip(means, precisions, strict=True)), start=np.zeros(()))
     log_evidence = 0.5 * (
         fit
-        - cost
-        - log_determinants[:, None, None, None]
+        + log_prior
+        - (grams[:, 0, 0] + log_determinants)[:, None, None, None]
         - np.log(factor[0] * factor[1] * factor[2])
-        + np.log(precisions).sum(axis=1)
     )
     log_evidence = (
         log_evidence
         + log_size_weights[:, None, None, None]
-        + np.log(prior.exponent.weights())[:, None, None]
-        + _memories(prior)[1][:, None]
-        + log_part_weights
+        + _log_exponent_weights(prior, sizes)[:, :, None, None]
+        + _responses(prior)[2][:, None]
+        + _log_part_weights(prior, sizes)[:, None, None, :]
     )
     probabilities = np.exp(log_evidence - log_evidence.max())
     return Posterior(observations, horizon, prior, sizes, probabilities / probabilities.sum(), factor, solved)
@@ -257,35 +278,30 @@ def _features(schedule: Schedule, steps: Array, cutoff: float, horizon: float, p
     """What multiplies A, shape (n_exponents, n), and D, shape (n_responses, n); both zero at the cutoff."""
     distance = _log_effective(schedule, steps) - _log_effective(schedule, [cutoff])
     powers = np.expm1(-np.asarray(prior.exponent.points)[:, None] * distance)
-    nodes, mixing = _spectra(prior)
-    at = annealing_response(schedule, np.append(steps, cutoff), np.maximum(nodes * horizon, 1.0))
-    responses = mixing @ (at[:, -1:] - at[:, :-1])
-    return powers, responses
+    memories = np.maximum(np.asarray(prior.memory.points) * horizon, 1.0)
+    at = lagged_response(schedule, np.append(steps, cutoff), memories, prior.rate_powers)
+    responses = at[:, :, -1:] - at[:, :, :-1]
+    return powers, responses.reshape(-1, len(steps))
 
 
 @lru_cache(maxsize=8)
-def _spectra(prior: Prior) -> tuple[Array, Array]:
-    """Memories to evaluate [of the horizon], shape (n_nodes,), and how responses mix them, (n_responses, n_nodes)."""
-    first, second = prior.memory.points[:2]
-    ratio = second / first
-    n_memories = len(prior.memory.points)
-    # Six octaves beyond the longest memory the weights have fallen to 1/8 and the response to nothing.
-    n_nodes = n_memories + (int(np.ceil(6 * np.log(2) / np.log(ratio))) if any(prior.spectra) else 0)
-    nodes = np.asarray(first * ratio ** np.arange(n_nodes), dtype=np.float64)
-    rows = []
-    for spectrum in prior.spectra:
-        for start in range(n_memories):
-            longer = nodes / nodes[start]
-            weights = (longer == 1.0) * 1.0
-            if spectrum is not None:
-                weights = np.where(np.arange(n_nodes) >= start, longer**-spectrum * np.exp(-1 / longer), 0.0)
-            rows.append(weights / weights.sum())
-    return nodes, np.array(rows)
+def _responses(prior: Prior) -> tuple[Array, Array, Array]:
+    """Of each response: the index of its power, its memory [of the horizon], its log weight; (n_responses,) each."""
+    n_powers, n_memories = len(prior.rate_powers), len(prior.memory.points)
+    log_weights = np.log(prior.rate_power_weights)[:, None] + np.log(prior.memory.weights())
+    return np.repeat(np.arange(n_powers), n_memories), np.tile(prior.memory.points, n_powers), log_weights.ravel()
 
 
-def _memories(prior: Prior) -> tuple[Array, Array]:
-    """Shortest memory of each response [of the horizon] and its log weight, each of shape (n_responses,)."""
-    return np.tile(prior.memory.points, len(prior.spectra)), np.tile(np.log(prior.memory.weights()), len(prior.spectra))
+def _log_exponent_weights(prior: Prior, sizes: Array) -> Array:
+    """Shape (n_sizes, n_exponents)."""
+    lawful, abrupt = (np.log(np.maximum(p.weights(), 1e-300)) for p in (prior.exponent, prior.abrupt_exponent))
+    return np.where(sizes[:, 2:3] > 0, abrupt, lawful)
+
+
+def _log_part_weights(prior: Prior, sizes: Array) -> Array:
+    """Shape (n_sizes, n_parts)."""
+    lawful, abrupt = np.log(prior.parts()[2]), np.log(prior.abrupt_parts)
+    return np.where(sizes[:, 2:3] > 0, abrupt, lawful)
 
 
 def _log_effective(schedule: Schedule, steps: npt.ArrayLike) -> Array:
@@ -316,8 +332,10 @@ def _size_grid(prior: Prior) -> tuple[Array, Array]:
         for part in (prior.misfit_of_power, prior.misfit_of_response, prior.abrupt)
     )
     lawful = [
-        (p, r, 0.0, o, (1 - prior.abrupt_probability) * wp * wr / len(prior.correlated))
-        for (p, wp), (r, wr), o in product(power, response, prior.correlated)
+        (p, r, 0.0, o, (1 - prior.abrupt_probability) * wp * wr * wo)
+        for (p, wp), (r, wr), (o, wo) in product(
+            power, response, zip(prior.correlated, prior.correlated_weights, strict=True)
+        )
     ]
     # Beside abrupt changes the other processes hardly show: a coarser grid will do.
     smooth, widest = power[::2], response[-1][0]
@@ -325,7 +343,7 @@ def _size_grid(prior: Prior) -> tuple[Array, Array]:
         (p, widest, a, 0.0, prior.abrupt_probability * wa / len(smooth)) for (p, _), (a, wa) in product(smooth, abrupt)
     ]
     table = np.array(lawful + unlawful)
-    return table[:, :4], np.log(table[:, 4])
+    return table[:, :4], np.log(np.maximum(table[:, 4], 1e-300))
 
 
 def _covariances(observations: Observations, schedule: Schedule, horizon: float, sizes: Array, prior: Prior) -> Array:
@@ -371,15 +389,30 @@ def _integrated_wiener(clock: Array, shocks: Array, others: Array) -> Array:
 # Linear algebra of three coefficients over the whole grid -------------------------------------------------------------
 
 
-def _prior_parts(prior: Prior) -> tuple[Array, Array, Array]:
-    """Means and precisions of (level, A, D), each of shape (n_parts, 3), and log weights, shape (n_parts,)."""
-    means = np.array([[0.0, prior.reducible.mean, part.mean] for part in prior.annealing])
-    deviations = [[prior.level_deviation, prior.reducible.deviation, part.deviation] for part in prior.annealing]
-    return means, np.array(deviations) ** -2.0, np.log([part.weight for part in prior.annealing])
+def _prior_units(prior: Prior, gone: float) -> tuple[Array, Array]:
+    """What turns the prior's A and D, stated at the horizon, into those at the cutoff; per exponent, per response.
+
+    `gone` is how far, in log x, the cutoff lies behind the horizon. A power law with A left of a level of 1 at the
+    horizon had more of both at the cutoff. Shapes (n_exponents, 1, n_parts), (n_exponents, n_responses, n_parts).
+    """
+    growth = np.exp(np.asarray(prior.exponent.points) * max(gone, 0.0))[:, None, None]
+    left = np.clip(prior.parts()[0][0], 0.0, 1.0)
+    higher = 1.0 + left * (growth - 1.0)
+    gains = np.asarray(prior.annealing_gains)[_responses(prior)[0]][:, None]
+    return growth / higher, gains / higher
+
+
+def _prior_parts(prior: Prior, gone: float) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+    """Means and precisions of (level, A, D), each to be broadcast over (exponents, responses, parts)."""
+    of_reducible, of_annealing = _prior_units(prior, gone)
+    (reducible, annealing), (of_a, of_d), _ = prior.parts()
+    means = (np.zeros(()), of_reducible * reducible, of_annealing * annealing)
+    deviations = (np.full((), prior.level_deviation), of_reducible * of_a, of_annealing * of_d)
+    return means, tuple(each**-2.0 for each in deviations)
 
 
 def _eliminate(
-    grams: Array, n_exponents: int, means: Array, precisions: Array
+    grams: Array, n_exponents: int, means: tuple[Array, ...], precisions: tuple[Array, ...]
 ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
     """LDL' of every cell's 3 x 3 precision and the forward-solved right-hand side.
 
@@ -392,17 +425,17 @@ def _eliminate(
     (d0, d1, d2, l10, l20, l21), (u0, u1, u2)
     """
     power, response = slice(2, 2 + n_exponents), slice(2 + n_exponents, None)
-    one_one = grams[:, 1, 1, None, None, None] + precisions[:, 0]
+    one_one = grams[:, 1, 1, None, None, None] + precisions[0]
     one_power = grams[:, 1, power, None, None]
     one_response = grams[:, 1, None, response, None]
-    power_power = np.diagonal(grams[:, power, power], axis1=1, axis2=2)[:, :, None, None] + precisions[:, 1]
+    power_power = np.diagonal(grams[:, power, power], axis1=1, axis2=2)[:, :, None, None] + precisions[1]
     power_response = grams[:, power, response, None]
     response_diagonal = np.diagonal(grams[:, response, response], axis1=1, axis2=2)
-    response_response = response_diagonal[:, None, :, None] + precisions[:, 2]
-    pulls = means * precisions
-    data_one = grams[:, 0, 1, None, None, None] + pulls[:, 0]
-    data_power = grams[:, 0, power, None, None] + pulls[:, 1]
-    data_response = grams[:, 0, None, response, None] + pulls[:, 2]
+    response_response = response_diagonal[:, None, :, None] + precisions[2]
+    pulls = [mean * precision for mean, precision in zip(means, precisions, strict=True)]
+    data_one = grams[:, 0, 1, None, None, None] + pulls[0]
+    data_power = grams[:, 0, power, None, None] + pulls[1]
+    data_response = grams[:, 0, None, response, None] + pulls[2]
 
     d0 = one_one
     l10, l20 = one_power / d0, one_response / d0

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from app.curves.schedule import Schedule
-from app.laws.annealing import annealed_fraction, annealing_response, effective_steps
+from app.laws.annealing import annealed_fraction, annealing_response, effective_steps, lagged_response
 
 SCHEDULES = {
     "constant": Schedule(np.array([0.0, 900.0]), np.array([3e-4, 3e-4])),
@@ -92,3 +92,40 @@ def test_a_schedule_of_zeros_counts_as_constant() -> None:
     schedule = Schedule(np.array([0.0, 10.0]), np.array([0.0, 0.0]))
     np.testing.assert_array_equal(effective_steps(schedule, [0, 4, 20]), [1, 5, 21])
     np.testing.assert_array_equal(annealing_response(schedule, [0, 4, 20], [3.0]), 0)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES.keys())
+@pytest.mark.parametrize("power", [0.5, 1.0])
+def test_the_lagged_response_solves_its_differential_equation(schedule: Schedule, power: float) -> None:
+    memory, fine = 40.0, np.linspace(0.0, schedule.steps[-1], 200_001)
+    rates = schedule.rate_at(fine) / schedule.peak
+    top = schedule.rate_at(literal_start(schedule)) / schedule.peak
+    falls = np.where(fine >= literal_start(schedule), top**power - rates**power, 0.0)
+    # Backwards Euler on two hundred thousand steps.
+    forgotten = 1 - np.exp(-np.diff(fine) * (rates[1:] + rates[:-1]) / 2 / memory)
+    state, expected = 0.0, np.zeros_like(fine)
+    for i, share in enumerate(forgotten):
+        state += share * (falls[i + 1] - state)
+        expected[i + 1] = state
+    at = np.array([0, 20_000, 66_667, 120_000, 180_000, 200_000])
+    found = lagged_response(schedule, fine[at], [memory], [power])[0, 0]
+    np.testing.assert_allclose(found, expected[at], atol=1e-2)
+
+
+def literal_start(schedule: Schedule) -> float:
+    """The knot at the top of the warm-up."""
+    begin = int(np.searchsorted(schedule.steps, schedule.warmup_end))
+    falls = np.flatnonzero(np.diff(schedule.rates[begin:]) <= 0)
+    return float(schedule.steps[begin + int(falls[0])] if len(falls) else schedule.steps[-1])
+
+
+def test_a_rate_of_zero_stops_the_response() -> None:
+    stopped = Schedule(np.array([0, 100, 500, 501, 1000.0]), np.array([0, 1, 1, 0, 0]))
+    at_once, later = lagged_response(stopped, [501.0, 1000.0], [20.0], [0.5])[0, 0]
+    assert later == pytest.approx(at_once)
+
+
+def test_the_lagged_response_needs_no_unit_of_the_rate() -> None:
+    schedule = SCHEDULES["cosine in forty pieces"]
+    ours, theirs = (lagged_response(each, [300.0, 900.0], [20.0], [0.7]) for each in (schedule, schedule.scaled(1e4)))
+    np.testing.assert_allclose(theirs, ours, rtol=1e-12)

@@ -6,19 +6,28 @@ import numpy as np
 import pytest
 
 from app.curves.schedule import Schedule
-from app.laws.annealing import annealing_response, effective_steps
-from app.laws.posterior import Observations, Posterior, Prior, infer
+from app.laws.annealing import effective_steps, lagged_response
+from app.laws.posterior import Observations, Posterior, infer
+from app.laws.prior import Prior
 
 HORIZON = 10_000.0
 DECAYED = Schedule(np.array([0, 200, 5000, HORIZON]), np.array([0, 1e-3, 1e-3, 0]))
 
 
 def curve_of_the_law(
-    schedule: Schedule, steps: np.ndarray, cutoff: float, *, exponent: float, memory: float, a: float, d: float
+    schedule: Schedule,
+    steps: np.ndarray,
+    cutoff: float,
+    *,
+    exponent: float,
+    memory: float,
+    a: float,
+    d: float,
+    power: float = 1.0,
 ) -> np.ndarray:
     """The law with one memory, in units of its level at the cutoff: zero there."""
     x, x_cutoff = effective_steps(schedule, steps), effective_steps(schedule, [cutoff])
-    z, z_cutoff = (annealing_response(schedule, s, [memory])[0] for s in (steps, np.array([cutoff])))
+    z, z_cutoff = (lagged_response(schedule, s, [memory], [power])[0, 0] for s in (steps, np.array([cutoff])))
     return a * ((x / x_cutoff) ** -exponent - 1) - d * (z - z_cutoff)
 
 
@@ -34,12 +43,13 @@ def posterior_of(cutoff: float, **parameters: float) -> Posterior:
 
 
 def test_inference_recovers_the_parameters_it_was_given() -> None:
-    # On the grid: the memory is its fifth node, the exponent its sixth, so that no cell is favoured by rounding.
-    found = posterior_of(9000.0, exponent=0.4, memory=0.032 * HORIZON, a=0.12, d=0.08).marginal_means()
-    # Half of the decay is seen; the prior's means are 0.15 and 0.06, its medians 0.45 and 0.015.
+    # On the grid: the memory is its fourth node, the exponent its sixth, so that no cell is favoured by rounding.
+    found = posterior_of(9000.0, exponent=0.4, memory=0.027 * HORIZON, a=0.12, d=0.08).marginal_means()
+    # Four fifths of the decay are seen; the prior's mean of A is 0.1, its medians 0.055, 0.45 and 0.006.
     assert found["annealing"] == pytest.approx(0.08, abs=0.015)
     assert found["reducible"] == pytest.approx(0.12, abs=0.04)
     assert found["exponent"] == pytest.approx(0.4, abs=0.12)
+    assert found["memory"] == pytest.approx(0.027, rel=0.5)
     assert found["misfit_of_power"] < 0.01
 
 
@@ -72,12 +82,19 @@ def test_bands_hold_what_they_say_for_runs_drawn_from_the_prior() -> None:
     for _ in range(200):
         exponent = rng.choice(prior.exponent.points, p=prior.exponent.weights())
         memory = rng.choice(prior.memory.points, p=prior.memory.weights()) * HORIZON
-        part = prior.annealing[rng.choice(2, p=[each.weight for each in prior.annealing])]
+        power = rng.choice(len(prior.rate_powers), p=prior.rate_power_weights)
+        means, deviations, weights = prior.parts()
+        part = rng.choice(len(weights), p=weights)
+        a, d = rng.normal(means[:, part], deviations[:, part])
+        # The prior speaks of the horizon, the curve of its level at the cutoff: more was left of a higher level.
+        growth = (effective_steps(DECAYED, [HORIZON])[0] / effective_steps(DECAYED, [4000.0])[0]) ** exponent
+        higher = 1 + means[0, part] * (growth - 1)
         parameters = {
             "exponent": exponent,
             "memory": memory,
-            "a": rng.normal(prior.reducible.mean, prior.reducible.deviation),
-            "d": rng.normal(part.mean, part.deviation),
+            "a": a * growth / higher,
+            "d": d * prior.annealing_gains[power] / higher,
+            "power": prior.rate_powers[power],
         }
         everything = np.append(steps, HORIZON)
         values = curve_of_the_law(DECAYED, everything, 4000.0, **parameters)
