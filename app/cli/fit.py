@@ -33,8 +33,9 @@ def fit(
     ] = None,
     metric: Annotated[str | None, typer.Option(help="What to fit; else each run's own loss.")] = None,
     warmup_steps: Annotated[
-        int, typer.Option(min=0, help="Length of a linear warm-up that ended before the files' first rows.")
-    ] = 0,
+        int | None,
+        typer.Option(min=0, help="Length of a warm-up that the files leave out; else judged by where they begin."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
 ) -> None:
     """Fit the annealing law and the multi-power law to finished runs, and predict others under their schedules.
@@ -58,7 +59,7 @@ def fit(
         _print(record)
 
 
-def _read(paths: Sequence[Path], metric: str | None, warmup_steps: int) -> dict[str, RecordedRun]:
+def _read(paths: Sequence[Path], metric: str | None, warmup_steps: int | None) -> dict[str, RecordedRun]:
     from app.importers.recorded_run_file import read_recorded_run
 
     return {str(path): read_recorded_run(path, metric, warmup_steps=warmup_steps) for path in paths}

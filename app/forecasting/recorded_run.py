@@ -17,6 +17,11 @@ Array = npt.NDArray[np.float64]
 FINAL_SHARE_OF_POINTS = 0.02
 """The final loss is the mean of this last share of the points, of the last one where they are few."""
 
+LATE_ROWS = 5
+LATE_SHARE = 0.25
+"""A log that begins after more than so many of its own row spacings, but within this share of the run, left its
+beginning out. Beyond that share it is rather the log of a resumed run."""
+
 ROWS_AT_A_RATE = 3
 """A rate that is the same over so many rows before and after a change has jumped, not slid."""
 
@@ -78,7 +83,7 @@ def sample_of(curve: Curve, schedule: Schedule) -> Sample:
     return Sample(schedule, curve.steps[after], curve.values[after])
 
 
-def logged_schedule(steps: npt.ArrayLike, rates: npt.ArrayLike, *, warmup_steps: int = 0) -> Schedule:
+def logged_schedule(steps: npt.ArrayLike, rates: npt.ArrayLike, *, warmup_steps: int | None = None) -> Schedule:
     """The schedule behind a logged rate.
 
     Between rows the rate is taken as straight, with one exception: where it stays the same for some rows, changes, and
@@ -88,20 +93,30 @@ def logged_schedule(steps: npt.ArrayLike, rates: npt.ArrayLike, *, warmup_steps:
     ----------
     steps, rates : shape (n_rows,)
         Strictly increasing steps, finite rates of at least 0.
-    warmup_steps : int
-        A linear warm-up from zero over this many steps, which the rows (they begin later) do not show. [steps]
+    warmup_steps : int or None
+        A linear warm-up from zero over this many steps, which the rows (they begin later) do not show. By default one
+        that ends where the rows begin, if they begin late and at their highest rate: published logs often leave the
+        warm-up out. Zero: none. [steps]
     """
     at, rate = np.asarray(steps, dtype=np.float64), np.asarray(rates, dtype=np.float64)
     jumps = _jumps(at, rate)
     middles = np.floor((at[jumps] + at[jumps + 1]) / 2)
     knots = np.concatenate([at, middles - 1, middles])
     values = np.concatenate([rate, rate[jumps], rate[jumps + 1]])
-    if warmup_steps > 0:
-        top = min(float(warmup_steps), at[0] - 1)
-        if top > 0:
-            knots, values = np.append(knots, [0.0, top]), np.append(values, [0.0, rate[0]])
+    top = _unseen_warmup(at, rate) if warmup_steps is None else min(float(warmup_steps), at[0] - 1)
+    if top > 0:
+        knots, values = np.append(knots, [0.0, top]), np.append(values, [0.0, rate[0]])
     order = np.argsort(knots, kind="stable")
     return Schedule.through(knots[order], values[order])
+
+
+def _unseen_warmup(steps: Array, rates: Array) -> float:
+    """Length of the warm-up that a log must have left out, 0 where there is no sign of one. [steps]"""
+    if len(steps) < LATE_ROWS:
+        return 0.0
+    begins_late = steps[0] > LATE_ROWS * float(np.median(np.diff(steps)))
+    at_its_top = rates[0] > 0 and rates[0] >= rates.max()
+    return float(steps[0] - 1) if begins_late and at_its_top and steps[0] <= LATE_SHARE * steps[-1] else 0.0
 
 
 def _jumps(steps: Array, rates: Array) -> npt.NDArray[np.intp]:

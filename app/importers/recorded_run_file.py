@@ -26,13 +26,14 @@ class NotARecordedRun(BadInput):
     """The file holds a curve that cannot be scored; the text says why."""
 
 
-def read_recorded_run(path: Path, metric: str | None = None, *, warmup_steps: int = 0) -> RecordedRun:
+def read_recorded_run(path: Path, metric: str | None = None, *, warmup_steps: int | None = None) -> RecordedRun:
     """One metric of a finished run, by default the loss that a run's page would forecast first.
 
     Parameters
     ----------
-    warmup_steps : int
-        Of a linear warm-up before the first row, where the file begins after it. [steps]
+    warmup_steps : int or None
+        Of a linear warm-up before the first row, where the file begins after it; None where that is to be judged by
+        the rows. [steps]
 
     Raises
     ------
@@ -78,7 +79,7 @@ def find_run_files(path: Path) -> list[Path]:
     return found
 
 
-def _schedule(read: FileCurve, total: int, warmup_steps: int) -> Schedule | None:
+def _schedule(read: FileCurve, total: int, warmup_steps: int | None) -> Schedule | None:
     if read.planned is not None and read.planned.steps[-1] > (1 + SHARE_NOT_ENDED) * total:
         raise NotARecordedRun(
             f"the run has not ended: its rate is planned to step {int(read.planned.steps[-1]):,}, "

@@ -57,3 +57,16 @@ def test_a_warm_up_that_was_not_logged_can_be_said() -> None:
     # One that is longer than what is not shown ends where the rows begin; without room there is none.
     assert logged_schedule([200, 300], [1e-3, 1e-3], warmup_steps=5000).rate_at([199]) == pytest.approx([1e-3])
     assert logged_schedule([0, 300], [1e-3, 1e-3], warmup_steps=100).rate_at([0]) == pytest.approx([1e-3])
+
+
+def test_a_log_that_begins_late_at_its_highest_rate_left_its_warm_up_out() -> None:
+    steps = np.arange(200, 2000, 10)
+    late = logged_schedule(steps, np.full(180, 1e-3))
+    assert late.warmup_end == pytest.approx(199, rel=0.02)
+    assert late.rate_at([0, 199]) == pytest.approx([0, 1e-3])
+    none = 1e-3 * np.ones(2)
+    # Said to have none; still warming up; a log of a resumed run; rows as far apart as the first is from zero.
+    assert logged_schedule(steps, np.full(180, 1e-3), warmup_steps=0).rate_at([0, 100]) == pytest.approx(none)
+    assert logged_schedule(steps, np.minimum(steps / 4e5, 1e-3)).rate_at([0]) == pytest.approx([5e-4])
+    assert logged_schedule(steps + 5000, np.full(180, 1e-3)).rate_at([0, 100]) == pytest.approx(none)
+    assert logged_schedule(np.arange(200, 2000, 200), np.full(9, 1e-3)).rate_at([0, 100]) == pytest.approx(none)
