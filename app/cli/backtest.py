@@ -71,6 +71,7 @@ def backtest(
     metric: Annotated[str | None, typer.Option(help="What to forecast; else each run's own loss.")] = None,
     by_folder: Annotated[bool, typer.Option("--by-folder", help="Each folder by itself as well.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Tables in Markdown on standard output.")] = False,
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE.html", help="Write a chart: errors and coverage against what was seen.")
     ] = None,
@@ -99,6 +100,8 @@ def backtest(
     if as_json:
         json.dump(record, sys.stdout, allow_nan=False)
         sys.stdout.write("\n")
+    elif as_markdown:
+        typer.echo(backtest_report.as_markdown(record))
     else:
         backtest_report.print_tables(record)
         if plot is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,8 @@ def print_tables(record: Record) -> None:
     from rich.console import Console
 
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 200  # a pipe has no edge to break lines at
     for folder, part in record.get("folders", {}).items():
         _print_table(console, f"{folder}: {_runs(part['runs'])}", part["forecasters"])
     if record["runs"]:
@@ -62,21 +65,38 @@ def print_tables(record: Record) -> None:
 def _print_table(console: Any, title: str, forecasters: Mapping[str, Any]) -> None:
     from rich.table import Table
 
+    head, *rows = _rows(forecasters)
+    table = Table(title=title, title_justify="left", box=None, header_style="dim")
+    for heading in head:
+        table.add_column(heading, justify="left" if heading == head[0] else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def as_markdown(record: Record) -> str:
+    """The same tables for a page of documentation."""
+    parts = [(folder, part["runs"], part["forecasters"]) for folder, part in record.get("folders", {}).items()]
+    lines: list[str] = []
+    for title, count, forecasters in [*parts, ("All", record["runs"], record["forecasters"])]:
+        head, *rows = _rows(forecasters)
+        table = [head, ["---"] * len(head), *rows]
+        lines += [f"**{title}: {_runs(count)}**", "", *(f"| {' | '.join(row)} |" for row in table), ""]
+    why = Counter(f"{each['why'].split(':')[0].split(';')[0].rstrip('.')}" for each in record["skipped"])
+    lines += [f"Skipped, {count}: {reason}." for reason, count in why.items()]
+    return "\n".join(lines).strip()
+
+
+def _rows(forecasters: Mapping[str, Any]) -> list[list[str]]:
+    """A header and a row for each forecaster."""
     fractions = list(dict.fromkeys(fraction for by_fraction in forecasters.values() for fraction in by_fraction))
-    table = Table("forecaster", title=title, title_justify="left", box=None, padding=(0, 2), header_style="dim")
-    for fraction in fractions:
-        table.add_column(f"{100 * float(fraction):g} % seen", justify="right")
-    table.add_column("path", justify="right")
-    table.add_column("ms", justify="right")
+    rows = [["forecaster", *(f"{100 * float(fraction):g} % seen" for fraction in fractions), "path", "ms"]]
     for name, by_fraction in forecasters.items():
         middle = by_fraction.get(fractions[len(fractions) // 2]) if fractions else None
-        table.add_row(
-            name,
-            *(_cell(by_fraction.get(fraction)) for fraction in fractions),
-            "" if middle is None else _percent(middle["path_ape"]),
-            "" if middle is None else f"{middle['ms']:.0f}",
-        )
-    console.print(table)
+        cells = [_cell(by_fraction.get(fraction)) for fraction in fractions]
+        ends = ["", ""] if middle is None else [_percent(middle["path_ape"]), f"{middle['ms']:.0f}"]
+        rows.append([name, *cells, *ends])
+    return rows
 
 
 def _cell(summary: Mapping[str, Any] | None) -> str:

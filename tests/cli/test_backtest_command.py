@@ -116,6 +116,16 @@ def test_people_get_a_table_and_a_page_that_needs_no_network(tmp_path: Path) -> 
     assert '"legendgroup":"ensemble"' in page.replace(" ", "")
 
 
+def test_tables_can_be_had_in_markdown() -> None:
+    answer = losscast("backtest", DECAYING, "--forecaster", "last", "--fractions", "0.4", "0.8", "--markdown")
+    assert answer.returncode == 0, answer.stderr
+    title, _, head, rule, row = answer.stdout.splitlines()[:5]
+    assert title == "**All: 1 run**"
+    assert head == "| forecaster | 40 % seen | 80 % seen | path | ms |"
+    assert rule.count("---") == 5
+    assert row.startswith("| last | ")
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
