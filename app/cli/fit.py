@@ -38,7 +38,7 @@ def fit(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
 ) -> None:
-    """Fit the annealing law and the multi-power law to finished runs, and predict others under their schedules.
+    """Fit laws of the loss under a learning rate to finished runs, and predict others under their schedules.
 
     The files need a learning rate: it is what the laws are about.
     """

@@ -1,7 +1,7 @@
 """From runs that have ended to runs under other schedules: one set of a law's parameters for all of them.
 
-This is the use the annealing law and the multi-power law were made for: one to three runs of a recipe are fitted, and
-predict the whole curve of any other schedule of the same recipe (model, data, batch).
+This is the use that the annealing law and the multi-power law were made for: one to three runs of a recipe are fitted,
+and predict the whole curve of any other schedule of the same recipe (model, data, batch).
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from app.errors import BadInput
 from app.forecasting.recorded_run import RecordedRun
 from app.laws.annealing_law import AnnealingLaw
 from app.laws.multi_power import MultiPowerLaw
+from app.laws.rate_power import RatePowerLaw
 from app.laws.separable import Fit, Law, fit
 
-LAWS: tuple[Law, ...] = (AnnealingLaw(), MultiPowerLaw())
+LAWS: tuple[Law, ...] = (AnnealingLaw(), MultiPowerLaw(), RatePowerLaw())
 """Laws that know of the learning rate: the others cannot tell one schedule from another."""
 
 

@@ -32,7 +32,7 @@ def test_runs_are_fitted_and_others_predicted() -> None:
     said = json.loads(answer.stdout)
     assert said["metric"] == "val_loss"
     assert said["fitted"] == [str(path) for path in FITTED]
-    assert set(said["laws"]) == {"annealing", "multi_power"}
+    assert set(said["laws"]) == {"annealing", "multi_power", "rate_power"}
     for law in said["laws"].values():
         assert set(law["predicted"]) == {str(path) for path in UNSEEN}
         assert law["predicted_overall"]["mean_relative_error"] < 0.0015

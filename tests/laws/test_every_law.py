@@ -11,6 +11,7 @@ from app.laws.annealing_law import AnnealingLaw
 from app.laws.exponential import ExponentialLaw, without_outliers
 from app.laws.multi_power import MultiPowerLaw
 from app.laws.power import PowerLaw
+from app.laws.rate_power import RatePowerLaw
 from app.laws.separable import Fit, Law, Sample, Units, fit
 
 TOTAL = 10_000
@@ -32,6 +33,7 @@ LAWS: dict[str, tuple[Law, tuple[float, ...], tuple[float, ...]]] = {
     "power": (PowerLaw(), (2.5, 0.4), (0.5,)),
     "exponential": (ExponentialLaw(), (2.5, 1.0), (0.3,)),
     "annealing": (AnnealingLaw(), (2.5, 0.4, 0.15), (0.5, 0.02)),
+    "rate_power": (RatePowerLaw(), (2.5, 0.4, 0.15), (0.5, 0.02, 0.8)),
     "multi_power": (MultiPowerLaw(), (2.4, 0.4, 0.15), (0.5, 200.0, 0.6, 0.55)),
 }
 every_law = pytest.mark.parametrize(("law", "coefficients", "shapes"), LAWS.values(), ids=LAWS.keys())
