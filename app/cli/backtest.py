@@ -17,6 +17,7 @@ from app.errors import BadInput, LosscastError
 
 if TYPE_CHECKING:
     from app.forecasting.backtest import Score
+    from app.laws.prior import Prior
 
 FRACTIONS = (0.2, 0.4, 0.6, 0.8)
 
@@ -53,6 +54,7 @@ class Job:
     metric: str | None
     forecasters: tuple[str, ...]
     fractions: tuple[float, ...]
+    prior: Prior | None
 
 
 def backtest(
@@ -69,6 +71,10 @@ def backtest(
         typer.Option(metavar="F...", help="Where to cut each run, as fractions of its steps. [0.2 0.4 0.6 0.8]"),
     ] = None,
     metric: Annotated[str | None, typer.Option(help="What to forecast; else each run's own loss.")] = None,
+    prior: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.json", help="A prior learned by benchmarks.learn_prior; else the shipped."),
+    ] = None,
     by_folder: Annotated[bool, typer.Option("--by-folder", help="Each folder by itself as well.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Tables in Markdown on standard output.")] = False,
@@ -92,7 +98,8 @@ def backtest(
     from app.forecasting.backtest import contenders
 
     names = tuple(dict.fromkeys(forecaster or contenders()))
-    jobs = [Job(path, folder, metric, names, cuts) for path, folder in _files(paths)]
+    learned = None if prior is None else _read_prior(prior)
+    jobs = [Job(path, folder, metric, names, cuts, learned) for path, folder in _files(paths)]
     results = _run(jobs, processes or os.cpu_count() or 1)
     record = backtest_report.as_record(results, names, by_folder=by_folder)
     if plot is not None:
@@ -108,6 +115,17 @@ def backtest(
             typer.echo(f"The chart is in {plot}.")
     if not record["runs"]:
         raise BadInput("No file could be scored.")
+
+
+def _read_prior(path: Path) -> Prior:
+    from app.laws.prior import prior_from_dict
+
+    try:
+        return prior_from_dict(json.loads(path.read_text(encoding="utf-8"))["prior"])
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read: {error.strerror}.") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadInput(f"{path} holds no prior. Make one with: python -m benchmarks.learn_prior.") from error
 
 
 def _files(paths: Sequence[Path]) -> Iterator[tuple[Path, str]]:
@@ -166,7 +184,7 @@ def score_file(job: Job) -> FileResult:
     from app.importers.recorded_run_file import read_recorded_run
 
     file = str(job.path)
-    known = contenders()
+    known = contenders(job.prior)
     try:
         run = read_recorded_run(job.path, job.metric)
         # CPU time: forecasts of other processes do not count.

@@ -21,11 +21,12 @@ import numpy.typing as npt
 from app.curves.curve import Curve
 from app.curves.plan import Plan
 from app.errors import CurveTooShort
-from app.forecasting.forecast import FORECASTERS, LEVELS, Forecast, forecast_curve, mix
+from app.forecasting.forecast import LEVELS, Forecast, forecast_curve, forecasters, mix
 from app.forecasting.forecaster import Forecaster
 from app.forecasting.point_fit import point_fits
 from app.forecasting.recorded_run import RecordedRun
 from app.forecasting.scores import QuantileForecast, absolute_percentage_error, relative_error
+from app.laws.prior import Prior
 
 Array = npt.NDArray[np.float64]
 Contender = Callable[[Curve, Plan], Forecast]
@@ -86,16 +87,23 @@ class Summary:
     path_cover90: float
 
 
-def contenders() -> dict[str, Contender]:
-    """Everything that can be compared, by name: the product's forecast, its parts one by one, the point fits."""
-    alone = [forecaster for forecaster, _ in FORECASTERS]
+def contenders(prior: Prior | None = None) -> dict[str, Contender]:
+    """Everything that can be compared, by name: the product's forecast, its parts one by one, the point fits.
+
+    Parameters
+    ----------
+    prior : Prior, optional
+        Instead of the shipped one: learned without the runs to be scored, say, or from a project's finished runs.
+    """
+    alone = [forecaster for forecaster, _ in forecasters(prior)]
     others = [each for each in point_fits() if each.name not in {one.name for one in alone}]
-    return {ENSEMBLE: forecast_curve} | {each.name: _by_itself(each) for each in [*alone, *others]}
+    product: dict[str, Contender] = {ENSEMBLE: lambda curve, plan: forecast_curve(curve, plan, prior)}
+    return product | {each.name: _by_itself(each) for each in [*alone, *others]}
 
 
 def backtest_run(
     run: RecordedRun,
-    forecasters: Mapping[str, Contender],
+    compared: Mapping[str, Contender],
     fractions: Sequence[float],
     *,
     clock: Callable[[], float],
@@ -115,7 +123,7 @@ def backtest_run(
     for fraction in fractions:
         curve = run.seen(fraction)
         try:
-            scores.extend([_score(run, curve, name, each, fraction, clock) for name, each in forecasters.items()])
+            scores.extend([_score(run, curve, name, each, fraction, clock) for name, each in compared.items()])
         except CurveTooShort:
             continue
     return scores

@@ -116,6 +116,25 @@ def test_people_get_a_table_and_a_page_that_needs_no_network(tmp_path: Path) -> 
     assert '"legendgroup":"ensemble"' in page.replace(" ", "")
 
 
+def test_a_prior_learned_elsewhere_takes_the_shipped_ones_place(tmp_path: Path) -> None:
+    shipped = json.loads((ROOT / "app" / "laws" / "population.json").read_text())
+    copy, other, broken = (tmp_path / name for name in ("copy.json", "other.json", "broken.json"))
+    copy.write_text(json.dumps(shipped))
+    shipped["prior"]["reducible"] = {"mean": 0.9, "deviation": 0.01}
+    other.write_text(json.dumps(shipped))
+    broken.write_text("{}")
+    flags = ("--forecaster", "ensemble", "--fractions", "0.4")
+    ours, same, changed = (
+        backtested(DECAYING, *flags, *prior)["forecasters"]["ensemble"]["0.4"]["median_ape"]
+        for prior in ((), ("--prior", copy), ("--prior", other))
+    )
+    assert ours == same
+    assert changed > 2 * ours
+    answer = losscast("backtest", DECAYING, "--prior", broken)
+    assert answer.returncode == 2
+    assert "learn_prior" in answer.stderr
+
+
 def test_tables_can_be_had_in_markdown() -> None:
     answer = losscast("backtest", DECAYING, "--forecaster", "last", "--fractions", "0.4", "0.8", "--markdown")
     assert answer.returncode == 0, answer.stderr
