@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app.cli import backtest_report
+from app.cli.backtest_report import FileResult
 from app.cli.greedy_options import greedy_command
 from app.errors import BadInput, LosscastError
 
 if TYPE_CHECKING:
-    from app.forecasting.backtest import Score
     from app.laws.prior import Prior
 
 FRACTIONS = (0.2, 0.4, 0.6, 0.8)
@@ -33,16 +34,6 @@ def forecaster_name(name: str) -> str:
 
 
 Command = greedy_command(forecaster=forecaster_name, fractions=float)
-
-
-@dataclass(frozen=True, slots=True)
-class FileResult:
-    """What came of one file: scores, or why there are none."""
-
-    file: str
-    folder: str
-    scores: tuple[Score, ...] = ()
-    why_skipped: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +85,6 @@ def backtest(
         raise BadInput("Fractions lie between 0 and 1, such as 0.2 0.4 0.6 0.8.")
     if plot is not None and plot.suffix.lower() not in (".html", ".htm"):
         raise BadInput(f"{plot}: charts are written as HTML. Give the file a name that ends in .html.")
-    from app.cli import backtest_report
     from app.forecasting.backtest import contenders
 
     names = tuple(dict.fromkeys(forecaster or contenders()))

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from app.cli.backtest import FileResult
+    from app.forecasting.backtest import Score
 
 Record = dict[str, Any]
 
 # Okabe and Ito's colours, which the colour-blind can tell apart.
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#999999", "#000000")
+
+
+@dataclass(frozen=True, slots=True)
+class FileResult:
+    """What came of one file: scores, or why there are none."""
+
+    file: str
+    folder: str
+    scores: tuple[Score, ...] = ()
+    why_skipped: str | None = None
 
 
 def as_record(results: Sequence[FileResult], names: Sequence[str], *, by_folder: bool) -> Record:
