@@ -27,22 +27,14 @@ from app.laws.prior import Gaussian, LogNormal, Prior, Skewed
 
 Array = npt.NDArray[np.float64]
 
-WEAK_SHARE = 0.1
-"""Share of the weak prior in weights of alternatives: what no run has shown yet may still happen."""
-
-LEAST_WEIGHT = 0.05
-"""A family of whose runs less than this share is lawful (or abrupt) says nothing of such runs."""
-
-
 SPREADS = ("exponent", "memory", "reducible", "annealing", "misfit_of_power", "misfit_of_response")
 """Parameters with a Gaussian (of the logarithm, but for `reducible`) that a project may sharpen."""
 
 BETWEEN_SHARE = 0.2
 """At least this share of a parameter's variance is between families, so that siblings always have a say."""
 
-FAMILIAR_RUNS = 4.0
+FAMILIAR_RUNS = 2.0
 """Runs that the population's word on how much runs of one project differ, and on alternatives, counts for."""
-
 
 LEAST_INFORMED = 2.0
 """A family with fewer runs than this (counted by how much they say of a parameter) has no spread of its own."""
@@ -70,7 +62,7 @@ def population_prior(prior: Prior, families: Mapping[str, Sequence[Moments]]) ->
     """One step of maximisation: the prior that the families' runs, seen under `prior`, come from."""
     each = [averaged(runs) for runs in families.values()]
     mean = averaged(each)
-    weak = Prior()
+    weak, n = Prior(), len(families)
     reducible = (weak.reducible.mean, weak.reducible.deviation)
     annealing = (float(np.log(weak.annealing.median)), weak.annealing.log_deviation)
     log_median, log_deviation = _mean_deviation([one.annealing for one in each], annealing)
@@ -78,21 +70,21 @@ def population_prior(prior: Prior, families: Mapping[str, Sequence[Moments]]) ->
         prior,
         exponent=_log_normal(weak.exponent, [one.exponent for one in each]),
         memory=_log_normal(weak.memory, [one.memory for one in each]),
-        rate_power_weights=_weights(mean.powers, weak.rate_power_weights),
+        rate_power_weights=_weights(mean.powers, weak.rate_power_weights, n),
         reducible=Gaussian(*_mean_deviation([one.reducible for one in each], reducible)),
         annealing=Skewed(float(np.exp(log_median)), log_deviation),
         unusual_probability=_weights(
-            [mean.parts[-1], mean.parts[:-1].sum()], (weak.unusual_probability, 1 - weak.unusual_probability)
+            [mean.parts[-1], mean.parts[:-1].sum()], (weak.unusual_probability, 1 - weak.unusual_probability), n
         )[0],
         misfit_of_power=_log_normal(weak.misfit_of_power, [one.misfit_of_power for one in each]),
         misfit_of_response=_log_normal(weak.misfit_of_response, [one.misfit_of_response for one in each]),
-        correlated_weights=_weights(mean.correlated, weak.correlated_weights),
+        correlated_weights=_weights(mean.correlated, weak.correlated_weights, n),
         abrupt_probability=_weights(
-            [mean.abrupt[0], mean.exponent[0]], (weak.abrupt_probability, 1 - weak.abrupt_probability)
+            [mean.abrupt[0], mean.exponent[0]], (weak.abrupt_probability, 1 - weak.abrupt_probability), n
         )[0],
         abrupt=_log_normal(weak.abrupt, [one.abrupt for one in each]),
         abrupt_exponent=_log_normal(weak.abrupt_exponent, [one.abrupt_exponent for one in each]),
-        abrupt_parts=_weights(mean.abrupt_parts, weak.abrupt_parts),
+        abrupt_parts=_weights(mean.abrupt_parts, weak.abrupt_parts, n),
     )
 
 
@@ -200,10 +192,10 @@ def _updated(weights: Sequence[float], shares: npt.ArrayLike, total: float) -> t
 
 
 def _mean_deviation(families: Sequence[Array], weak: tuple[float, float]) -> tuple[float, float]:
-    """Mean and deviation over the families and, as one family more, the weak prior."""
-    kept = [each / each[0] for each in families if each[0] > LEAST_WEIGHT]
-    mean = np.mean([*kept, [1.0, weak[0], weak[0] ** 2 + weak[1] ** 2]], axis=0)
-    return float(mean[1]), float(np.sqrt(mean[2] - mean[1] ** 2))
+    """Mean and deviation over the families, by how many of their runs it concerns; the weak prior is one more."""
+    total = np.sum([*families, np.array([1.0, weak[0], weak[0] ** 2 + weak[1] ** 2])], axis=0)
+    mean = total[1] / total[0]
+    return float(mean), float(np.sqrt(total[2] / total[0] - mean**2))
 
 
 def _log_normal(weak: LogNormal, families: Sequence[Array]) -> LogNormal:
@@ -211,7 +203,8 @@ def _log_normal(weak: LogNormal, families: Sequence[Array]) -> LogNormal:
     return LogNormal(weak.points, float(np.exp(mean)), deviation)
 
 
-def _weights(shares: npt.ArrayLike, weak: Sequence[float]) -> tuple[float, ...]:
+def _weights(shares: npt.ArrayLike, weak: Sequence[float], n_families: int) -> tuple[float, ...]:
+    """Of alternatives: the families' average, and the weak prior's as one family more."""
     shares = np.asarray(shares, dtype=np.float64)
-    mixed = (1 - WEAK_SHARE) * shares / max(float(shares.sum()), 1e-300) + WEAK_SHARE * np.asarray(weak)
+    mixed = n_families * shares / max(float(shares.sum()), 1e-300) + np.asarray(weak)
     return tuple(float(share) for share in mixed / mixed.sum())

@@ -51,7 +51,7 @@ Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.intp]
 
 
-LEAST_ANNEALING = 0.005
+LEAST_ANNEALING = 0.01
 """A posterior mean of D below this share of the level counts as this when its logarithm is taken."""
 
 
@@ -109,8 +109,11 @@ def _gaussian_moments(weights: Array, means: Array, variances: Array) -> Array:
 def _log_of(moments: Array) -> Array:
     """Moments of the logarithm of a positive quantity, of the log-normal with the same mean and variance."""
     weight = max(float(moments[0]), 1e-300)
-    mean = max(float(moments[1]) / weight, LEAST_ANNEALING)
-    variance = np.log1p(max(float(moments[2]) / weight - mean**2, 0.0) / mean**2)
+    mean = float(moments[1]) / weight
+    spread = max(float(moments[2]) / weight - mean**2, 0.0)
+    # Of a quantity that may be zero as well, only the order of magnitude is known: that of its deviation.
+    mean = max(mean, np.sqrt(spread), LEAST_ANNEALING)
+    variance = np.log1p(spread / mean**2)
     centre = np.log(mean) - variance / 2
     return np.array([weight, weight * centre, weight * (centre**2 + variance)])
 
@@ -157,7 +160,7 @@ class Posterior:
         lawful = self.sizes[:, 2] == 0
         by_size, by_exponent = weights.sum((1, 2, 3)), weights.sum((2, 3))
         power, memories, _ = _responses(prior)
-        by_response = weights.sum((0, 1, 3))
+        by_response = weights[lawful].sum((0, 1, 3))
         usual = weights * lawful[:, None, None, None] * (np.arange(weights.shape[-1]) < weights.shape[-1] - 1)
         logs = np.log(np.maximum(self.sizes, 1e-300))
         correlated = np.array([by_size[lawful & (self.sizes[:, 3] == size)].sum() for size in prior.correlated])

@@ -18,7 +18,8 @@ Array = npt.NDArray[np.float64]
 
 
 SKEWED_PARTS = ((-0.6, 0.5), (0.6, 0.42), (1.8, 0.08))
-PART_DEVIATION = 0.45
+PART_DEVIATION = 0.75
+"""Places and weights of the parts, and their deviations, in log-deviations: together they spread by about one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ class Skewed:
     def parts(self) -> tuple[Gaussian, ...]:
         """Three Gaussians at -0.6, 0.6 and 1.8 log-deviations; below zero lies one per cent."""
         return tuple(
-            Gaussian(centre, PART_DEVIATION * centre, weight)
+            Gaussian(centre, PART_DEVIATION * self.log_deviation * centre, weight)
             for place, weight in SKEWED_PARTS
             for centre in [float(self.median * np.exp(place * self.log_deviation))]
         )
