@@ -4,8 +4,8 @@ Run ``python -m benchmarks.forecast_accuracy [DIRECTORY]``; the directory holds 
 (columns step, lr, train_loss, val_loss) and is read from ``LOSSCAST_RUNS`` or ``../shared/data`` where not given.
 
 Each run is hidden from 20, 40, 60 and 80 % of its steps on, forecast with its own schedule (logged, past and planned),
-and scored on the mean of its last 2 % of points. The forecaster's priors were set on `multipowerlaw` alone; the other
-families were only reported on. A run counts where its rate is known to the end, its final loss is finite and there
+and scored on the mean of its last 2 % of points. The shipped prior was learned from these very families, by their
+validation losses: `benchmarks.leave_one_out` makes the tables that count. A run counts where its rate is known to the end, its final loss is finite and there
 are enough points before the cutoff; the table says how many did.
 """
 

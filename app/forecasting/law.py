@@ -96,7 +96,7 @@ class PowerLawForecaster:
 
     name: str = "power"
     prior: Prior = field(default_factory=_without_annealing)
-    n_paths: int = N_PATHS // 2
+    n_paths: int = N_PATHS // 4
     seed: int = 0
 
     def predict(self, curve: Curve, plan: Plan, steps: npt.NDArray[np.int64]) -> Paths:

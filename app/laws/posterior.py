@@ -7,10 +7,8 @@ Seen from the cutoff, a loss is
 with the features of :mod:`app.laws.annealing`, subscript `c` for the cutoff, and
 
 * :math:`\ell` the level at the cutoff, so that the forecast starts where the data ends;
-* :math:`z_\tau` the response with one memory, or with a *spectrum* of memories (weights
-  :math:`\tau'^{-1/2} e^{-\tau/\tau'}`): a response that starts as fast but ends as a power law. This is how the
-  multi-power law [1]_ responds: its :math:`1 - (1 + C x)^{-\beta}` is a mixture of exponential lags with
-  gamma-distributed rates;
+* :math:`z_\tau` the lagged fall of a power of the rate, on a grid of powers and memories. In proportion to the rate
+  itself, long decays from a high rate were forecast 1 to 4 % too high: most of their loss comes late;
 * :math:`b` what the law gets wrong: Gaussian processes that are zero at the cutoff and grow in both directions away
   from it. Two are smooth, integrated Wiener processes: one in :math:`\log x` (the power law bends slowly), one in the
   total variation of the rate (so does the response). The third is a Wiener process in :math:`\log x`, for the rare run
@@ -24,12 +22,10 @@ with the features of :mod:`app.laws.annealing`, subscript `c` for the cutoff, an
 * :math:`\varepsilon` independent noise of known variance per bin.
 
 Everything is in units of the loss level at the cutoff, and memories in fractions of the horizon, so priors need no
-knowledge of the metric. Given :math:`(\alpha, \tau)` and the sizes of `b` and `o`, the model is linear and Gaussian
-in :math:`(\ell, A, D)`: evidence and posterior are closed forms. The rest is a grid. The covariance depends on the
-sizes alone, so it is factored a few dozen times and not once for each of the tens of thousands of cells.
-
-.. [1] K. Luo et al., "A Multi-Power Law for Loss Curve Prediction Across Learning Rate Schedules," arXiv:2503.12811,
-   2025.
+knowledge of the metric (:mod:`app.laws.prior`; :mod:`app.laws.population` learns them). Given :math:`\alpha`, the
+power, :math:`\tau` and the sizes of `b` and `o`, the model is linear and Gaussian in :math:`(\ell, A, D)`: evidence and
+posterior are closed forms. The rest is a grid. The covariance depends on the sizes alone, so it is factored a few
+dozen times and not once for each of the tens of thousands of cells.
 """
 
 from __future__ import annotations

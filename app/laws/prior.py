@@ -88,7 +88,7 @@ class Prior:
     unusual: tuple[Gaussian, Gaussian] = (Gaussian(0.15, 0.3), Gaussian(0.25, 0.25))
     unusual_probability: float = 0.03
     # Sizes of the misfit: times sqrt(1/3), its deviation one e-fold of effective steps away from the cutoff...
-    misfit_of_power: LogNormal = LogNormal((0.001, 0.004, 0.016, 0.064, 0.256), 0.004, 1.2)
+    misfit_of_power: LogNormal = LogNormal((0.001, 0.005, 0.025, 0.125), 0.004, 1.2)
     # ... and after a decay of the whole rate.
     misfit_of_response: LogNormal = LogNormal((0.003, 0.012, 0.05), 0.008, 1.0)
     # Deviation of the correlated residuals over that of the independent noise, how likely each is, memory in bins.
