@@ -5,8 +5,8 @@ Run ``python -m benchmarks.forecast_accuracy [DIRECTORY]``; the directory holds 
 
 Each run is hidden from 20, 40, 60 and 80 % of its steps on, forecast with its own schedule (logged, past and planned),
 and scored on the mean of its last 2 % of points. The shipped prior was learned from these very families, by their
-validation losses: `benchmarks.leave_one_out` makes the tables that count. A run counts where its rate is known to the end, its final loss is finite and there
-are enough points before the cutoff; the table says how many did.
+validation losses: `benchmarks.leave_one_out` makes the tables that count. A run counts where its rate is known to the
+end, its final loss is finite and there are enough points before the cutoff; the table says how many did.
 """
 
 from __future__ import annotations
