@@ -166,6 +166,8 @@ def lagged_response(schedule: Schedule, steps: npt.ArrayLike, memories: npt.Arra
     steps = np.asarray(steps, dtype=np.float64)
     memories, powers = (np.asarray(each, dtype=np.float64)[:, None] for each in (memories, powers))
     nodes, rates = _fine_nodes(schedule, steps)
+    if len(nodes) == 1:  # the rate still rises at the last step: nothing has been annealed
+        return np.zeros((len(powers), len(memories), len(steps)))
     falls = rates[0] ** powers - rates**powers
     passed = np.diff(nodes) * (rates[1:] + rates[:-1]) / 2
     forgotten = -np.expm1(-passed / memories)

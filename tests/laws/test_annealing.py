@@ -129,3 +129,9 @@ def test_the_lagged_response_needs_no_unit_of_the_rate() -> None:
     schedule = SCHEDULES["cosine in forty pieces"]
     ours, theirs = (lagged_response(each, [300.0, 900.0], [20.0], [0.7]) for each in (schedule, schedule.scaled(1e4)))
     np.testing.assert_allclose(theirs, ours, rtol=1e-12)
+
+
+def test_a_rate_that_still_rises_at_the_end_has_annealed_nothing() -> None:
+    rising = Schedule(np.array([0.0, 100.0]), np.array([0.0, 1e-3]))
+    response = lagged_response(rising, np.array([1.0, 50.0, 100.0]), [10.0, 100.0], [1.0])
+    np.testing.assert_array_equal(response, np.zeros((1, 2, 3)))
