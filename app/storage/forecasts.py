@@ -99,7 +99,7 @@ def _stored(row: Row[Any]) -> StoredForecast:
         cutoff=row.cutoff,
         horizon=row.horizon,
         final_mean=row.final_mean,
-        final_quantiles={float(level): value for level, value in row.final_quantiles.items()},
+        final_quantiles={float(level): float(value) for level, value in row.final_quantiles.items()},
         levels=tuple(row.details["levels"]),
         path_steps=steps,
         quantiles=rows[:-1],

@@ -322,7 +322,7 @@ def _summary(row: Row[Any]) -> Summary:
 
 
 def forecast_point(row: Row[Any]) -> ForecastPoint:
-    quantiles = {float(level): value for level, value in row.final_quantiles.items()}
+    quantiles = {float(level): float(value) for level, value in row.final_quantiles.items()}
     return ForecastPoint(
         cutoff=row.cutoff,
         made_at=row.made_at,

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from sqlalchemy import Connection
 
 from app.alerts.rules import Decisions, MetricFacts, RunFacts, decide, judge
@@ -38,6 +39,9 @@ log = logging.getLogger(__name__)
 # A forecast is stored again when the run has gone on by this share of its length: less cannot change it visibly, and
 # without it a run of weeks would store one every second.
 LEAST_PROGRESS = 0.002
+
+# Twice as far ahead must still be a step that the database and float arithmetic can hold.
+FURTHEST_STEP = 2**60
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -119,19 +123,22 @@ def _curve_of_role(loaded: Loaded, role: str) -> Curve | None:
 def _plan(loaded: Loaded) -> Plan | None:
     reductions = [loaded.states[metric].reduction for metric in loaded.selected.losses]
     cutoffs = [one.last_step for one in reductions if one.last_step is not None]
-    if not cutoffs:
+    if not cutoffs or max(cutoffs) > FURTHEST_STEP:
         return None
-    return resolve_plan(
+    plan = resolve_plan(
         declared=loaded.run.declared_plan,
         config=loaded.run.config,
         rate=_curve_of_role(loaded, "lr"),
         cutoff=max(cutoffs),
         epoch=_curve_of_role(loaded, "epoch"),
     )
+    return plan if plan.total_steps <= FURTHEST_STEP else None
 
 
 def _forecasts(loaded: Loaded, plan: Plan | None) -> tuple[dict[str, Forecast], list[str]]:
     """The forecasts worth storing, and what to tell where there is none."""
+    if plan is None and loaded.selected.losses:
+        return {}, [f"Steps beyond {FURTHEST_STEP:,} cannot be forecast; is the step that was logged really one?"]
     if plan is None:
         return {}, ["No loss has been logged yet. Metrics are known by name; a role can be set by hand."]
     made: dict[str, Forecast] = {}
@@ -144,13 +151,18 @@ def _forecasts(loaded: Loaded, plan: Plan | None) -> tuple[dict[str, Forecast], 
         if loaded.run.status is RunStatus.FINISHED or not _has_moved(loaded, metric, plan, curve.cutoff):
             continue
         try:
-            made[metric] = forecast_curve(curve, plan)
+            forecast = forecast_curve(curve, plan)
         except CurveTooShort as error:
             notes.append(f"{metric}: {error}")
         except Exception:
             # A curve that the numerics cannot take must not keep the run's alerts from firing.
             log.exception("no forecast of %s in run %s", metric, loaded.run.id)
             notes.append(f"{metric} could not be forecast: a fault of ours, which the worker's log describes.")
+        else:
+            if np.isfinite(forecast.quantiles).all() and math.isfinite(forecast.final_mean):
+                made[metric] = forecast
+            else:
+                notes.append(f"{metric} could not be forecast: the fit came to no finite number.")
     return made, notes
 
 

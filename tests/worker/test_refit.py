@@ -227,6 +227,36 @@ def test_strange_losses_break_nothing(database: Database, values: list[float]) -
     assert summary.metric == "loss"
 
 
+@pytest.mark.parametrize("step", [2**61, 2**62 + 5, 2**63 - 1])
+def test_a_step_beyond_all_reason_keeps_no_alert_from_firing(database: Database, step: int) -> None:
+    start(database)
+    store(database, make_batch(list(range(100)), loss=[3.0 - at / 100 for at in range(100)]), seq=0)
+    store(database, make_batch([step - 1, step], loss=[2.0, math.nan]), seq=1)
+    summary = refit(database)
+    assert summary.forecast is None
+    with database.read() as connection:
+        assert [alert.step for alert in alerts.list_alerts(connection, run_id="run")] == [step]
+
+
+def test_a_total_beyond_all_reason_is_no_crash(database: Database) -> None:
+    start(database)
+    with database.write() as connection:
+        runs.describe_run(connection, "run", plan={"total_steps": 2**63 - 1})
+    store(database, make_batch(list(range(100)), loss=[3.0 - at / 100 for at in range(100)]), seq=0)
+    assert "cannot be forecast" in refit(database).notes[0]
+
+
+def test_losses_near_the_end_of_floats_can_be_read_back(database: Database) -> None:
+    start(database)
+    values = [10.0 ** min(4 * at, 305) for at in range(100)]
+    store(database, make_batch(list(range(100)), loss=values), seq=0)
+    refit(database)
+    with database.read() as connection:
+        history = forecasts.forecast_history(connection, "run", "loss")
+        runs.list_runs(connection)
+    assert all(math.isfinite(one.p95) for one in history)
+
+
 def test_a_role_set_by_hand_decides_what_is_forecast(database: Database) -> None:
     start(database)
     for seq, batch in enumerate(real_batches("lm_cosine.csv", 4)):
