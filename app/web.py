@@ -14,6 +14,7 @@ from app import __version__, dashboard
 from app.errors import LosscastError, Unavailable
 from app.ingest import auth, error_responses, what_if
 from app.ingest.api_page import api_page
+from app.ingest.bodies import UnpackedBodies
 from app.ingest.group_commit import GroupCommit
 from app.ingest.routes import Ingest, router
 from app.ingest.security_headers import SecurityHeaders
@@ -108,6 +109,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.add_middleware(auth.RequireKey, keys=keys, secret=secret)
     else:
         app.add_middleware(auth.LoopbackOnly)
+    app.add_middleware(UnpackedBodies, limit=settings.body_limit)
     app.add_middleware(SecurityHeaders)
     dashboard.mount(app, database)
     return app

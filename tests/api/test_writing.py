@@ -145,6 +145,17 @@ def test_gzipped_bodies_are_unpacked(web: Web) -> None:
     assert web.points(run_id) == {1: 1.5}
 
 
+def test_a_gzipped_announcement_keeps_all_that_it_says(web: Web) -> None:
+    run_id = new_id()
+    said = {"id": run_id, "name": "packed", "config": {f"key {at}": at for at in range(500)}}
+    body = gzip.compress(json.dumps(said).encode())
+    headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
+    answer = web.http.post("/api/v1/runs", content=body, headers=headers)
+    assert answer.status_code == 201, answer.text
+    detail = web.get(f"/runs/{run_id}")
+    assert (detail["name"], len(detail["config"])) == ("packed", 500)
+
+
 def test_a_body_of_20_megabytes_is_stored_whole(web: Web) -> None:
     run_id = web.new_run()
     n_points = 900_000
