@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -143,13 +144,13 @@ class FittedRun:
 
     run: Run
     selected: Selection
-    curves: Mapping[str, Curve]  # of the selected metrics that had a point by then
+    curves: Mapping[str, Curve]  # of the selected metrics that had a point by then, and a finite one at their end
 
     def loss(self, metric: str | None = None) -> tuple[str, Curve]:
         """A loss and its curve, by default the one that lists show. Raises `NotFound`, `UnknownMetric`."""
         losses = {name: self.curves[name] for name in self.selected.losses if name in self.curves}
         if not losses:
-            raise NotFound("No loss of this run has been fitted yet: wait for its first forecast.")
+            raise NotFound("No loss of this run can be forecast: none has been fitted yet, or all have become NaN.")
         if metric is None:
             return next(iter(losses.items()))
         if metric not in losses:
@@ -170,10 +171,13 @@ def read_fitted_run(connection: Connection, run_id: str) -> FittedRun:
     series = {one.metric: one for one in list_series(connection, run_id) if one.points}
     selected = select_metrics(logged_of(series), run.declared_roles)
     states = read_curve_states(connection, [series[metric].id for metric in selected.metrics])
+    reductions = {
+        metric: states[series[metric].id].reduction for metric in selected.metrics if series[metric].id in states
+    }
     curves = {
-        metric: states[series[metric].id].reduction.to_curve()
-        for metric in selected.metrics
-        if series[metric].id in states
+        metric: reduction.to_curve()
+        for metric, reduction in reductions.items()
+        if reduction.last_value is not None and math.isfinite(reduction.last_value)
     }
     return FittedRun(run, selected, curves)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from sqlalchemy import Connection
@@ -132,6 +132,9 @@ def _plan(loaded: Loaded) -> Plan | None:
         cutoff=max(cutoffs),
         epoch=_curve_of_role(loaded, "epoch"),
     )
+    if loaded.run.status is RunStatus.FINISHED:
+        why = f"The run has finished, at step {max(cutoffs):,}."
+        plan = replace(plan, total_steps=max(cutoffs), total_source="declared", total_why=why)
     return plan if plan.total_steps <= FURTHEST_STEP else None
 
 
@@ -141,6 +144,10 @@ def _forecasts(loaded: Loaded, plan: Plan | None) -> tuple[dict[str, Forecast], 
         return {}, [f"Steps beyond {FURTHEST_STEP:,} cannot be forecast; is the step that was logged really one?"]
     if plan is None:
         return {}, ["No loss has been logged yet. Metrics are known by name; a role can be set by hand."]
+    if loaded.run.status is RunStatus.FINISHED:
+        return {}, [] if loaded.previous else [
+            "The run finished before its first forecast; nothing is left to forecast."
+        ]
     made: dict[str, Forecast] = {}
     notes: list[str] = []
     for metric in loaded.selected.losses:
@@ -148,7 +155,7 @@ def _forecasts(loaded: Loaded, plan: Plan | None) -> tuple[dict[str, Forecast], 
             notes.append(f"{metric} is not finite at its last step; a forecast of it would mean nothing.")
             continue
         curve = loaded.states[metric].reduction.to_curve()
-        if loaded.run.status is RunStatus.FINISHED or not _has_moved(loaded, metric, plan, curve.cutoff):
+        if not _has_moved(loaded, metric, plan, curve.cutoff):
             continue
         try:
             forecast = forecast_curve(curve, plan)

@@ -204,7 +204,11 @@ def test_a_finished_run_is_not_forecast_any_more(database: Database) -> None:
         store(database, batch, seq=seq)
     with database.write() as connection:
         runs.finish_run(connection, "run", RunStatus.FINISHED, None)
-    assert refit(database).forecast is None
+    summary = refit(database)
+    assert summary.forecast is None
+    assert "nothing is left to forecast" in summary.notes[0]
+    # Its end is its end, whatever had been assumed.
+    assert summary.total_steps == summary.last_step
 
 
 def test_too_few_points_are_said_to_be_too_few(database: Database) -> None:
