@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.errors import BadInput
+from app.errors import BadInput, LosscastError
 
 if TYPE_CHECKING:
     from app.curves.plan import Plan
@@ -75,10 +75,15 @@ def _import_file(endpoint: Endpoint, path: Path, project: str, plan: dict[str, A
     columns = (TextColumn("{task.description}"), TextColumn("{task.completed:,.0f} points"), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=not console.is_terminal) as progress:
         task = progress.add_task(path.name, total=None)
-        for seq, batch in enumerate(run.batches):
-            body = {"segment": opened["segment"], "seq": seq, **columns_of(batch)}
-            endpoint.post(f"/runs/{run_id}/batches", body)
-            progress.advance(task, batch.n_points)
+        try:
+            for seq, batch in enumerate(run.batches):
+                body = {"segment": opened["segment"], "seq": seq, **columns_of(batch)}
+                endpoint.post(f"/runs/{run_id}/batches", body)
+                progress.advance(task, batch.n_points)
+        except LosscastError as error:
+            # What was read so far stays; the run must not look alive.
+            endpoint.post_once(f"/runs/{run_id}/finish", {"status": "failed", "message": str(error)})
+            raise
     for warning in run.warnings:
         console.print(f"{path.name}: {warning}", style="yellow", markup=False)
     endpoint.post(f"/runs/{run_id}/finish", {"status": status, "message": f"imported from {path.name}"})

@@ -63,6 +63,16 @@ def test_an_export_imported_again_is_the_same_run(web: Web, tmp_path: Path) -> N
             assert web.points(row["id"], metric) == web.points(run_id, metric)
 
 
+def test_a_file_that_breaks_half_way_does_not_leave_a_run_that_looks_alive(web: Web, tmp_path: Path) -> None:
+    project = new_id("broken")
+    path = tmp_path / "mixed.csv"
+    path.write_text("step,loss\n1,3\n2,2\nthree,1\n")
+    answer = losscast_import(web, path, "--project", project)
+    assert answer.returncode == 2
+    assert "mixed.csv" in answer.stderr
+    assert [row["status"] for row in web.get("/runs", project=project)["runs"]] in ([], ["failed"])
+
+
 def test_nothing_listening_is_said_plainly(web: Web) -> None:
     command = [sys.executable, "-m", "app", "import", str(DEMO_DATA / "lm_wsd.csv"), "--url", "http://127.0.0.1:9"]
     answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
