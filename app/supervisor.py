@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import FrameType
@@ -279,7 +280,7 @@ class Supervisor:
                 signal.signal(number, handler)
 
 
-class _Child:
+class _Child(ABC):
     """One thing that is kept running, with its history of starts."""
 
     def __init__(self, name: str) -> None:
@@ -305,24 +306,24 @@ class _Child:
     def wait_seconds(self) -> float:
         return _LOOK_SECONDS if self.due_at is None else self.due_at - time.monotonic()
 
-    def _start(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _start(self) -> None: ...
 
-    def alive(self) -> bool:
-        raise NotImplementedError
+    @abstractmethod
+    def alive(self) -> bool: ...
 
-    def describe_end(self) -> str:
-        raise NotImplementedError
+    @abstractmethod
+    def describe_end(self) -> str: ...
 
-    def bury(self) -> None:
+    def bury(self) -> None:  # noqa: B027  (most leave nothing)
         """Clear away what a dead one left."""
 
-    def ask_to_stop(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def ask_to_stop(self) -> None: ...
 
+    @abstractmethod
     def end(self) -> None:
         """Stop now, by force if it must be, and leave nothing behind."""
-        raise NotImplementedError
 
 
 class _Program(_Child):
