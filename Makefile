@@ -48,7 +48,7 @@ bench: install  ## benchmarks/: tables of speed and memory beside a peer
 	$(BIN)/python -m benchmarks
 
 constraints:  ## pin every dependency again (needs uv)
-	uv pip compile --universal --python-version 3.11 --generate-hashes --all-extras --no-emit-index-url \
+	uv pip compile --universal --python-version 3.11 --generate-hashes --extra embedded --extra dev --no-emit-index-url \
 		--no-header --no-annotate --quiet pyproject.toml -o constraints.txt
 
 clean:  ## remove .venv and caches; data stays
