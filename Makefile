@@ -3,10 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo up test check lint types imports format bench constraints clean
+# Which torch `make install-train` takes: "index" is the package index's own, "cpu" the small build for Linux.
+TORCH ?= index
+TORCH_PINS := constraints/torch$(if $(filter cpu,$(TORCH)),-cpu).txt
+
+.PHONY: help install install-train demo up test check lint types imports format bench constraints clean
 
 help:  ## list these commands
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
 
 install: $(VENV)/.installed  ## set up .venv from the pinned, hashed constraints
 
@@ -18,6 +22,10 @@ $(VENV)/.installed: constraints.txt pyproject.toml client/pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . -e client
 	@touch $@
+
+install-train: install  ## add torch, for `losscast train-pfn` alone; TORCH=cpu for the small build
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
+		-r constraints/train.txt -r $(TORCH_PINS)
 
 demo: install  ## set up, start everything and replay real runs; open the printed address
 	$(BIN)/losscast demo
