@@ -57,7 +57,7 @@ class Finding:
     metric: str | None
     step: int  # where it began [steps]
     message: str
-    evidence: Mapping[str, Any] = field(default_factory=dict)  # fit for JSON: "NaN" and "inf" are spelled out
+    evidence: Mapping[str, Any] = field(default_factory=dict)  # fit for JSON: "NaN" and "Infinity" are spelled out
 
     @property
     def key(self) -> AlertKey:
@@ -313,4 +313,4 @@ def _is_nonfinite(value: float | None) -> bool:
 def _spell(value: float | None) -> str:
     if value is None or math.isnan(value):
         return "NaN"
-    return "inf" if value > 0 else "-inf"
+    return "Infinity" if value > 0 else "-Infinity"

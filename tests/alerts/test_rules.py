@@ -42,7 +42,7 @@ def findings(run: RunFacts) -> list[Finding]:
     return [said for said in judge(run) if isinstance(said, Finding)]
 
 
-@pytest.mark.parametrize(("value", "spelled"), [(NAN, "NaN"), (INF, "inf"), (-INF, "-inf")])
+@pytest.mark.parametrize(("value", "spelled"), [(NAN, "NaN"), (INF, "Infinity"), (-INF, "-Infinity")])
 def test_a_loss_that_stops_being_finite_is_critical_and_says_where(value: float, spelled: str) -> None:
     [finding] = findings(run_of(facts_of([3.5, 3.25, value])))
     assert finding.key == LOSS_ALERT
