@@ -1,8 +1,8 @@
 """What training gives at a constant rate: the level against effective steps, in units of the level at their end.
 
 The families are those that learning-curve papers fit (Domhan et al., IJCAI 2015; Adriaensen et al., arXiv:2310.20447;
-Hestness et al., arXiv:1712.00409), with an offset in front, for no loss is infinite at its first step. Their size is set
-by what one sees of a run: its fall from 5 % of the way to the end.
+Hestness et al., arXiv:1712.00409), with an offset in front, for no loss is infinite at its first step. Their size is
+set by what one sees of a run: its fall from 5 % of the way to the end.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ SHARES = (0.45, 0.18, 0.12, 0.09, 0.16)
 REFERENCE = 0.05
 """The fall is measured from here on [horizon]: what comes before is transient."""
 
-LARGEST_RISE = 30.0
-"""No level is higher than this, over the level at the end: nor is any untrained network's loss."""
+LOWEST_CEILING, HIGHEST_CEILING = 1.5, 25.0
+"""Where a run starts, above its end, over its fall: the loss of a network that has learned nothing."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,6 +34,7 @@ class Bases:
     offset : effective steps that the run is ahead of its first step [horizon]
     speed : of the exponential parts [1 / horizon]
     share : of the power in a mixture
+    ceiling : what no level exceeds, above the level at the end [level at the end]
     transient, transient_length : size over the fall, and [horizon], of an early exponential part
     """
 
@@ -43,6 +44,7 @@ class Bases:
     offset: Array
     speed: Array
     share: Array
+    ceiling: Array
     transient: Array
     transient_length: Array
 
@@ -52,8 +54,9 @@ class Bases:
         high, low = self._shape(ends).T[:, :, None]
         level = 1.0 + self.fall[:, None] * (self._shape(x) - low) / np.maximum(high - low, 1e-12)
         level += (self.fall * self.transient)[:, None] * np.exp(-x / self.transient_length[:, None])
-        # A soft ceiling: the loss of a network that has learned nothing is no higher.
-        return np.where(level > 1.0, 1.0 + LARGEST_RISE * np.tanh((level - 1.0) / LARGEST_RISE), level)
+        # Soft: runs leave the loss of an untrained network slowly.
+        ceiling = self.ceiling[:, None]
+        return np.asarray(np.where(level > 1.0, 1.0 + ceiling * np.tanh((level - 1.0) / ceiling), level))
 
     def _shape(self, x: Array) -> Array:
         """Falling from its first step on, up to a factor and a constant; shape of `x`."""
@@ -85,15 +88,17 @@ def sample_bases(rng: np.random.Generator, n: int) -> Bases:
     """Exponents from 0.1 to 1.2: language models' lie near 0.3 to 0.6, data scaling's as low as 0.1."""
     # Most runs are seen from their first step; some go on from a checkpoint, and fall as a run that is long under way.
     under_way = chance(rng, 0.12, n)
+    # The loss of a language model falls from about 4 to 3 over its last 95 %: a third of its level.
+    fall = np.minimum(log_normal(rng, 0.3, 1.0, n), 8.0)
     offset = np.where(under_way, log_uniform(rng, 0.05, 3.0, n), log_uniform(rng, 1e-4, 0.03, n))
     return Bases(
         family=pick(rng, SHARES, n),
-        # The loss of a language model falls from about 4 to 3 over its last 95 %: a third of its level.
-        fall=np.minimum(log_normal(rng, 0.3, 1.0, n), 8.0),
+        fall=fall,
         exponent=log_uniform(rng, 0.1, 1.2, n),
         offset=offset,
         speed=log_uniform(rng, 0.7, 25.0, n),
         share=rng.random(n),
+        ceiling=fall * log_uniform(rng, LOWEST_CEILING, HIGHEST_CEILING, n),
         transient=np.where(chance(rng, 0.35, n), log_uniform(rng, 0.05, 3.0, n), 0.0),
         transient_length=log_uniform(rng, 1e-3, 0.04, n),
     )

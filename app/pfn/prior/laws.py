@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from app.pfn.prior.draws import Array, Flags, chance, log_normal
-from app.pfn.prior.families import REFERENCE, Bases, sample_bases
+from app.pfn.prior.draws import Array, Flags, chance, log_normal, log_uniform
+from app.pfn.prior.families import Bases, sample_bases
 from app.pfn.prior.response import Responses, effective_steps, gains, sample_responses
 from app.pfn.prior.schedules import Schedules
 
@@ -17,10 +17,14 @@ INDIFFERENT_SHARE = 0.15
 SLOWEST_SHARE = 0.3
 """A schedule with less than this part of a constant rate's progress may end above the run at a constant rate."""
 
-LEAST_BENEFIT = 1.1
-"""Else a decay gives at least this much more than the progress that it costs: nobody would decay otherwise."""
+LEAST_FALLEN = 0.05
+"""So may one whose response, at the end, has come less far than this."""
 
-LARGEST_GAIN = 0.6
+SMALLEST_BENEFIT, SMALL_BENEFIT = 0.05, 1.0
+"""Else a decay gives more than the progress that it costs, by at least a part of the cost between these: nobody would
+decay otherwise."""
+
+LARGEST_GAIN = 0.5
 """Of the level. A full decay takes 1 to 12 % of a language model's loss, half of a small classifier's."""
 
 
@@ -49,11 +53,11 @@ def sample_laws(rng: np.random.Generator, schedules: Schedules) -> Laws:
     # Of the level: Hägele et al. (arXiv:2405.18392) and the annealing papers show 1 to 12 %. Of what there is left to
     # learn: any part up to 0.4, for classifiers and small models, whose loss has no large irreducible part.
     of_level = log_normal(rng, 0.04, 0.8, n)
-    of_fall = bases.fall * 0.6 * rng.random(n)
+    of_fall = bases.fall * 0.4 * rng.random(n)
     gain = np.where(chance(rng, 0.65, n), of_level, of_fall)
     gain = np.where(indifferent, 0.0, np.minimum(gain, LARGEST_GAIN))
     laws = Laws(bases, sample_responses(rng, n, indifferent=indifferent), gain)
-    return _beneficial(laws, schedules)
+    return _beneficial(rng, laws, schedules)
 
 
 def answering(laws: Laws) -> Flags:
@@ -61,7 +65,7 @@ def answering(laws: Laws) -> Flags:
     return laws.gain > 0
 
 
-def _beneficial(laws: Laws, schedules: Schedules) -> Laws:
+def _beneficial(rng: np.random.Generator, laws: Laws, schedules: Schedules) -> Laws:
     """With gains large enough that decays end below the same run at a constant rate."""
     end = np.ones((len(schedules), 1))
     power = laws.responses.progress_power
@@ -69,6 +73,7 @@ def _beneficial(laws: Laws, schedules: Schedules) -> Laws:
     progress, most = effective_steps(schedules, end, power), effective_steps(held, end, power)
     cost = (laws.bases.levels(progress) - laws.bases.levels(most))[:, 0]
     fallen = gains(schedules, end, laws.responses)[:, 0]
-    worthwhile = answering(laws) & (progress[:, 0] >= SLOWEST_SHARE * most[:, 0]) & (fallen > REFERENCE)
-    least = LEAST_BENEFIT * cost / np.maximum(fallen, REFERENCE)
+    worthwhile = answering(laws) & (progress[:, 0] >= SLOWEST_SHARE * most[:, 0]) & (fallen > LEAST_FALLEN)
+    benefit = log_uniform(rng, SMALLEST_BENEFIT, SMALL_BENEFIT, len(schedules))
+    least = (1.0 + benefit) * cost / np.maximum(fallen, LEAST_FALLEN)
     return replace(laws, gain=np.where(worthwhile, np.maximum(laws.gain, least), laws.gain))

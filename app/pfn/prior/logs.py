@@ -67,7 +67,8 @@ class ContextBins:
         counts = np.maximum(self.counts, 2.0)
         reach = np.maximum(self.spans, 0.0) * np.sqrt((counts + 1.0) / (8.0 * (counts - 1.0)))
         nodes = self.centres[:, :, None] + reach[:, :, None] * np.array([-1.0, 0.0, 1.0])
-        return np.maximum(nodes.reshape(len(counts), MAX_BINS * NODES_PER_BIN), 0.0)
+        flat: Array = np.maximum(nodes.reshape(len(counts), MAX_BINS * NODES_PER_BIN), 0.0)
+        return flat
 
 
 def sample_logs(rng: np.random.Generator, schedules: Schedules) -> Logs:

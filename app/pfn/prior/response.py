@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import gammaincinv
 
-from app.pfn.prior.draws import Array, chance, log_uniform
+from app.pfn.prior.draws import Array, Flags, chance, log_uniform
 from app.pfn.prior.schedules import Schedules
 
 N_MODES = 4
@@ -46,7 +46,7 @@ class Responses:
     weights: Array
 
 
-def sample_responses(rng: np.random.Generator, n: int, *, indifferent: np.ndarray) -> Responses:
+def sample_responses(rng: np.random.Generator, n: int, *, indifferent: Flags) -> Responses:
     """`indifferent`, bool of shape (n,): runs that answer to no fall of the rate."""
     # Those do not slow down with the rate either, mostly: else every decay would only freeze them.
     plain = np.where(indifferent, chance(rng, 0.7, n), chance(rng, 0.1, n))
@@ -128,7 +128,8 @@ def _clock_at(schedules: Schedules, positions: Array, power: Array, passed: Arra
 def _states(falls: Array, elapsed: Array) -> Array:
     """The lag at every knot: falls shape (n, K), elapsed, in memories, (n, K - 1)."""
     forgotten = -np.expm1(-elapsed)
-    follows = 1.0 - forgotten / np.maximum(elapsed, 1e-12)
+    # A jump takes no time, so it is not followed; of a short piece it is half of what passes.
+    follows = np.where(elapsed > 1e-7, 1.0 - forgotten / np.maximum(elapsed, 1e-7), elapsed / 2)
     added = np.ascontiguousarray((forgotten * falls[:, :-1] + follows * np.diff(falls, axis=1)).T)
     kept = np.ascontiguousarray(1.0 - forgotten.T)
     states = np.zeros((falls.shape[1], len(falls)))

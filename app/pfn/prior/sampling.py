@@ -13,7 +13,7 @@ from app.pfn.prior.logs import NODES_PER_BIN, ContextBins, Logs, sample_logs
 from app.pfn.prior.noise import Noise, sample_noise, sampled_spreads
 from app.pfn.prior.response import effective_steps
 from app.pfn.prior.schedules import FAMILIES, HORIZON_FREE, Schedules, sample_schedules
-from app.pfn.tasks import MAX_BINS, Labelled, Tasks
+from app.pfn.tasks import MAX_BINS, Floats, Labelled, Tasks
 
 PRIOR_VERSION = 1
 """Goes into the card of every network trained on it. Anything that changes a sample changes it."""
@@ -54,8 +54,8 @@ def sample_tasks(rng: np.random.Generator, n: int, *, n_queries: int = 20) -> La
 class Runs:
     """Invented runs up to the horizon, and what of them was logged; levels over the level at the end.
 
-    context : positions of `NODES_PER_BIN` nodes a bin, shape (n, MAX_BINS * NODES_PER_BIN); seen_levels there
-    future : positions between the cutoff and the horizon, sorted, the last is 1, shape (n, N_FUTURE_NODES); levels there
+    seen_levels : at `NODES_PER_BIN` nodes of every bin, shape (n, MAX_BINS * NODES_PER_BIN)
+    future, levels : positions beyond the cutoff, sorted, the last is 1, shape (n, N_FUTURE_NODES); and the levels there
     fall : shape (n,), what the run falls by after its transient
     """
 
@@ -143,7 +143,8 @@ def _future_nodes(rng: np.random.Generator, cutoff: Array) -> Array:
     crowded = 1e-3 ** (1.0 - (np.arange(half - 1) + rng.random((n, half - 1))) / (half - 1))
     parts = np.sort(np.concatenate([even, crowded, np.ones((n, 1))], axis=1), axis=1)
     # At least a hundred-thousandth of the cutoff away: float32 must tell them apart.
-    return np.maximum(cutoff[:, None] + (1.0 - cutoff[:, None]) * parts, cutoff[:, None] * (1.0 + 1e-5))
+    nodes: Array = np.maximum(cutoff[:, None] + (1.0 - cutoff[:, None]) * parts, cutoff[:, None] * (1.0 + 1e-5))
+    return nodes
 
 
 def _chosen_queries(rng: np.random.Generator, n: int, n_queries: int, *, horizon_known: Flags) -> Indices:
@@ -211,7 +212,9 @@ def _sample_units(rng: np.random.Generator, runs: Runs) -> _Units:
     size = log_normal(rng, 2.0, 1.0, n)
     rising = pick(rng, (0.88, 0.12), n) == 1
     highest = np.maximum(runs.seen_levels[:, 0], 1.0)
-    offset = np.where(rising, size * highest * rng.uniform(1.0, 1.2, n), 0.0)
+    lowest = np.minimum(runs.levels.min(axis=1), runs.seen_levels.min(axis=1))
+    above_zero = np.maximum(-lowest, 0.0) * rng.uniform(1.0, 1.2, n)
+    offset = size * np.where(rising, highest * rng.uniform(1.0, 1.2, n), above_zero)
     # Rewards, returns, losses with entropy terms: anywhere about zero.
     offset += np.where(chance(rng, 0.12, n), size * rng.normal(-1.0, 2.0, n), 0.0)
     sign = np.where(rising, -1.0, 1.0)
@@ -223,7 +226,7 @@ def _rounded(values: Array, grains: Array) -> Array:
     return np.where(grains > 0, np.round(values / grains_or_one) * grains_or_one, values)
 
 
-def _float(values: Array) -> np.ndarray:
+def _float(values: Array) -> Floats:
     return values.astype(np.float32)
 
 
@@ -233,7 +236,8 @@ def _usable(part: Labelled) -> Flags:
     finite = np.isfinite(tasks.values).all(axis=1) & np.isfinite(part.targets).all(axis=1)
     finite &= np.isfinite(tasks.spreads).all(axis=1) & np.isfinite(tasks.rates).all(axis=1)
     enough = (tasks.seen.sum(axis=1) >= FEWEST_BINS) & (np.abs(part.targets) < 1e6).all(axis=1)
-    return finite & enough
+    usable: Flags = finite & enough
+    return usable
 
 
 def _joined(parts: list[Labelled]) -> Labelled:

@@ -53,7 +53,7 @@ class Schedules:
         apart = 2.0 * np.arange(len(self))[:, None]
         flat = np.searchsorted((self.knots + apart).ravel(), (positions + apart).ravel(), side="right")
         index = flat.reshape(positions.shape) - MAX_KNOTS * np.arange(len(self))[:, None] - 1
-        return np.clip(index, 0, MAX_KNOTS - 2)
+        return np.asarray(np.clip(index, 0, MAX_KNOTS - 2))
 
     def rate_at(self, positions: Array) -> Array:
         """Rates over the peak, shape of `positions`, (n, m)."""
@@ -104,7 +104,7 @@ def sample_schedules(rng: np.random.Generator, n: int) -> Schedules:
 
 
 def _warmups(rng: np.random.Generator, n: int) -> Array:
-    """Share of the run: none in a quarter of them; else 0.1 to 10 %, where papers' recipes lie (GPT-3: 0.1 %, T5: 1 %)."""
+    """Share of the run: none in a quarter of them; else 0.1 to 10 %, where published recipes lie (GPT-3: 0.1 %)."""
     return np.where(chance(rng, 0.25, n), 0.0, log_uniform(rng, 1e-3, 0.1, n))
 
 
@@ -182,7 +182,8 @@ def _steps(rng: np.random.Generator, n: int) -> Strip:
     drops = np.where(np.arange(5) < n_drops[:, None], drops, 1.0)
     drops = np.maximum.accumulate(drops, axis=1)
     lengths = np.diff(drops, axis=1, prepend=0.0, append=1.0)
-    return [_flat(lengths[:, i], factor**i) for i in range(6)]
+    rates = factor[:, None] ** np.arange(6.0)
+    return [_flat(lengths[:, i], rates[:, i]) for i in range(6)]
 
 
 def _restarts(rng: np.random.Generator, n: int) -> Strip:
@@ -190,10 +191,10 @@ def _restarts(rng: np.random.Generator, n: int) -> Strip:
     doubling = chance(rng, 0.3, n)
     count = np.where(doubling, rng.integers(2, 5, n), rng.integers(2, 11, n))
     growth = np.where(doubling, 2.0, 1.0)[:, None]
-    lengths = np.where(np.arange(10) < count[:, None], growth ** np.arange(10), 0.0)
+    lengths = np.where(np.arange(10) < count[:, None], growth ** np.arange(10.0), 0.0)
     lengths /= lengths.sum(axis=1, keepdims=True)
     low = final_fractions(rng, n)
-    fading = np.where(chance(rng, 0.2, n), rng.uniform(0.5, 1.0, n), 1.0)[:, None] ** np.arange(10)
+    fading = np.where(chance(rng, 0.2, n), rng.uniform(0.5, 1.0, n), 1.0)[:, None] ** np.arange(10.0)
     return [Segment(lengths[:, i], fading[:, i], low * fading[:, i], COSINE) for i in range(10)]
 
 
@@ -315,6 +316,7 @@ class _Strips:
 
     def at_knots(self) -> tuple[Array, Array]:
         """Positions and rates, each of shape (n, MAX_KNOTS): both ends of every segment, the rest where it bends."""
+        self._even_out_empty()
         n_fill = MAX_KNOTS - 2 * N_SEGMENTS
         n = len(self.lengths)
         segment, part = self._filling(n_fill)
@@ -324,12 +326,23 @@ class _Strips:
         order = np.argsort(segment + 0.999 * part, axis=1, kind="stable")
         segment, part = np.take_along_axis(segment, order, 1), np.take_along_axis(part, order, 1)
 
-        length = np.take_along_axis(self.lengths, segment, 1)
-        begin = np.take_along_axis(np.cumsum(self.lengths, axis=1) - self.lengths, segment, 1)
+        bounds = np.cumsum(np.pad(self.lengths, ((0, 0), (1, 0))), axis=1)
+        begin, end = np.take_along_axis(bounds, segment, 1), np.take_along_axis(bounds, segment + 1, 1)
+        # Exactly at the ends: at a jump both knots must be one and the same number.
+        position = np.where(part == 1.0, end, begin + part * (end - begin))
         high, low = np.take_along_axis(self.highs, segment, 1), np.take_along_axis(self.lows, segment, 1)
         shape, parameter = np.take_along_axis(self.shapes, segment, 1), np.take_along_axis(self.parameters, segment, 1)
         rates = _rates(part, high, low, shape, parameter)
-        return _cut_at_one(np.maximum.accumulate(begin + part * length, axis=1), rates)
+        return _cut_at_one(np.maximum.accumulate(position, axis=1), rates)
+
+    def _even_out_empty(self) -> None:
+        """Segments of no length go on at the rate before them, or the first begins at the rate behind it: no jump."""
+        empty = self.lengths <= 0
+        for place in range(1, N_SEGMENTS):
+            before = self.lows[:, place - 1]
+            self.highs[:, place] = np.where(empty[:, place], before, self.highs[:, place])
+            self.lows[:, place] = np.where(empty[:, place], before, self.lows[:, place])
+        self.highs[:, 0] = np.where(empty[:, 0], self.lows[:, 0], self.highs[:, 0])
 
     def _filling(self, n_fill: int) -> tuple[Indices, Array]:
         """Segments and places within them of the knots that no end needs: few where the rate is flat."""
