@@ -113,6 +113,15 @@ class Batch:
         return int(self.present.sum())
 
 
+@dataclass(frozen=True, slots=True)
+class SiblingRun:
+    """A finished run of the same project that a forecast listened to."""
+
+    run_id: str
+    similarity: float  # how alike it is, in [0, 1]
+    name: str | None = None  # None where it was not looked up, or the run has been deleted since
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class StoredForecast:
     """A forecast as it was made: kept with its cutoff, never overwritten.
@@ -134,6 +143,7 @@ class StoredForecast:
     schedule: Mapping[str, Any]  # {"source", "family", "why", "steps": [...], "rates": [...]}
     forecasters: Mapping[str, Any]  # name -> {"weight", "final": {...}}
     notes: tuple[str, ...]
+    siblings: tuple[SiblingRun, ...] = ()  # whose end it was judged from; none: from public runs only
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,8 @@
-"""Finished runs of the same project: what they say of the next one."""
+"""Finished runs of the same project: which of them are like a run, and what they say of it.
+
+How alike two runs are is judged by their configs and by their loss at the same share of the way: a project may hold
+anything, and a perplexity must not speak of a cross-entropy.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +30,10 @@ ROUNDS = 4
 LEAST_BINS = 16
 """A finished run with fewer bins says nothing that a prior could be learned from."""
 
+PEAK_RATE = "peak rate"
+
 NUMBERS = {
-    "peak rate": ("lr", "learning_rate", "peak_lr", "max_lr", "optimizer.lr"),
+    PEAK_RATE: ("lr", "learning_rate", "peak_lr", "max_lr", "optimizer.lr"),
     "parameters": ("n_params", "num_parameters", "model_size", "params"),
     "width": ("d_model", "n_embd", "hidden_size", "n_embed"),
     "depth": ("n_layer", "n_layers", "num_hidden_layers", "num_layers", "depth"),
@@ -38,10 +44,57 @@ NUMBERS = {
 WORDS = {
     "optimizer": ("optimizer", "optim", "optimizer.name", "opt"),
     "data": ("dataset", "data", "dataset_name", "task"),
+    "model": ("model", "model_name", "model.name", "arch", "architecture"),
 }
 
 RATIO_SCALE = 3.0
 """A number three times larger counts for exp(-1/2), as much as another optimizer does."""
+
+
+LEVEL_SHARES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
+"""Shares of a finished run's steps at which its loss is remembered, to compare another run's with."""
+
+LEVEL_BINS = 5
+"""The level at a share is the median of so many bins up to it."""
+
+LEVEL_SCALE = 0.5
+"""A loss so much higher, in logarithm, counts for exp(-1/2). Between runs of one public family of language models the
+logarithm scatters by 0.05 to 0.14 at the same share; a perplexity is 1.5 and more above its cross-entropy."""
+
+UNKNOWN_SIMILARITY = 0.1
+"""What a finished run counts for at most of which nothing but the peak rate can be compared (docs/decisions/0008)."""
+
+LEAST_SIMILARITY = 0.05
+"""A finished run less alike than this says nothing: a dozen of them would say less than one that is alike."""
+
+
+DIVERGED_SINCE = 0.1
+"""A finished run that ends above where it stood at this share of its steps says nothing of where a healthy one ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What of a config runs are compared by: the rows of `NUMBERS` and `WORDS` that it fills."""
+
+    numbers: Mapping[str, float]
+    words: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A finished run that might speak of another.
+
+    key : its number in storage
+    levels : its loss at `LEVEL_SHARES` of its steps   [of the loss]
+    revision : grows with each finished run; of equals, the newest are asked
+    """
+
+    key: int
+    run_id: str
+    metric: str
+    traits: Traits
+    levels: tuple[float, ...]
+    revision: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,19 +106,84 @@ class Sibling:
     similarity: float = 1.0
 
 
+def traits_of(config: Mapping[str, Any], peak_rate: float | None = None) -> Traits:
+    """What a config says of a run; `peak_rate`, as logged, where it does not say that."""
+    flat = Config(config)
+    numbers = {name: flat.number(*keys) for name, keys in NUMBERS.items()}
+    words = {name: flat.text(*keys) for name, keys in WORDS.items()}
+    numbers[PEAK_RATE] = numbers[PEAK_RATE] or peak_rate
+    return Traits(
+        {name: value for name, value in numbers.items() if value is not None and value > 0},
+        {name: value.lower() for name, value in words.items() if value is not None},
+    )
+
+
 def similarity(own: Mapping[str, Any], other: Mapping[str, Any]) -> float:
     """How alike two configs are: 1 where nothing that both name differs."""
-    ours, theirs = Config(own), Config(other)
+    return similarity_of_traits(traits_of(own), traits_of(other))
+
+
+def similarity_of_traits(own: Traits, other: Traits) -> float:
     distance = 0.0
-    for keys in NUMBERS.values():
-        mine, its = ours.number(*keys), theirs.number(*keys)
-        if mine is not None and its is not None and mine > 0 and its > 0:
-            distance += float(np.log(mine / its) / np.log(RATIO_SCALE)) ** 2
-    for keys in WORDS.values():
-        named, its_name = ours.text(*keys), theirs.text(*keys)
-        if named is not None and its_name is not None and named.lower() != its_name.lower():
-            distance += 1.0
+    for name in own.numbers.keys() & other.numbers.keys():
+        distance += float(np.log(own.numbers[name] / other.numbers[name]) / np.log(RATIO_SCALE)) ** 2
+    for name in own.words.keys() & other.words.keys():
+        distance += own.words[name] != other.words[name]
     return float(np.exp(-distance / 2))
+
+
+def is_unknown(own: Traits, other: Traits) -> bool:
+    """Whether there is nothing to compare: a peak rate alone is shared by runs of all kinds."""
+    return not ((own.numbers.keys() & other.numbers.keys()) - {PEAK_RATE} or own.words.keys() & other.words.keys())
+
+
+def levels_of(curve: Curve) -> tuple[float, ...]:
+    """Its loss at `LEVEL_SHARES` of the steps of a run that ended; of the first bin where a share has none."""
+    return tuple(_level(curve, share * curve.cutoff) for share in LEVEL_SHARES)
+
+
+def has_diverged(levels: Sequence[float]) -> bool:
+    """Whether a run that ended, by its `levels_of`, stands higher than after its first tenth."""
+    return levels[-1] > levels[LEVEL_SHARES.index(DIVERGED_SINCE)]
+
+
+def level_now(curve: Curve) -> float:
+    """The loss at the cutoff, judged as `levels_of` does."""
+    return _level(curve, curve.cutoff)
+
+
+def _level(curve: Curve, step: float) -> float:
+    n_seen = max(int(np.searchsorted(curve.steps, step, side="right")), 1)
+    return float(np.median(curve.values[max(0, n_seen - LEVEL_BINS) : n_seen]))
+
+
+def similarity_of_levels(level: float, share: float, levels: Sequence[float]) -> float:
+    """How alike the loss of a run at a share of its way is to another's at the same share.
+
+    Losses of both signs have no ratio: where neither is above zero nothing is compared, where one is they are unlike.
+    """
+    other = float(np.interp(share, LEVEL_SHARES, levels))
+    if level <= 0 or other <= 0:
+        return float(level <= 0 and other <= 0)
+    return float(np.exp(-((np.log(level / other) / LEVEL_SCALE) ** 2) / 2))
+
+
+def closest(
+    own: Traits, curve: Curve, total_steps: int, candidates: Sequence[Candidate]
+) -> list[tuple[Candidate, float]]:
+    """The finished runs to ask, the most similar first, each with its similarity (two digits).
+
+    Two digits, so that what hardly changes is not learned from again.
+    """
+    level, share = level_now(curve), min(curve.cutoff / max(total_steps, 1), 1.0)
+    judged = [(each, round(_likeness(own, level, share, each), 2)) for each in candidates]
+    ranked = sorted(judged, key=lambda pair: (-pair[1], -pair[0].revision))
+    return [pair for pair in ranked[:MAX_SIBLINGS] if pair[1] >= LEAST_SIMILARITY]
+
+
+def _likeness(own: Traits, level: float, share: float, other: Candidate) -> float:
+    unknown = UNKNOWN_SIMILARITY if is_unknown(own, other.traits) else 1.0
+    return unknown * similarity_of_traits(own, other.traits) * similarity_of_levels(level, share, other.levels)
 
 
 def learn_prior(siblings: Sequence[Sibling], population: Population) -> Prior:

@@ -18,6 +18,7 @@ from app.curves.plan import Plan
 from app.curves.schedule import Schedule
 from app.errors import BadInput
 from app.forecasting.forecast import Forecast, forecast_curve
+from app.laws.prior import Prior
 
 COOLDOWN_SHAPES = {"linear": "wsd_linear", "cosine": "wsd_cosine", "sqrt": "wsd_sqrt", "exponential": "wsd_exponential"}
 
@@ -59,20 +60,23 @@ class Answer:
     forecast: Forecast
 
 
-def answer(curve: Curve, plan: Plan, question: Question) -> Answer:
-    """Forecast `curve` under the changed plan. Raises `BadInput` where the question makes no sense, `CurveTooShort`."""
+def answer(curve: Curve, plan: Plan, question: Question, prior: Prior | None = None) -> Answer:
+    """Forecast `curve` under the changed plan, by the prior that its forecasts are made by.
+
+    Raises `BadInput` where the question makes no sense, `CurveTooShort`.
+    """
     changed = changed_plan(plan, curve.cutoff, question)
-    return Answer(question, changed, forecast_curve(curve, changed))
+    return Answer(question, changed, forecast_curve(curve, changed, prior))
 
 
-def best_cooldown(curve: Curve, plan: Plan, shape: str = "linear") -> list[Answer]:
+def best_cooldown(curve: Curve, plan: Plan, shape: str = "linear", prior: Prior | None = None) -> list[Answer]:
     """Cool-downs of several lengths that all end where the plan ends, the best expected final value first."""
     left = plan.total_steps - curve.cutoff
     if left < 2:
         raise BadInput("The run is at its end: there is nothing left to cool down over.")
     lengths = sorted({max(1, round(share * left)) for share in COOLDOWN_SHARES})
     questions = [Question(cooldown=Cooldown(steps, plan.total_steps - steps, shape)) for steps in lengths]
-    answers = [answer(curve, plan, question) for question in questions]
+    answers = [answer(curve, plan, question, prior) for question in questions]
     return sorted(answers, key=lambda one: one.forecast.final_mean)
 
 

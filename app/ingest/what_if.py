@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
 from pydantic import Field
+from sqlalchemy import Connection
 
 from app.curves.curve import Curve
 from app.curves.plan import Plan
@@ -15,7 +17,9 @@ from app.forecasting.forecast import Forecast, forecast_curve
 from app.forecasting.what_if import Answer, Cooldown, Question, answer, best_cooldown
 from app.ingest.routes import NO_RUN, ROUTE_ERRORS, RunIdPath, Service
 from app.ingest.schemas import Number, PathPoint, Wire, numbers
+from app.laws.prior import Prior
 from app.storage.curves import FittedRun, read_fitted_run
+from app.storage.priors import StoredPrior, read_priors
 
 router = APIRouter(prefix="/api/v1", responses=ROUTE_ERRORS)
 
@@ -60,15 +64,20 @@ class WhatIfView(Wire):
 )
 async def what_if(run_id: RunIdPath, asked: WhatIf, service: Service) -> WhatIfView:
     """Nothing is stored and nothing about the run changes."""
-    fitted = await service.read(lambda connection: read_fitted_run(connection, run_id))
-    return await asyncio.to_thread(_answered, fitted, asked)
+
+    def read(connection: Connection) -> tuple[FittedRun, Mapping[str, StoredPrior]]:
+        return read_fitted_run(connection, run_id), read_priors(connection, run_id)
+
+    fitted, priors = await service.read(read)
+    return await asyncio.to_thread(_answered, fitted, priors, asked)
 
 
-def _answered(fitted: FittedRun, asked: WhatIf) -> WhatIfView:
+def _answered(fitted: FittedRun, priors: Mapping[str, StoredPrior], asked: WhatIf) -> WhatIfView:
     metric, curve = fitted.loss(asked.metric)
     plan = fitted.plan(curve.cutoff)
-    found = _answer(curve, plan, asked)
-    planned = forecast_curve(curve, plan)
+    prior = priors[metric].prior if metric in priors else None
+    found = _answer(curve, plan, asked, prior)
+    planned = forecast_curve(curve, plan, prior)
     path = found.forecast
     return WhatIfView(
         metric=metric,
@@ -91,14 +100,14 @@ def _answered(fitted: FittedRun, asked: WhatIf) -> WhatIfView:
     )
 
 
-def _answer(curve: Curve, plan: Plan, asked: WhatIf) -> Answer:
+def _answer(curve: Curve, plan: Plan, asked: WhatIf, prior: Prior | None) -> Answer:
     cooldown = asked.cooldown
     if cooldown is not None and cooldown.steps is None:
         if asked.schedule is not None or cooldown.start is not None or asked.total_steps is not None:
             raise BadInput(
                 "A cooldown without steps looks for the best length up to the planned end; ask nothing else."
             )
-        return best_cooldown(curve, plan, cooldown.shape)[0]
+        return best_cooldown(curve, plan, cooldown.shape, prior)[0]
     question = Question(
         total_steps=asked.total_steps,
         cooldown=None
@@ -106,7 +115,7 @@ def _answer(curve: Curve, plan: Plan, asked: WhatIf) -> Answer:
         else Cooldown(cooldown.steps, cooldown.start, cooldown.shape, cooldown.final_fraction),
         schedule=asked.schedule,
     )
-    return answer(curve, plan, question)
+    return answer(curve, plan, question, prior)
 
 
 def _final(forecast: Forecast) -> dict[str, Number]:

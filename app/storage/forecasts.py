@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,20 +10,35 @@ from sqlalchemy import Connection, Row, text
 
 from app.curves.plan import Plan
 from app.forecasting.forecast import LEVELS, Forecast
-from app.runs import ForecastPoint, StoredForecast
+from app.runs import ForecastPoint, SiblingRun, StoredForecast
 from app.storage.codec import decode_path, encode_path
 from app.storage.json import as_json
+from app.storage.priors import siblings_from_json, siblings_to_json
 from app.storage.runs import forecast_point, run_key
 
 
-def save_forecast(connection: Connection, key: int, metric: str, segment: int, forecast: Forecast, plan: Plan) -> int:
-    """Store a forecast with the plan it rests on; returns its id."""
+def save_forecast(
+    connection: Connection,
+    key: int,
+    metric: str,
+    segment: int,
+    forecast: Forecast,
+    plan: Plan,
+    siblings: Sequence[SiblingRun] = (),
+) -> int:
+    """Store a forecast with the plan it rests on and the finished runs that it listened to; returns its id."""
     shares = {
         name: {"weight": share.weight, "final_mean": share.final_mean, "final": _named(share.final_quantiles)}
         for name, share in forecast.forecasters.items()
     }
     schedule = {"source": plan.schedule_source, "family": plan.schedule_family, "why": plan.schedule_why}
-    details = {"levels": list(LEVELS), "schedule": schedule, "forecasters": shares, "notes": forecast.notes}
+    details = {
+        "levels": list(LEVELS),
+        "schedule": schedule,
+        "forecasters": shares,
+        "notes": forecast.notes,
+        "siblings": siblings_to_json(siblings),
+    }
     # The whole schedule would be the largest thing in the row; along the path it is one more row of numbers.
     rows = np.vstack([forecast.quantiles, plan.schedule.rate_at(forecast.path_steps)])
     return int(
@@ -106,4 +121,5 @@ def _stored(row: Row[Any]) -> StoredForecast:
         schedule=row.details["schedule"] | rates,
         forecasters=row.details["forecasters"],
         notes=tuple(row.details["notes"]),
+        siblings=siblings_from_json(row.details.get("siblings", ())),  # forecasts of before had none
     )

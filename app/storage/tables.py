@@ -46,6 +46,9 @@ project = Table(
     Column("id", BigInteger, Identity(always=True), primary_key=True, comment="key inside the database"),
     Column("name", Text, nullable=False, unique=True, comment="what users call it"),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=_now, comment="first run's arrival"),
+    Column(
+        "siblings_revision", BigInteger, nullable=False, server_default="0", comment="grows as its finished runs change"
+    ),
     comment="A set of runs that belong together",
 )
 
@@ -181,6 +184,35 @@ run_summary = Table(
     Column("conclusions", JSONB, nullable=False, server_default=_empty_object, comment="plan and roles, with reasons"),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=_now, comment="the last refit"),
     comment="What the last refit concluded, one row a run",
+)
+
+finished_run = Table(
+    "finished_run",
+    metadata,
+    Column("run_key", ForeignKey("run.key", ondelete="CASCADE"), primary_key=True, comment="the run"),
+    Column("project_id", ForeignKey("project.id"), nullable=False, comment="its project"),
+    Column("revision", BigInteger, nullable=False, comment="the project's siblings_revision when this was written"),
+    Column("rules", Integer, nullable=False, comment="version of the rules by which it was judged"),
+    Column("arrivals", BigInteger, nullable=False, comment="batches of the run that had been taken in"),
+    Column("traits", JSONB, nullable=False, comment="what of its config runs are compared by"),
+    Column("losses", JSONB, nullable=False, comment="metric -> role and levels; empty where it has nothing to say"),
+    Index("ix_finished_run_project_id_revision", "project_id", text("revision DESC")),
+    comment="Finished runs as the next runs of their project see them",
+)
+
+run_prior = Table(
+    "run_prior",
+    metadata,
+    Column("run_key", ForeignKey("run.key", ondelete="CASCADE"), primary_key=True, comment="the run"),
+    Column("metric", Text, primary_key=True, comment="what is forecast"),
+    Column("prior", JSONB, comment="learned from the siblings, app.laws.prior; null: the population's"),
+    Column("siblings", JSONB, nullable=False, comment="finished runs that were heard, and how alike each is"),
+    Column("sibling_keys", ARRAY(BigInteger), nullable=False, comment="the same runs, by their keys"),
+    Column("siblings_revision", BigInteger, nullable=False, comment="the project's when they were chosen"),
+    Column("inputs", Text, nullable=False, comment="digest of whatever else the prior depends on"),
+    Column("cutoff", BigInteger, nullable=False, comment="the run's last step when they were chosen [steps]"),
+    Column("learned_at", DateTime(timezone=True), nullable=False, server_default=_now, comment="when it was learned"),
+    comment="What a run's forecasts take from the finished runs of its project",
 )
 
 forecast = Table(

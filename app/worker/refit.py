@@ -16,7 +16,7 @@ from app.curves.plan import Plan, resolve_plan
 from app.curves.selection import Selection, select_metrics
 from app.errors import CurveTooShort
 from app.forecasting.forecast import Forecast, forecast_curve
-from app.runs import Run, RunStatus, Series, StoredForecast
+from app.runs import Run, RunStatus, Series, SiblingRun, StoredForecast
 from app.storage import alerts, forecasts, runs
 from app.storage.alerts import Target
 from app.storage.curves import (
@@ -32,7 +32,9 @@ from app.storage.curves import (
 )
 from app.storage.database import Database
 from app.storage.points import segment_starts
+from app.storage.priors import Standing, StoredPrior, read_standing
 from app.worker.catch_up import caught_up
+from app.worker.priors import Subject, current_priors, offer_or_withdraw, save_priors
 
 log = logging.getLogger(__name__)
 
@@ -55,16 +57,22 @@ class Loaded:
     states: Mapping[str, CurveState]
     segment_start: int | None
     previous: Mapping[str, StoredForecast]
+    standing: Standing
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Conclusions:
     """What it came to."""
 
-    plan: Plan | None
+    subject: Subject
     forecasts: Mapping[str, Forecast]
+    priors: Mapping[str, StoredPrior]
     decisions: Decisions
     notes: Sequence[str]
+
+    @property
+    def plan(self) -> Plan | None:
+        return self.subject.plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +92,13 @@ def refit_run(database: Database, run_id: str, targets: Sequence[Target]) -> Ref
         loaded = load(connection, mark, run_id)
         open_alerts = alerts.open_keys(connection, mark.run_key)
     plan = _plan(loaded)
-    made, notes = _forecasts(loaded, plan)
+    subject = _subject(loaded, plan)
+    is_over = loaded.run.status is RunStatus.FINISHED
+    priors = {} if is_over else current_priors(database, subject, loaded.standing)
+    made, notes = _forecasts(loaded, plan, priors)
     decisions = decide(open_alerts, judge(_facts(loaded)))
     with database.write() as connection:
-        has_messages = save(connection, loaded, Conclusions(plan, made, decisions, notes), targets)
+        has_messages = save(connection, loaded, Conclusions(subject, made, priors, decisions, notes), targets)
     return RefitResult(has_messages, loaded.run.status is not RunStatus.RUNNING)
 
 
@@ -112,6 +123,7 @@ def load(connection: Connection, mark: FitMark, run_id: str) -> Loaded:
         states=current,
         segment_start=starts.get(run.segment) if run.segment > 1 else None,
         previous={metric: found for metric, found in previous.items() if found is not None},
+        standing=read_standing(connection, mark.run_key),
     )
 
 
@@ -138,7 +150,22 @@ def _plan(loaded: Loaded) -> Plan | None:
     return plan if plan.total_steps <= FURTHEST_STEP else None
 
 
-def _forecasts(loaded: Loaded, plan: Plan | None) -> tuple[dict[str, Forecast], list[str]]:
+def _subject(loaded: Loaded, plan: Plan | None) -> Subject:
+    """The run as its project's other runs see it, and it them."""
+    return Subject(
+        key=loaded.mark.run_key,
+        arrivals=loaded.mark.arrivals,
+        run=loaded.run,
+        plan=plan,
+        roles={metric: loaded.selected.roles[metric].role for metric in loaded.selected.losses},
+        reductions={metric: state.reduction for metric, state in loaded.states.items()},
+        rate=loaded.selected.supporting["lr"],
+    )
+
+
+def _forecasts(
+    loaded: Loaded, plan: Plan | None, priors: dict[str, StoredPrior]
+) -> tuple[dict[str, Forecast], list[str]]:
     """The forecasts worth storing, and what to tell where there is none."""
     if plan is None and loaded.selected.losses:
         return {}, [f"Steps beyond {FURTHEST_STEP:,} cannot be forecast; is the step that was logged really one?"]
@@ -155,10 +182,10 @@ def _forecasts(loaded: Loaded, plan: Plan | None) -> tuple[dict[str, Forecast], 
             notes.append(f"{metric} is not finite at its last step; a forecast of it would mean nothing.")
             continue
         curve = loaded.states[metric].reduction.to_curve()
-        if not _has_moved(loaded, metric, plan, curve.cutoff):
+        if not (_has_moved(loaded, metric, plan, curve.cutoff) or _hears_others(loaded, metric, priors.get(metric))):
             continue
         try:
-            forecast = forecast_curve(curve, plan)
+            forecast = _forecast(curve, plan, metric, priors)
         except CurveTooShort as error:
             notes.append(f"{metric}: {error}")
         except Exception:
@@ -173,9 +200,32 @@ def _forecasts(loaded: Loaded, plan: Plan | None) -> tuple[dict[str, Forecast], 
     return made, notes
 
 
+def _forecast(curve: Curve, plan: Plan, metric: str, priors: dict[str, StoredPrior]) -> Forecast:
+    """By the project's prior; where that comes to nothing, by the population's, until the finished runs change."""
+    heard = priors.get(metric)
+    if heard is not None and heard.prior is not None:
+        try:
+            forecast = forecast_curve(curve, plan, heard.prior)
+            if np.isfinite(forecast.quantiles).all():
+                return forecast
+            log.error("the prior of the project leads %s to no finite number and is left out", metric)
+        except CurveTooShort:
+            raise
+        except Exception:
+            log.exception("the prior of the project does not serve %s and is left out", metric)
+        priors[metric] = heard.silenced()
+    return forecast_curve(curve, plan)
+
+
 def _is_broken(loaded: Loaded, metric: str) -> bool:
     last_value = loaded.states[metric].reduction.last_value
     return last_value is not None and not math.isfinite(last_value)
+
+
+def _hears_others(loaded: Loaded, metric: str, heard: StoredPrior | None) -> bool:
+    """Whether other finished runs speak than when the last forecast was made."""
+    previous = loaded.previous.get(metric)
+    return previous is not None and heard is not None and previous.siblings != heard.siblings
 
 
 def _has_moved(loaded: Loaded, metric: str, plan: Plan, cutoff: int) -> bool:
@@ -201,7 +251,9 @@ def save(connection: Connection, loaded: Loaded, concluded: Conclusions, targets
     key, run = loaded.mark.run_key, loaded.run
     save_curve_states(connection, loaded.states.values())
     forecast_ids = {
-        metric: forecasts.save_forecast(connection, key, metric, run.segment, forecast, concluded.plan)
+        metric: forecasts.save_forecast(
+            connection, key, metric, run.segment, forecast, concluded.plan, _siblings(concluded, metric)
+        )
         for metric, forecast in concluded.forecasts.items()
         if concluded.plan is not None
     }
@@ -226,8 +278,15 @@ def save(connection: Connection, loaded: Loaded, concluded: Conclusions, targets
     )
     fired = [alerts.fire(connection, key, finding, targets) for finding in concluded.decisions.fire]
     resolved = [alerts.resolve(connection, key, cleared, targets) for cleared in concluded.decisions.resolve]
+    save_priors(connection, concluded.subject, loaded.standing, concluded.priors)
+    offer_or_withdraw(connection, concluded.subject, loaded.standing)
     record_fitted(connection, loaded.mark)
     return bool(targets) and any(one is not None for one in [*fired, *resolved])
+
+
+def _siblings(concluded: Conclusions, metric: str) -> tuple[SiblingRun, ...]:
+    heard = concluded.priors.get(metric)
+    return heard.siblings if heard else ()
 
 
 def _told(plan: Plan | None) -> dict[str, str]:

@@ -15,7 +15,9 @@ from app.storage.compaction import compact_run
 from app.storage.curves import fit_mark, runs_to_fit, uncompacted_batches
 from app.storage.database import Database, driver_dsn
 from app.storage.jobs import COMPACT, DELIVER, REFIT, JobQueue
+from app.storage.priors import runs_to_offer
 from app.worker.delivery import deliver_due, targets_of
+from app.worker.priors import RULES
 from app.worker.refit import refit_run
 
 log = logging.getLogger(__name__)
@@ -81,7 +83,7 @@ def make_app(database: Database, queue: JobQueue, alerting: Alerting) -> procras
     def sweep(timestamp: int) -> None:
         """Find what a lost hint or a dead process left undone."""
         with database.read() as connection:
-            behind = runs_to_fit(connection)
+            behind = [*runs_to_fit(connection), *runs_to_offer(connection, RULES)]
         queue.ask_for_refits(behind)
         if alerting.urls:
             queue.ask_for_deliveries()

@@ -17,8 +17,10 @@ from app.dashboard.formatting import format_band, format_step, format_value
 from app.errors import LosscastError
 from app.forecasting.forecast import Forecast, forecast_curve
 from app.forecasting.what_if import Cooldown, Question, answer, best_cooldown
-from app.storage.curves import FittedRun, read_fitted_run
+from app.laws.prior import Prior
+from app.storage.curves import read_fitted_run
 from app.storage.database import Database
+from app.storage.priors import read_priors
 
 COOLDOWN_SHARES = (0.1, 0.2)  # of the steps so far
 LONGER = 1.2
@@ -75,40 +77,43 @@ def register(app: dash.Dash, database: Database) -> None:
 def compared(database: Database, run_id: str, metric: str | None, own_steps: int | None) -> Component:
     """The table of futures, for the metric that is shown if it is a loss."""
     with database.read() as connection:
-        fitted = read_fitted_run(connection, run_id)
+        fitted, priors = read_fitted_run(connection, run_id), read_priors(connection, run_id)
     try:
         name, curve = fitted.loss(metric if metric in fitted.curves and metric in fitted.selected.losses else None)
         plan = fitted.plan(curve.cutoff)
-        planned = forecast_curve(curve, plan)
+        prior = priors[name].prior if name in priors else None
+        planned = forecast_curve(curve, plan, prior)
     except LosscastError as error:
         return html.P(str(error), className="muted")
-    rows = [Future("As planned", planned), *futures(fitted, curve, plan, own_steps)]
+    rows = [Future("As planned", planned), *futures(curve, plan, own_steps, prior)]
     return _table(name, rows, planned)
 
 
-def futures(fitted: FittedRun, curve: Curve, plan: Plan, own_steps: int | None) -> Iterator[Future]:
+def futures(curve: Curve, plan: Plan, own_steps: int | None, prior: Prior | None) -> Iterator[Future]:
     """The questions people ask, and their own."""
     if own_steps is not None:
-        yield _future(curve, plan, f"Cool down now over {own_steps:,} steps", Question(cooldown=Cooldown(own_steps)))
+        yield _future(
+            curve, plan, prior, f"Cool down now over {own_steps:,} steps", Question(cooldown=Cooldown(own_steps))
+        )
     for share in COOLDOWN_SHARES:
         steps = max(1, round(share * curve.cutoff))
-        yield _future(curve, plan, f"Cool down now over {steps:,} steps", Question(cooldown=Cooldown(steps)))
-    yield _best(curve, plan)
-    yield _future(curve, plan, "Cosine to zero from here", Question(schedule={"family": "cosine"}))
+        yield _future(curve, plan, prior, f"Cool down now over {steps:,} steps", Question(cooldown=Cooldown(steps)))
+    yield _best(curve, plan, prior)
+    yield _future(curve, plan, prior, "Cosine to zero from here", Question(schedule={"family": "cosine"}))
     longer = round(LONGER * plan.total_steps)
-    yield _future(curve, plan, f"{LONGER - 1:.0%} longer, stretched", Question(total_steps=longer))
+    yield _future(curve, plan, prior, f"{LONGER - 1:.0%} longer, stretched", Question(total_steps=longer))
 
 
-def _future(curve: Curve, plan: Plan, words: str, question: Question) -> Future:
+def _future(curve: Curve, plan: Plan, prior: Prior | None, words: str, question: Question) -> Future:
     try:
-        return Future(words, answer(curve, plan, question).forecast)
+        return Future(words, answer(curve, plan, question, prior).forecast)
     except LosscastError as error:
         return Future(words, None, str(error))
 
 
-def _best(curve: Curve, plan: Plan) -> Future:
+def _best(curve: Curve, plan: Plan, prior: Prior | None) -> Future:
     try:
-        best = best_cooldown(curve, plan)[0]
+        best = best_cooldown(curve, plan, prior=prior)[0]
     except LosscastError as error:
         return Future("Best linear cool-down", None, str(error))
     asked = best.question.cooldown

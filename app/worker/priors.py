@@ -1,0 +1,217 @@
+"""What a run learns from the finished runs of its project, and what it tells the next once it has finished itself.
+
+Learning takes up to a third of a second, so a refit does it only where something it depends on has changed; else it
+keeps the stored prior. Nothing here may keep a forecast from being made: without a prior the population's is used.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import blake2b
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.curves.curve import Curve
+from app.curves.plan import DECLARED, Plan
+from app.curves.reduction import Reduction
+from app.errors import Unavailable
+from app.forecasting.observations import MIN_BINS
+from app.forecasting.siblings import (
+    LEAST_BINS,
+    Candidate,
+    Sibling,
+    Traits,
+    closest,
+    has_diverged,
+    learn_prior,
+    levels_of,
+    traits_of,
+)
+from app.laws.prior import prior_to_dict
+from app.laws.shipped import shipped_population
+from app.runs import Run, RunStatus, SiblingRun
+from app.storage.curves import read_fitted_run
+from app.storage.database import Database
+from app.storage.priors import (
+    Heard,
+    Offer,
+    OfferedLoss,
+    Standing,
+    StoredPrior,
+    read_candidates,
+    save_offer,
+    save_prior,
+    withdraw_offer,
+)
+
+log = logging.getLogger(__name__)
+
+RULES = 1
+"""Version of how finished runs are judged, compared and learned from; another number has all of it done again."""
+
+COMPARED_AGAIN = 2.0
+"""When a run has come so many times as far, it is compared again: early losses are all alike."""
+
+RATE_KNOWN = 0.9
+"""A finished run speaks if its learning rate was logged for this share of its steps, or else declared."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Subject:
+    """The run that a refit is about."""
+
+    key: int
+    arrivals: int
+    run: Run
+    plan: Plan | None  # None where nothing of it can be forecast
+    roles: Mapping[str, str]  # of its losses
+    reductions: Mapping[str, Reduction]  # of its losses, and of the others that a refit looks at
+    rate: str | None  # the metric that is its learning rate
+
+
+def current_priors(database: Database, subject: Subject, standing: Standing) -> dict[str, StoredPrior]:
+    """What each loss is forecast by: as stored, or learned again where that is outdated."""
+    found: dict[str, StoredPrior] = {}
+    if subject.plan is None:
+        return found
+    for metric in subject.roles:
+        stored = standing.priors.get(metric)
+        if stored is not None and metric not in standing.outdated and _still_holds(stored, subject, standing, metric):
+            found[metric] = stored
+            continue
+        curve = subject.reductions[metric].to_curve()
+        if len(curve) >= MIN_BINS:
+            found[metric] = _compared_or_none(database, subject, standing, metric, curve, subject.plan.total_steps)
+    return found
+
+
+def save_priors(
+    connection: Connection, subject: Subject, standing: Standing, current: Mapping[str, StoredPrior]
+) -> None:
+    """Keep those that are not as they were."""
+    for metric, prior in current.items():
+        before = standing.priors.get(metric)
+        if prior is not before:
+            is_learned = before is None or prior.prior is not before.prior
+            save_prior(connection, subject.key, metric, prior, learned=is_learned)
+
+
+def offer_or_withdraw(connection: Connection, subject: Subject, standing: Standing) -> None:
+    """Let a finished run speak, and one that goes on after all be silent again."""
+    if subject.run.status is RunStatus.FINISHED:
+        offer = _offer(subject)
+        if offer != standing.offer:
+            save_offer(connection, subject.key, standing.project_id, offer)
+    elif standing.offer is not None:
+        withdraw_offer(connection, subject.key, standing.project_id)
+
+
+def _still_holds(stored: StoredPrior, subject: Subject, standing: Standing, metric: str) -> bool:
+    cutoff = subject.reductions[metric].last_step or 0
+    return (
+        stored.siblings_revision == standing.siblings_revision
+        and _is_whole(stored)
+        and cutoff < COMPARED_AGAIN * max(stored.cutoff, 1)
+        and stored.inputs == _inputs(subject, metric)
+    )
+
+
+def _compared_or_none(
+    database: Database, subject: Subject, standing: Standing, metric: str, curve: Curve, total_steps: int
+) -> StoredPrior:
+    """The population's prior where the project's cannot be learned: until the finished runs change."""
+    try:
+        return _compared(database, subject, standing, metric, curve, total_steps)
+    except (SQLAlchemyError, Unavailable):
+        raise
+    except Exception:
+        log.exception("nothing was learned from finished runs for %s of run %s", metric, subject.run.id)
+        return StoredPrior(None, (), standing.siblings_revision, _inputs(subject, metric), curve.cutoff)
+
+
+def _compared(
+    database: Database, subject: Subject, standing: Standing, metric: str, curve: Curve, total_steps: int
+) -> StoredPrior:
+    """The finished runs that are most alike now, and what they say; learned only where they are not those of before."""
+    inputs, before = _inputs(subject, metric), standing.priors.get(metric)
+    with database.read() as connection:
+        role = subject.roles[metric]
+        candidates = read_candidates(connection, standing.project_id, subject.key, metric, role, RULES)
+        chosen = closest(_traits(subject), curve, total_steps, candidates)
+        heard = tuple(
+            Heard(SiblingRun(each.run_id, similarity), each.key, each.revision) for each, similarity in chosen
+        )
+        if before is not None and (before.heard, before.inputs) == (heard, inputs) and _is_whole(before):
+            return StoredPrior(before.prior, heard, standing.siblings_revision, inputs, curve.cutoff)
+        siblings = [_sibling(connection, each, similarity) for each, similarity in chosen]
+    prior = learn_prior(siblings, shipped_population()) if siblings else None
+    if prior is not None and not prior.finished_runs:
+        prior = None
+    json.dumps(prior and prior_to_dict(prior), allow_nan=False)  # a prior of NaN is no prior: raise
+    return StoredPrior(prior, heard if prior else (), standing.siblings_revision, inputs, curve.cutoff)
+
+
+def _sibling(connection: Connection, candidate: Candidate, similarity: float) -> Sibling:
+    fitted = read_fitted_run(connection, candidate.run_id)
+    curve = fitted.curves[candidate.metric]
+    return Sibling(curve, fitted.plan(curve.cutoff).schedule, similarity)
+
+
+def _is_whole(stored: StoredPrior) -> bool:
+    """Whether the prior that was learned from those that were heard could be read."""
+    return stored.prior is not None or not stored.heard
+
+
+def _inputs(subject: Subject, metric: str) -> str:
+    """Digest of what a prior depends on besides the finished runs."""
+    said = [RULES, _population_digest(), subject.roles[metric], dict(subject.run.config)]
+    return blake2b(json.dumps(said).encode(), digest_size=12).hexdigest()
+
+
+@lru_cache(maxsize=1)
+def _population_digest() -> str:
+    population = shipped_population()
+    said = [prior_to_dict(population.prior), dict(population.within)]
+    return blake2b(json.dumps(said).encode(), digest_size=12).hexdigest()
+
+
+def _offer(subject: Subject) -> Offer:
+    losses = {metric: _offered(subject, metric) for metric in subject.roles}
+    return Offer(
+        RULES,
+        subject.arrivals,
+        _traits(subject),
+        {metric: loss for metric, loss in losses.items() if loss is not None},
+    )
+
+
+def _offered(subject: Subject, metric: str) -> OfferedLoss | None:
+    """None for a loss that is too short, ends in NaN, has diverged, or whose learning rate nobody knows."""
+    reduction = subject.reductions[metric]
+    curve = reduction.to_curve()
+    if (
+        len(curve) < LEAST_BINS
+        or not math.isfinite(reduction.last_value or 0.0)
+        or not _has_rate(subject, curve.cutoff)
+    ):
+        return None
+    levels = levels_of(curve)
+    return None if has_diverged(levels) else OfferedLoss(subject.roles[metric], levels)
+
+
+def _traits(subject: Subject) -> Traits:
+    is_logged = subject.rate is not None and subject.reductions[subject.rate].n_points > 0
+    return traits_of(subject.run.config, subject.plan.schedule.peak if is_logged and subject.plan else None)
+
+
+def _has_rate(subject: Subject, cutoff: int) -> bool:
+    if subject.plan is not None and subject.plan.schedule_source == DECLARED:
+        return True
+    last = subject.reductions[subject.rate].last_step if subject.rate is not None else None
+    return last is not None and last >= RATE_KNOWN * cutoff
