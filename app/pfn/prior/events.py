@@ -66,7 +66,7 @@ def _shift(rng: np.random.Generator, positions: Array, levels: Array) -> Array:
 def _u_turn(rng: np.random.Generator, positions: Array, levels: Array) -> Array:
     """Overfitting: from somewhere on the level rises, as a power of what is past the turn."""
     n = len(positions)
-    at = rng.uniform(0.02, 1.0, n)[:, None]
+    at = log_uniform(rng, 0.03, 1.0, n)[:, None]
     rise, power = log_uniform(rng, 0.1, 3.0, n)[:, None], rng.uniform(1.0, 2.2, n)[:, None]
     return rise * np.maximum(positions - at, 0.0) ** power
 
@@ -100,16 +100,16 @@ def _bends(rng: np.random.Generator, positions: Array, levels: Array) -> Array:
 
 
 EVENTS: tuple[tuple[Draw, float], ...] = (
-    (_spikes, 0.10),
-    (_shift, 0.05),
-    (_u_turn, 0.09),
-    (_delayed_drop, 0.035),
+    (_spikes, 0.08),
+    (_shift, 0.04),
+    (_u_turn, 0.06),
+    (_delayed_drop, 0.03),
     (_epochs, 0.04),
     (_bends, 0.35),
 )
-"""Each with its share of runs."""
+"""Each with its share of runs: rare enough that a 90 % band of a healthy run need not hold them."""
 
-DIVERGENCE_SHARE = 0.04
+DIVERGENCE_SHARE = 0.03
 SHOCK_SHARE = 0.5
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from app.pfn.prior.draws import Array, Flags, chance, log_normal, log_uniform
 
-SMALLEST, LARGEST = 1e-5, 0.5
+SMALLEST, LARGEST = 1e-5, 2.0
 """Deviation of a single point, over the fall: from a validation loss over the same tokens to one batch of a few
 samples."""
 
@@ -88,8 +88,9 @@ class Noise:
 def sample_noise(rng: np.random.Generator, fall: Array) -> Noise:
     """`fall`, shape (n,): what the run falls by after its transient. [level]"""
     n = len(fall)
-    # A batch of a language model is off by 0.3 to 3 % of the loss; an evaluation over fixed data by next to nothing.
-    of_batch = log_normal(rng, 0.01, 1.0, n)
+    # A batch of a language model is off by 0.5 to 5 % of the loss, one of a small classifier by more than it has
+    # fallen; an evaluation over fixed data by next to nothing.
+    of_batch = log_normal(rng, 0.015, 1.1, n)
     of_evaluation = log_uniform(rng, SMALLEST, 0.1, n) * fall
     deviation = np.where(chance(rng, 0.55, n), of_batch, of_evaluation)
     is_correlated = chance(rng, 0.4, n)
