@@ -25,7 +25,7 @@ from app.forecasting.forecast import LEVELS, Forecast, forecast_curve, forecaste
 from app.forecasting.forecaster import Forecaster
 from app.forecasting.point_fit import point_fits
 from app.forecasting.recorded_run import RecordedRun
-from app.forecasting.scores import QuantileForecast, absolute_percentage_error, relative_error
+from app.forecasting.scores import QuantileForecast, absolute_percentage_error, score_value
 from app.laws.prior import Prior
 
 Array = npt.NDArray[np.float64]
@@ -156,18 +156,17 @@ def _score(
     started = clock()
     forecast = forecaster(curve, run.plan())
     elapsed = clock() - started
-    actual = run.final_loss()
-    final = QuantileForecast.from_levels(forecast.final_quantiles)
+    final = score_value(QuantileForecast.from_levels(forecast.final_quantiles), run.final_loss())
     path_ape, path_cover90 = _path_scores(run, forecast)
     return Score(
         forecaster=name,
         fraction=fraction,
-        error=relative_error(final.quantile(0.5), actual),
-        cover50=final.covers(actual, 0.5),
-        cover80=final.covers(actual, 0.8),
-        cover90=final.covers(actual, 0.9),
-        crps_rel=final.crps(actual) / abs(actual),
-        log_score=final.log_score(actual, unit=actual),
+        error=final.error,
+        cover50=final.cover50,
+        cover80=final.cover80,
+        cover90=final.cover90,
+        crps_rel=final.crps_rel,
+        log_score=final.log_score,
         path_ape=path_ape,
         path_cover90=path_cover90,
         ms=1e3 * elapsed,

@@ -46,7 +46,7 @@ class RecordedRun:
     @property
     def n_final_points(self) -> int:
         """How many points the final loss is the mean of."""
-        return max(1, round(FINAL_SHARE_OF_POINTS * len(self.values)))
+        return n_final_points(len(self.values))
 
     def final_loss(self) -> float:
         """What the forecasts are held to; NaN where one of the last points is not finite."""
@@ -73,6 +73,11 @@ class RecordedRun:
     def sample(self) -> Sample:
         """Its finite points from the end of the warm-up on, reduced to bins: what a law is fitted to."""
         return sample_of(Curve.from_points(self.steps, self.values), self.plan().schedule)
+
+
+def n_final_points(n_points: int) -> int:
+    """How many of a run's points the final loss is the mean of."""
+    return max(1, round(FINAL_SHARE_OF_POINTS * n_points))
 
 
 def sample_of(curve: Curve, schedule: Schedule) -> Sample:

@@ -104,6 +104,17 @@ class QuantileForecast:
         anchor = max(piece - 1, 0)
         return float(starts[anchor] + slopes[piece] * (z - edges[anchor]))
 
+    def cdf(self, value: float) -> float:
+        """Probability of a truth at or below `value`."""
+        edges, starts, slopes = self._pieces()
+        piece = int(np.searchsorted(starts, value, side="right"))
+        anchor = max(piece - 1, 0)
+        slope = float(slopes[piece])
+        if slope == 0:
+            # A tail without width: nothing lies below the first quantile, or all lies at or below the last.
+            return float(piece > 0)
+        return float(ndtr(edges[anchor] + (value - starts[anchor]) / slope))
+
     def covers(self, actual: float, share: float) -> bool:
         """Whether the truth lies in the central band of that probability, its edges included."""
         return self.quantile((1 - share) / 2) <= actual <= self.quantile((1 + share) / 2)
@@ -146,6 +157,39 @@ class QuantileForecast:
         edges: Array = ndtri(self.levels)
         slopes = np.diff(self.values) / np.diff(edges)
         return edges, self.values, np.concatenate([slopes[:1], slopes, slopes[-1:]])
+
+
+@dataclass(frozen=True, slots=True)
+class ValueScore:
+    """A predictive distribution of one number against what the number came to be.
+
+    error : signed error of the median, over the truth              [1]
+    cover50, cover80, cover90 : whether the truth lies in the central band
+    crps_rel : CRPS over the truth                                  [1]
+    log_score : log density at the truth, per truth; large is good  [1]
+    pit : probability that the forecast gave to a truth no larger; uniform over many good forecasts
+    """
+
+    error: float
+    cover50: bool
+    cover80: bool
+    cover90: bool
+    crps_rel: float
+    log_score: float
+    pit: float
+
+
+def score_value(forecast: QuantileForecast, actual: float) -> ValueScore:
+    """Every score of one forecast; `actual` must be finite and not zero."""
+    return ValueScore(
+        error=relative_error(forecast.quantile(0.5), actual),
+        cover50=forecast.covers(actual, 0.5),
+        cover80=forecast.covers(actual, 0.8),
+        cover90=forecast.covers(actual, 0.9),
+        crps_rel=forecast.crps(actual) / abs(actual),
+        log_score=forecast.log_score(actual, unit=actual),
+        pit=forecast.cdf(actual),
+    )
 
 
 def _integral_of_square(low: float, high: float) -> float:

@@ -14,6 +14,7 @@ from app.storage.database import driver_dsn
 
 REFIT = "refit"
 COMPACT = "compact"
+SCORE = "score"
 DELIVER = "deliver"
 
 
@@ -41,6 +42,10 @@ class JobQueue:
 
     def ask_for_compaction(self, run_id: str) -> None:
         self._ask(COMPACT, lock=run_id, queueing_lock=f"{COMPACT}:{run_id}", run_id=run_id)
+
+    def ask_for_scores(self, run_ids: Iterable[str]) -> None:
+        for run_id in run_ids:
+            self._ask(SCORE, lock=run_id, queueing_lock=f"{SCORE}:{run_id}", run_id=run_id)
 
     def ask_for_deliveries(self) -> None:
         self._ask(DELIVER, lock=None, queueing_lock=DELIVER)

@@ -7,6 +7,7 @@ Two tiers hold the numbers (docs/decisions/0002-two-tier-storage.md): `metric_ba
 from sqlalchemy import (
     ARRAY,
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     DateTime,
@@ -85,6 +86,7 @@ run_progress = Table(
     Column("fitted_arrivals", BigInteger, nullable=False, server_default="0", comment="arrivals at the last refit"),
     Column("last_step", BigInteger, comment="the largest step in the current segment [steps]"),
     Column("last_seen_at", DateTime(timezone=True), nullable=False, server_default=_now, comment="batch or heartbeat"),
+    Column("scored_revision", BigInteger, comment="revision at which its forecasts were scored; null before"),
     comment="What changes with every batch, kept narrow; its row lock puts a run's batches in order",
     postgresql_with={"fillfactor": "50"},
 )
@@ -231,6 +233,42 @@ forecast = Table(
     Column("details", JSONB, nullable=False, comment="the plan it rests on, forecasters and weights, notes"),
     Index("ix_forecast_run_key_metric_id", "run_key", "metric", text("id DESC")),
     comment="Every forecast as it was made: inserted, never updated",
+)
+
+run_outcome = Table(
+    "run_outcome",
+    metadata,
+    Column("run_key", ForeignKey("run.key", ondelete="CASCADE"), primary_key=True, comment="the run"),
+    Column("metric", Text, primary_key=True, comment="what was forecast"),
+    Column("end_step", BigInteger, nullable=False, comment="its last step [steps]"),
+    Column("actual", Double, comment="mean of the last 2 % of its points; null where one of them is not finite"),
+    Column("scored_at", DateTime(timezone=True), nullable=False, server_default=_now, comment="when it was concluded"),
+    comment="How the forecast metrics of ended runs came out; of no meaning while a run has been taken up again",
+)
+
+forecast_score = Table(
+    "forecast_score",
+    metadata,
+    Column("forecast_id", ForeignKey("forecast.id", ondelete="CASCADE"), primary_key=True, comment="the forecast"),
+    Column("run_key", BigInteger, nullable=False, comment="its run, as the forecast says it"),
+    Column("metric", Text, nullable=False, comment="its metric, as the forecast says it"),
+    Column("judged_step", BigInteger, nullable=False, comment="the horizon or the run's end, what came first [steps]"),
+    Column("actual", Double, nullable=False, comment="the level there: mean of the last 2 % of the points up to it"),
+    Column("horizon_off", Boolean, nullable=False, comment="whether the run ended elsewhere than its plan said"),
+    Column("stands", Boolean, nullable=False, comment="false where a restart replaced what it was made from"),
+    Column("seen", Double, nullable=False, comment="cutoff over the run's last step [1]"),
+    Column("p05", Double, nullable=False, comment="quantiles of what was judged"),
+    Column("p50", Double, nullable=False, comment="of the metric"),
+    Column("p95", Double, nullable=False, comment="of the metric"),
+    Column("error", Double, nullable=False, comment="of the median, signed, over the truth [1]"),
+    Column("cover50", Boolean, nullable=False, comment="whether the truth lay in the 50 % band"),
+    Column("cover80", Boolean, nullable=False, comment="whether the truth lay in the 80 % band"),
+    Column("cover90", Boolean, nullable=False, comment="whether the truth lay in the 90 % band"),
+    Column("crps_rel", Double, nullable=False, comment="CRPS over the truth [1]"),
+    Column("log_score", Double, nullable=False, comment="log density at the truth, per truth; at least -10"),
+    Column("pit", Double, nullable=False, comment="probability that the forecast gave to no more than the truth"),
+    Index("ix_forecast_score_run_key_metric", "run_key", "metric"),
+    comment="Every forecast of an ended run against what happened; made again whenever its end changes",
 )
 
 alert = Table(

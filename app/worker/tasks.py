@@ -14,11 +14,13 @@ from app.storage.alerts import Target
 from app.storage.compaction import compact_run
 from app.storage.curves import fit_mark, runs_to_fit, uncompacted_batches
 from app.storage.database import Database, driver_dsn
-from app.storage.jobs import COMPACT, DELIVER, REFIT, JobQueue
+from app.storage.jobs import COMPACT, DELIVER, REFIT, SCORE, JobQueue
 from app.storage.priors import runs_to_offer
+from app.storage.track_record import runs_to_score
 from app.worker.delivery import deliver_due, targets_of
 from app.worker.priors import RULES
 from app.worker.refit import refit_run
+from app.worker.scoring import score_run
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +64,8 @@ def make_app(database: Database, queue: JobQueue, alerting: Alerting) -> procras
             return
         if result.has_messages:
             queue.ask_for_deliveries()
+        if result.is_finished:
+            queue.ask_for_scores([run_id])
         if result.is_finished or _has_much_to_compact(database, run_id):
             queue.ask_for_compaction(run_id)
 
@@ -74,6 +78,10 @@ def make_app(database: Database, queue: JobQueue, alerting: Alerting) -> procras
                 if not compact_run(connection, mark.run_key, up_to_arrival=mark.arrivals):
                     return
 
+    @app.task(name=SCORE, queue=SCORE, retry=procrastinate.RetryStrategy(max_attempts=3, wait=10))
+    def score(run_id: str) -> None:
+        score_run(database, run_id)
+
     @app.task(name=DELIVER, queue=DELIVER)
     def deliver() -> None:
         deliver_due(database, alerting.targets, alerting.allowed_schemes, alerting.allowed_hosts, alerting.run_url)
@@ -84,7 +92,9 @@ def make_app(database: Database, queue: JobQueue, alerting: Alerting) -> procras
         """Find what a lost hint or a dead process left undone."""
         with database.read() as connection:
             behind = [*runs_to_fit(connection), *runs_to_offer(connection, RULES)]
+            unscored = runs_to_score(connection)
         queue.ask_for_refits(behind)
+        queue.ask_for_scores(unscored)
         if alerting.urls:
             queue.ask_for_deliveries()
 

@@ -88,6 +88,17 @@ def test_a_forecast_of_one_value_is_scored_by_its_distance() -> None:
     assert not certain.covers(3.1, 0.9)
 
 
+def test_the_cdf_is_the_inverse_of_the_quantiles() -> None:
+    forecast = QuantileForecast.from_levels(dict(zip(LEVELS, (0.9, 1.0, 1.1, 1.5, 3.0), strict=True)))
+    for level in (0.01, 0.05, 0.3, 0.5, 0.9, 0.99):
+        assert forecast.cdf(forecast.quantile(level)) == pytest.approx(level)
+
+
+def test_a_forecast_of_one_value_has_all_probability_there() -> None:
+    certain = QuantileForecast.from_levels({0.25: 2.0, 0.75: 2.0})
+    assert (certain.cdf(1.9), certain.cdf(2.0), certain.cdf(2.1)) == (0.0, 1.0, 1.0)
+
+
 def test_a_band_covers_its_edges_and_levels_between_the_kept_ones_are_interpolated() -> None:
     forecast = normal_forecast(0.0, 1.0)
     assert forecast.covers(float(norm.ppf(0.95)), 0.9)
