@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import typer
 
-from app.cli import backtest, demo, files, fit, keys, services
+from app.cli import backtest, demo, files, fit, keys, services, train_pfn
 from app.errors import LosscastError
 
 app = typer.Typer(
@@ -45,6 +45,7 @@ app.command("import")(files.import_files)
 app.command("forecast")(files.forecast_file)
 app.command("backtest", cls=backtest.Command)(backtest.backtest)
 app.command("fit", cls=fit.Command)(fit.fit)
+app.command("train-pfn")(train_pfn.train_pfn)
 app.add_typer(keys.app, name="key")
 
 

@@ -1,0 +1,144 @@
+"""`losscast train-pfn`: train the network that extrapolates curves, on curves that are invented. Needs torch."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.util
+import sys
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from app.errors import BadInput, Conflict, Unavailable
+
+if TYPE_CHECKING:
+    from app.pfn.training.training import Training
+
+
+class Device(StrEnum):
+    """Where the network is trained."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+def train_pfn(
+    output: Annotated[Path, typer.Option(metavar="DIR", help="Where the checkpoint and the record go.")],
+    minutes: Annotated[float | None, typer.Option(help="Length of the training in minutes of its own clock.")] = None,
+    curves: Annotated[int | None, typer.Option(help="Or in curves.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the network and of the curves.")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in DIR, by its recipe.")] = False,
+    device: Annotated[Device, typer.Option(help="Where to train; auto takes a GPU if there is one.")] = Device.AUTO,
+    width: Annotated[int, typer.Option(min=8, help="Numbers a row of the network carries; a multiple of 4.")] = 64,
+    layers: Annotated[int, typer.Option(min=1, help="Blocks of the network.")] = 3,
+    batch: Annotated[int, typer.Option(min=1, help="Curves an update.")] = 64,
+    peak_rate: Annotated[float, typer.Option(help="Largest learning rate.")] = 2e-3,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of the network's arithmetic.")] = 1,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that invent curves; 0: between updates.")] = 0,
+    export: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write the weights and their card there, trained or as they are.")
+    ] = None,
+    losscast: Annotated[
+        str | None, typer.Option(metavar="URL", help="Report to a Losscast server as the training goes on.")
+    ] = None,
+) -> None:
+    """Train the prior-fitted network on invented curves.
+
+    Without --minutes and --curves nothing is trained: --export then writes what the checkpoint holds. The best
+    weights are chosen by the log score on invented curves that the training has not seen, never by real ones.
+    """
+    _require_torch()
+    if minutes is not None or curves is not None:
+        from app.pfn.network import Size
+        from app.pfn.training.training import CHECKPOINT, Budget, Recipe, Training, choose_device
+
+        budget = Budget(minutes, curves)
+        place = choose_device(device.value, threads)
+        if resume:
+            training = Training.resume(output, budget, place)
+        else:
+            if (output / CHECKPOINT).exists():
+                raise Conflict(f"{output} holds a checkpoint: go on with --resume, or name another folder.")
+            if width % Size().heads:
+                raise BadInput(f"The width must be a multiple of {Size().heads}, the number of heads; it is {width}.")
+            recipe = Recipe(seed=seed, size=Size(width=width, layers=layers), batch=batch, peak_rate=peak_rate)
+            training = Training(output, recipe, budget, place)
+        _train(training, workers, losscast)
+    elif export is None:
+        raise BadInput(
+            "Say how long to train, with --minutes or --curves, or where to write the weights, with --export."
+        )
+    if export is not None:
+        _export(output, export)
+
+
+def _require_torch() -> None:
+    if importlib.util.find_spec("torch") is None:
+        raise Unavailable("Training needs torch: pip install 'losscast[train]'. Forecasting does not.")
+
+
+def _train(training: Training, workers: int, url: str | None) -> None:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    send = _sender(url, training, console) if url else None
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}"), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("Training", total=1.0, state="")
+
+        def report(entry: Mapping[str, Any]) -> None:
+            state = f"{entry['curves']:,} curves, loss {entry['loss']:.3f}"
+            progress.update(task, completed=entry["progress"], state=state)
+            if "scores" in entry:
+                scores = entry["scores"]
+                by_share = " ".join(f"{scores[name]['log_score']:+.3f}" for name in scores if name != "all")
+                whole = scores["all"]
+                console.print(
+                    f"{entry['seconds'] / 60:6.1f} min {state}, log score {whole['log_score']:+.4f} ({by_share}), "
+                    f"error {whole['error']:.3f}, 90 % band holds {whole['cover_90']:.1%}",
+                    highlight=False,
+                    soft_wrap=True,
+                )
+            if send is not None:
+                send(entry)
+
+        scores = training.run(workers, report)
+    console.print(f"Done: log score {scores['all'].log_score:+.4f} on curves that it has not seen.", highlight=False)
+
+
+def _sender(url: str, training: Training, console: Any) -> Callable[[Mapping[str, Any]], None]:
+    """Reports to a server. One that does not answer is told of once, and the training goes on."""
+    import httpx
+
+    run = f"train-pfn-{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S}-{training.recipe.seed}"
+    params: dict[str, str | int] = {"project": "pfn"}
+    if training.budget.curves is not None:
+        params["total_steps"] = -(-training.budget.curves // training.recipe.batch)
+    client = httpx.Client(base_url=url, timeout=5.0)
+    failed = False
+
+    def send(entry: Mapping[str, Any]) -> None:
+        nonlocal failed
+        point: dict[str, Any] = {"step": entry["updates"], "train/loss": entry["loss"], "lr": entry["rate"]}
+        if "scores" in entry:
+            point["val/loss"] = -entry["scores"]["all"]["log_score"]
+        try:
+            client.post(f"/api/v1/log/{run}", params=params, json=point).raise_for_status()
+        except httpx.HTTPError as error:
+            if not failed:
+                console.print(f"The server does not take our reports ({error}); training goes on.", style="yellow")
+            failed = True
+
+    return send
+
+
+def _export(run: Path, folder: Path) -> None:
+    from app.pfn.training.export import export
+
+    card = export(run, folder, datetime.datetime.now(datetime.UTC))
+    sys.stderr.write(f"Wrote {folder}: {card['n_parameters']:,} parameters, sha256 {card['sha256'][:12]}...\n")

@@ -1,0 +1,94 @@
+"""The network in numpy: one forward pass, float32, no other library."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from app.pfn.features import Inputs
+
+Floats = npt.NDArray[np.float32]
+
+_NORM_EPSILON = 1e-5  # torch.nn.LayerNorm's
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How large a network is.
+
+    width : numbers a row carries from block to block
+    inner : width inside a block's own small network
+    bars : knots of the answer
+    """
+
+    width: int = 64
+    layers: int = 3
+    heads: int = 4
+    inner: int = 128
+    bars: int = 500
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Network:
+    """Parameters by the names that they have in training.
+
+    parameters : float32 arrays, e.g. "blocks.0.look.weight", shape (out, in) as in torch
+    """
+
+    size: Size
+    parameters: Mapping[str, Floats]
+
+    def logits(self, inputs: Inputs) -> Floats:
+        """Logits of the bars, (B, Q, bars)."""
+        n_context = inputs.tokens.shape[1]
+        rows = np.concatenate(
+            [self._read("read_token", inputs.tokens), self._read("read_query", inputs.queries)], axis=1
+        )
+        mask = np.where(inputs.seen, np.float32(0), np.float32(-np.inf))[:, None, None, :]
+        for layer in range(self.size.layers):
+            rows = self._block(f"blocks.{layer}", rows, n_context, mask)
+        asked = self._norm("norm", rows[:, n_context:])
+        return self._linear("answer", _silu(self._linear("hidden", asked)))
+
+    def _read(self, name: str, features: Floats) -> Floats:
+        return self._linear(f"{name}.2", _silu(self._linear(f"{name}.0", features)))
+
+    def _block(self, name: str, rows: Floats, n_context: int, mask: Floats) -> Floats:
+        normed = self._norm(f"{name}.norm_attention", rows)
+        keys, values = np.split(self._linear(f"{name}.show", normed[:, :n_context]), 2, axis=-1)
+        queries, keys, values = (self._by_head(each) for each in (self._linear(f"{name}.look", normed), keys, values))
+        scores: Floats = queries @ keys.swapaxes(-1, -2)
+        scores *= np.float32((self.size.width // self.size.heads) ** -0.5)
+        scores += mask
+        scores -= scores.max(axis=-1, keepdims=True)
+        np.exp(scores, out=scores)
+        scores /= scores.sum(axis=-1, keepdims=True)
+        found: Floats = (scores @ values).swapaxes(1, 2).reshape(rows.shape)
+        rows = np.add(rows, self._linear(f"{name}.gather", found))
+        widened = _silu(self._linear(f"{name}.widen", self._norm(f"{name}.norm_rows", rows)))
+        return rows + self._linear(f"{name}.narrow", widened)
+
+    def _by_head(self, rows: Floats) -> Floats:
+        batch, length, width = rows.shape
+        heads: Floats = rows.reshape(batch, length, self.size.heads, width // self.size.heads).swapaxes(1, 2)
+        return heads
+
+    def _linear(self, name: str, rows: Floats) -> Floats:
+        product: Floats = rows @ self.parameters[f"{name}.weight"].T
+        product += self.parameters[f"{name}.bias"]
+        return product
+
+    def _norm(self, name: str, rows: Floats) -> Floats:
+        centred = rows - rows.mean(axis=-1, keepdims=True)
+        variance = np.mean(centred * centred, axis=-1, keepdims=True)
+        normed: Floats = centred / np.sqrt(variance + np.float32(_NORM_EPSILON))
+        return normed * self.parameters[f"{name}.weight"] + self.parameters[f"{name}.bias"]
+
+
+def _silu(rows: Floats) -> Floats:
+    # exp(-88) is the least that float32 holds; SiLU is zero long before.
+    gated: Floats = rows / (1 + np.exp(-np.maximum(rows, np.float32(-80))))
+    return gated

@@ -1,0 +1,40 @@
+"""The network in service: tasks in, distributions out, by numpy alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from app.pfn.bars import Bars, Knots
+from app.pfn.features import Inputs, read_features
+from app.pfn.network import Network
+from app.pfn.tasks import Tasks
+from app.pfn.weights import read_network, shipped_folder
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Predictor:
+    """A trained network with everything it needs.
+
+    card : what it was trained on, when, and how good it is on invented curves
+    """
+
+    network: Network
+    knots: Knots
+    card: Mapping[str, Any]
+
+    def predict(self, tasks: Tasks) -> Bars:
+        """What was asked, as distributions, (B, Q). Each query is answered by itself, whatever else is asked."""
+        return self.judge(read_features(tasks))
+
+    def judge(self, inputs: Inputs) -> Bars:
+        """The same from features that were read before."""
+        return Bars.of_logits(self.knots, self.network.logits(inputs), inputs.location, inputs.unit)
+
+
+@lru_cache(maxsize=1)
+def shipped_predictor() -> Predictor:
+    """The network that ships with the package, read and checked once."""
+    return Predictor(*read_network(shipped_folder()))

@@ -1,0 +1,76 @@
+"""From a checkpoint to the files that ship: half-precision parameters and a card."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import io
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from app.pfn.prior import PRIOR_VERSION
+from app.pfn.runtime import Predictor
+from app.pfn.training.examples import VALIDATION_SEED, validation_examples
+from app.pfn.training.score import as_record, scores_of
+from app.pfn.training.training import N_VALIDATION, read_checkpoint, saved_recipe
+from app.pfn.weights import CARD, PARAMETERS, read_network
+
+
+def export(run: Path, folder: Path, now: datetime.datetime) -> dict[str, Any]:
+    """Write the mean weights of a checkpoint and their card into `folder`; the card.
+
+    The scores in the card are those of the files as written, by numpy, on the validation curves.
+    """
+    saved = read_checkpoint(run)
+    content = _packed(saved)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / PARAMETERS).write_bytes(content)
+    card: dict[str, Any] = {
+        "licence": "MIT",
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "size": asdict(saved_recipe(saved).size),
+        "n_parameters": sum(value.numel() for value in saved["mean"].values()),
+        "trained": {
+            "prior_version": saved["prior_version"],
+            "curves": saved["clock"]["curves"],
+            "updates": saved["clock"]["updates"],
+            "minutes": round(saved["clock"]["seconds"] / 60, 1),
+            "seed": saved["recipe"]["seed"],
+            "batch": saved["recipe"]["batch"],
+            "peak_rate": saved["recipe"]["peak_rate"],
+            "budget": saved["budget"],
+            "commit": saved["commit"],
+        },
+        "exported": now.date().isoformat(),
+        "command": "losscast train-pfn",
+        "validation": {"prior_version": PRIOR_VERSION, "seed": VALIDATION_SEED, "n_curves": N_VALIDATION},
+    }
+    _write(folder, card)
+    card["validation"]["scores"] = as_record(_scores(folder))
+    _write(folder, card)
+    return card
+
+
+def _packed(saved: dict[str, Any]) -> bytes:
+    arrays: dict[str, Any] = {name: value.to(torch.float16).numpy() for name, value in saved["mean"].items()}
+    arrays["knots.places"] = saved["knots"]["places"].numpy()
+    for tail in ("left_tail", "right_tail"):
+        arrays[f"knots.{tail}"] = np.float64(saved["knots"][tail])
+    packed = io.BytesIO()
+    np.savez_compressed(packed, **arrays)
+    return packed.getvalue()
+
+
+def _write(folder: Path, card: dict[str, Any]) -> None:
+    (folder / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+
+
+def _scores(folder: Path) -> Any:
+    predictor = Predictor(*read_network(folder))
+    examples = validation_examples(N_VALIDATION)
+    return scores_of(predictor.judge(examples.inputs), examples)
