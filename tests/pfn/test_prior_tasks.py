@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from app.pfn.prior import sample_tasks
-from app.pfn.prior.sampling import FEWEST_BINS, sample_runs
+from app.pfn.prior.runs import sample_runs
+from app.pfn.prior.sampling import FEWEST_BINS, tasks_of
 from app.pfn.prior.schedules import FAMILIES, HORIZON_FREE
 from app.pfn.tasks import Labelled, Tasks
 
@@ -98,7 +99,7 @@ def test_an_unknown_rate_to_come_is_held(drawn: Labelled) -> None:
 
 def test_an_unknown_horizon_shows_nowhere() -> None:
     runs = sample_runs(np.random.default_rng(1), 2_000)
-    tasks = runs.asked(np.random.default_rng(2), 20).tasks
+    tasks = tasks_of(np.random.default_rng(2), runs, n_queries=20).tasks
     hidden = ~tasks.horizon_known
     assert 0.1 < hidden.mean() < 0.3
     assert (tasks.horizon[hidden] == tasks.cutoff[hidden]).all()
@@ -111,19 +112,16 @@ def test_an_unknown_horizon_shows_nowhere() -> None:
 
 def test_answers_free_of_noise_are_the_levels() -> None:
     runs = sample_runs(np.random.default_rng(3), 400)
-    drawn = runs.asked(np.random.default_rng(4), 20)
+    drawn = tasks_of(np.random.default_rng(4), runs, n_queries=20)
     tasks = drawn.tasks
     exact = np.isinf(tasks.averaged) & ~tasks.minimum
     future = runs.future.astype(np.float32)
     for row in range(len(drawn)):
         which = [int(np.argmin(np.abs(future[row] - query))) for query in tasks.queries[row, exact[row]]]
-        levels = runs.levels[row, which]
-        # One unit and one offset turn levels into the metric.
-        unit = np.stack([levels, np.ones_like(levels)], axis=1)
-        answers = drawn.targets[row, exact[row]].astype(np.float64)
-        fitted = unit @ np.linalg.lstsq(unit, answers, rcond=None)[0]
+        expected = runs.units.of(runs.levels)[row, which]
         # Single precision, and neighbouring nodes that it cannot tell apart.
-        assert fitted == pytest.approx(answers, abs=2e-4 * float(np.abs(answers).max(initial=0.0)))
+        largest = float(np.abs(expected).max(initial=0.0))
+        assert drawn.targets[row, exact[row]] == pytest.approx(expected, abs=2e-4 * largest)
 
 
 def test_a_minimum_never_rises_and_is_no_higher_than_the_level(drawn: Labelled) -> None:
