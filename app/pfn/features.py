@@ -26,6 +26,9 @@ N_QUERY = 18 + 2 * N_LAGS + len(GAINS) + N_GLOBAL
 OUTLIER = 4.0
 """A bin this many of its own deviations off the median of its neighbours is believed less."""
 
+LARGEST_FEATURE = 12.0
+"""No feature is larger: few are, in training, and a spike of 1e30 must not lead where the network has never been."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Inputs:
@@ -57,12 +60,13 @@ def read_features(tasks: Tasks) -> Inputs:
     values = (bins.values - ruler.centre) / ruler.scale
     errors = ruler.errors(bins) / ruler.scale
     bins_columns = columns_at(at_bins.time, bins.positions / bins.cutoff, at_bins.lags)
-    bank = Bank.fit(bins_columns, values, errors**2, _trust(bins, values, errors))
+    trust = _trust(bins, values, errors)
+    bank = Bank.fit(bins_columns, values, errors**2, trust)
     fitted = bank.at(bins_columns)
     asked = np.asarray(tasks.queries, dtype=np.float64)
     forecast = bank.at(columns_at(at_queries.time, asked / bins.cutoff, at_queries.lags))
     noise = ruler.noise / ruler.scale / np.sqrt(np.maximum(tasks.averaged, 1.0))
-    unit = _unit(forecast.spread, noise, _recent_misfit(bins, values - fitted.mean), np.log(asked / bins.cutoff))
+    unit = _unit(forecast.spread, noise, _recent_misfit(bins, trust, values - fitted.mean), np.log(asked / bins.cutoff))
     shared = _of_the_whole(tasks, bins, ruler, at_cutoff, bank)
     return Inputs(
         tokens=_join(_of_bins(bins, values, errors, ruler, at_bins, at_cutoff, fitted), shared),
@@ -129,18 +133,17 @@ class _Ruler:
     def of(bins: _SortedBins) -> _Ruler:
         index = np.arange(bins.values.shape[1])[None, :]
         tail = np.maximum(np.ceil(bins.n / 6), 3)
-        centre = _masked_median(bins.values, bins.seen & (index >= bins.n - tail))
+        centre = _quantile_of(bins.values, bins.seen & (index >= bins.n - tail))
         distance = np.abs(bins.values - centre)
         off, expected = _off_neighbours(bins)
         recent = bins.seen[:, 2:] & (index[:, 1:-1] >= np.minimum(bins.n // 2, bins.n - 4))
-        noise = _masked_median(off / expected, recent) / 0.6745
-        roughness = _masked_median(off, recent) / 0.6745
-        inside = _masked_median(bins.spreads, bins.seen & (bins.counts > 1))
+        noise = _quantile_of(off / expected, recent) / 0.6745
+        roughness = _quantile_of(off, recent) / 0.6745
+        inside = _quantile_of(bins.spreads, bins.seen & (bins.counts > 1))
         later = bins.seen & (bins.positions > 0.2 * bins.cutoff)
-        largest = np.max(distance, axis=1, where=bins.seen, initial=0.0, keepdims=True)
-        scale = _masked_median(distance, later) + roughness
-        # A curve that fell at once and lies still since: the fall is still worth a word. A constant: any unit serves.
-        scale = np.maximum(scale, 1e-3 * largest)
+        scale = _quantile_of(distance, later) + roughness
+        # A curve that fell at once and lies still since: the fall is still worth a word. Not the largest: spikes.
+        scale = np.maximum(scale, 0.01 * _quantile_of(distance, bins.seen, at=0.75))
         # float32 values are known to a part in ten million.
         scale = np.maximum(scale, 1e-6 * np.abs(centre) + 1e-30)
         return _Ruler(centre, scale, noise, roughness, inside)
@@ -168,16 +171,16 @@ def _trust(bins: _SortedBins, values: Array, errors: Array) -> Array:
     """1 for a bin that is believed, less for outliers, 0 for padding, (B, T)."""
     padded = np.pad(np.where(bins.seen, values, np.nan), ((0, 0), (2, 2)), constant_values=np.nan)
     windows = np.stack([padded[:, shift : shift + values.shape[1]] for shift in range(5)], axis=2)
-    middle = _masked_median(windows, ~np.isnan(windows))[..., 0]
+    middle = _quantile_of(windows, ~np.isnan(windows))[..., 0]
     off = np.abs(values - middle)
-    typical = _masked_median(off, bins.seen) / 0.6745
+    typical = _quantile_of(off, bins.seen) / 0.6745
     excess = np.maximum(off / (OUTLIER * np.maximum(errors, typical) + 1e-12), 1.0)
     return np.where(bins.seen, 1.0 / excess**2, 0.0)
 
 
-def _recent_misfit(bins: _SortedBins, off: Array) -> Array:
+def _recent_misfit(bins: _SortedBins, trust: Array, off: Array) -> Array:
     """Root mean square of what the bank leaves, later bins counting more, (B, 1), in scales."""
-    weights = np.where(bins.seen, (bins.positions / bins.cutoff) ** 2, 0.0)
+    weights = trust * (bins.positions / bins.cutoff) ** 2
     square = (weights * np.minimum(np.abs(off), 10.0) ** 2).sum(axis=1, keepdims=True)
     misfit: Array = np.sqrt(square / weights.sum(axis=1, keepdims=True))
     return misfit
@@ -276,8 +279,7 @@ def _join(columns: list[Array], shared: Array) -> Floats:
     parts = [column if column.ndim == 3 else column[:, :, None] for column in columns]
     n, length = parts[0].shape[:2]
     parts.append(np.broadcast_to(shared, (n, length, shared.shape[2])))
-    joined: Floats = np.concatenate(parts, axis=2, dtype=np.float32, casting="same_kind")
-    return joined
+    return np.clip(np.concatenate(parts, axis=2), -LARGEST_FEATURE, LARGEST_FEATURE).astype(np.float32)
 
 
 def _log_ratio(above: Array, below: Array | float) -> Array:
@@ -286,11 +288,11 @@ def _log_ratio(above: Array, below: Array | float) -> Array:
     return np.log(np.clip((above + 1e-200) / (below + 1e-200), 1e-4, 1e4)) / 3
 
 
-def _masked_median(values: Array, chosen: Flags) -> Array:
-    """Median over the last axis of what is chosen, that axis kept; 0 where nothing is."""
+def _quantile_of(values: Array, chosen: Flags, at: float = 0.5) -> Array:
+    """Median, or another quantile, over the last axis of what is chosen, that axis kept; 0 where nothing is."""
     count = chosen.sum(axis=-1, keepdims=True)
     ordered = np.sort(np.where(chosen, values, np.inf), axis=-1)
-    last = values.shape[-1] - 1
-    low = np.take_along_axis(ordered, np.clip((count - 1) // 2, 0, last), axis=-1)
-    high = np.take_along_axis(ordered, np.clip(count // 2, 0, last), axis=-1)
+    place = at * np.maximum(count - 1, 0)
+    low = np.take_along_axis(ordered, np.floor(place).astype(np.intp), axis=-1)
+    high = np.take_along_axis(ordered, np.ceil(place).astype(np.intp), axis=-1)
     return np.where(count > 0, (low + high) / 2, 0.0)

@@ -48,18 +48,22 @@ class Network:
             [self._read("read_token", inputs.tokens), self._read("read_query", inputs.queries)], axis=1
         )
         mask = np.where(inputs.seen, np.float32(0), np.float32(-np.inf))[:, None, None, :]
-        for layer in range(self.size.layers):
-            rows = self._block(f"blocks.{layer}", rows, n_context, mask)
-        asked = self._norm("norm", rows[:, n_context:])
+        *before, last = (f"blocks.{layer}" for layer in range(self.size.layers))
+        for name in before:
+            rows = self._block(name, rows, n_context, mask, 0)
+        # Nobody looks at what the last block would make of the context.
+        asked = self._norm("norm", self._block(last, rows, n_context, mask, n_context))
         return self._linear("answer", _silu(self._linear("hidden", asked)))
 
     def _read(self, name: str, features: Floats) -> Floats:
         return self._linear(f"{name}.2", _silu(self._linear(f"{name}.0", features)))
 
-    def _block(self, name: str, rows: Floats, n_context: int, mask: Floats) -> Floats:
+    def _block(self, name: str, rows: Floats, n_context: int, mask: Floats, first: int) -> Floats:
+        """All rows in, those from `first` on out."""
         normed = self._norm(f"{name}.norm_attention", rows)
+        rows, looking = rows[:, first:], normed[:, first:]
         keys, values = np.split(self._linear(f"{name}.show", normed[:, :n_context]), 2, axis=-1)
-        queries, keys, values = (self._by_head(each) for each in (self._linear(f"{name}.look", normed), keys, values))
+        queries, keys, values = (self._by_head(each) for each in (self._linear(f"{name}.look", looking), keys, values))
         scores: Floats = queries @ keys.swapaxes(-1, -2)
         scores *= np.float32((self.size.width // self.size.heads) ** -0.5)
         scores += mask

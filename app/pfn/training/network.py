@@ -38,10 +38,11 @@ class Network(nn.Module):
         rows = torch.cat([self.read_token(tokens), self.read_query(queries)], dim=1)
         # 0 where a bin may be looked at, minus infinity at padding; the same for every head and row.
         mask = torch.zeros(seen.shape, dtype=rows.dtype, device=rows.device).masked_fill(~seen, float("-inf"))
-        mask = mask[:, None, None, :].expand(-1, 1, rows.shape[1], -1)
-        for block in self.blocks:
-            rows = block(rows, n_context, mask)
-        asked = self.norm(rows[:, n_context:])
+        mask = mask[:, None, None, :]
+        for block in self.blocks[:-1]:
+            rows = block(rows, n_context, mask, 0)
+        # Nobody looks at what the last block would make of the context.
+        asked = self.norm(self.blocks[-1](rows, n_context, mask, n_context))
         answer: Tensor = self.answer(functional.silu(self.hidden(asked)))
         return answer
 
@@ -60,11 +61,14 @@ class Block(nn.Module):
         self.widen = nn.Linear(size.width, size.inner)
         self.narrow = nn.Linear(size.inner, size.width)
 
-    def forward(self, rows: Tensor, n_context: int, mask: Tensor) -> Tensor:
+    def forward(self, rows: Tensor, n_context: int, mask: Tensor, first: int) -> Tensor:
+        """All rows in, those from `first` on out."""
         normed = self.norm_attention(rows)
+        rows, looking = rows[:, first:], normed[:, first:]
+        mask = mask.expand(-1, 1, looking.shape[1], -1)
         keys, values = self.show(normed[:, :n_context]).chunk(2, dim=-1)
         found = functional.scaled_dot_product_attention(
-            self._by_head(self.look(normed)), self._by_head(keys), self._by_head(values), attn_mask=mask
+            self._by_head(self.look(looking)), self._by_head(keys), self._by_head(values), attn_mask=mask
         )
         rows = rows + self.gather(found.transpose(1, 2).reshape(rows.shape))
         return rows + self.narrow(functional.silu(self.widen(self.norm_rows(rows))))
