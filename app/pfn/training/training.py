@@ -129,15 +129,14 @@ class Training:
         validation = validation_examples(N_VALIDATION)
         chunks = training_chunks(self.recipe.seed, self.clock.chunks, workers)
         saved_at, scored_at = self.clock.seconds, self._progress()
+        began = time.monotonic() - self.clock.seconds
         while self._progress() < 1:
-            began = time.monotonic()
-            started_at = self.clock.seconds
             losses = []
             for batch in batches(next(chunks), self.recipe.batch):
-                self.clock.seconds = started_at + time.monotonic() - began
+                self.clock.seconds = time.monotonic() - began
                 losses.append(self._update(batch))
             self.clock.chunks += 1
-            self.clock.seconds = started_at + time.monotonic() - began
+            self.clock.seconds = time.monotonic() - began
             entry: dict[str, Any] = {**asdict(self.clock), "progress": self._progress(), "loss": float(np.mean(losses))}
             entry["rate"] = self.recipe.rate(self._progress())
             if self._progress() >= min(scored_at + VALIDATION_SHARE, 1.0):
