@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import gammaincinv
 
-from app.pfn.prior.draws import Array, Flags, chance, log_uniform
+from app.pfn.prior.draws import Array, Flags, Indices, chance, log_uniform
 from app.pfn.prior.schedules import Schedules
 
 N_MODES = 4
@@ -67,62 +67,87 @@ def sample_responses(rng: np.random.Generator, n: int, *, indifferent: Flags) ->
 
 def effective_steps(schedules: Schedules, positions: Array, power: Array) -> Array:
     """Integral of the rate to `power`, shape (n,), up to each position, shape (n, m). [horizon]"""
-    _, passed = _clock(schedules, power)
-    return _clock_at(schedules, positions, power, passed)
+    clock = _Clock.of(schedules, power)
+    return clock.at(positions, schedules.piece_of(positions))
 
 
 def gains(schedules: Schedules, positions: Array, responses: Responses) -> Array:
     """How far the lagged fall of the rate has come, z, shape of `positions`, (n, m), within [0, 1]."""
+    falls = 1.0 - schedules.rates ** responses.fall_power[:, None]
+    falls[schedules.knots < schedules.warmup_end[:, None]] = 0.0  # annealing ignores the warm-up
+    clock = _Clock.of(schedules, responses.clock_power)
+    piece = schedules.piece_of(positions)
+    ramps = _Ramps(
+        piece=piece,
+        falls=np.take_along_axis(falls, piece, 1),
+        rises=np.take_along_axis(np.diff(falls, axis=1), piece, 1),
+        elapsed=clock.at(positions, piece) - np.take_along_axis(clock.passed, piece, 1),
+        widths=np.maximum(np.take_along_axis(clock.widths, piece, 1), 1e-12),
+    )
     total = np.zeros(positions.shape)
     for mode in range(N_MODES):
         rows = np.flatnonzero(responses.weights[:, mode] > 0)
         if len(rows):
-            z = _lagged(
-                schedules.rows(rows),
-                positions[rows],
-                responses.fall_power[rows],
-                responses.clock_power[rows],
-                responses.memories[rows, mode],
-            )
-            total[rows] += responses.weights[rows, mode][:, None] * z
+            memory = responses.memories[rows, mode][:, None]
+            states = _states(falls[rows], clock.widths[rows] / memory)
+            total[rows] += responses.weights[rows, mode][:, None] * ramps.lagged(rows, states, memory)
     return total
 
 
-def _lagged(schedules: Schedules, positions: Array, power: Array, clock_power: Array, memory: Array) -> Array:
-    """One mode. The fall is taken linear in the clock between knots, as the lag of which is known in closed form."""
-    widths, passed = _clock(schedules, clock_power)
-    falls = 1.0 - schedules.rates ** power[:, None]
-    falls[schedules.knots < schedules.warmup_end[:, None]] = 0.0  # annealing ignores the warm-up
-    states = _states(falls, widths / memory[:, None])
+@dataclass(frozen=True, slots=True, eq=False)
+class _Clock:
+    """Time on the clock of a power of the rate. [horizon]
 
-    piece = schedules.piece_of(positions)
-    here = _clock_at(schedules, positions, clock_power, passed)
-    begin = np.take_along_axis(passed, piece, 1)
-    width = np.maximum(np.take_along_axis(widths, piece, 1), 1e-12)
-    fall = np.take_along_axis(falls, piece, 1)
-    rise = np.take_along_axis(falls, piece + 1, 1) - fall
-    elapsed = np.clip(here - begin, 0.0, width)
-    forgotten = -np.expm1(-elapsed / memory[:, None])
-    state = np.take_along_axis(states, piece, 1)
-    return state + forgotten * (fall - state) + rise / width * (elapsed - memory[:, None] * forgotten)
+    schedules : n of them, with K knots
+    speeds, passed : at every knot, shape (n, K)
+    widths : of every piece between knots, shape (n, K - 1)
+    """
+
+    schedules: Schedules
+    speeds: Array
+    passed: Array
+    widths: Array
+
+    @staticmethod
+    def of(schedules: Schedules, power: Array) -> _Clock:
+        speeds = schedules.rates ** power[:, None]
+        widths = np.diff(schedules.knots, axis=1) * (speeds[:, 1:] + speeds[:, :-1]) / 2
+        passed = np.concatenate([np.zeros((len(widths), 1)), np.cumsum(widths, axis=1)], axis=1)
+        return _Clock(schedules, speeds, passed, widths)
+
+    def at(self, positions: Array, piece: Indices) -> Array:
+        """Time passed at positions, shape (n, m), which lie in these pieces."""
+        knots = self.schedules.knots
+        begin, end = np.take_along_axis(knots, piece, 1), np.take_along_axis(knots, piece + 1, 1)
+        slow, fast = np.take_along_axis(self.speeds, piece, 1), np.take_along_axis(self.speeds, piece + 1, 1)
+        elapsed = np.clip(positions - begin, 0.0, end - begin)
+        slope = (fast - slow) / np.maximum(end - begin, 1e-12)
+        return np.take_along_axis(self.passed, piece, 1) + elapsed * (slow + slope * elapsed / 2)
 
 
-def _clock(schedules: Schedules, power: Array) -> tuple[Array, Array]:
-    """Width of every piece, (n, K - 1), and time passed at every knot, (n, K), on the clock of a power of the rate."""
-    speeds = schedules.rates ** power[:, None]
-    widths = np.diff(schedules.knots, axis=1) * (speeds[:, 1:] + speeds[:, :-1]) / 2
-    passed = np.concatenate([np.zeros((len(widths), 1)), np.cumsum(widths, axis=1)], axis=1)
-    return widths, passed
+@dataclass(frozen=True, slots=True, eq=False)
+class _Ramps:
+    """The fall of the rate around every position, taken linear in the clock between knots; shape (n, m).
 
+    piece : that the position lies in
+    falls, rises : at the piece's begin, and over it
+    elapsed, widths : clock time since its begin, and of all of it [horizon]
+    """
 
-def _clock_at(schedules: Schedules, positions: Array, power: Array, passed: Array) -> Array:
-    piece = schedules.piece_of(positions)
-    begin, end = np.take_along_axis(schedules.knots, piece, 1), np.take_along_axis(schedules.knots, piece + 1, 1)
-    speeds = schedules.rates ** power[:, None]
-    slow, fast = np.take_along_axis(speeds, piece, 1), np.take_along_axis(speeds, piece + 1, 1)
-    elapsed = np.clip(positions - begin, 0.0, end - begin)
-    slope = (fast - slow) / np.maximum(end - begin, 1e-12)
-    return np.take_along_axis(passed, piece, 1) + elapsed * (slow + slope * elapsed / 2)
+    piece: Indices
+    falls: Array
+    rises: Array
+    elapsed: Array
+    widths: Array
+
+    def lagged(self, rows: Indices, states: Array, memory: Array) -> Array:
+        """The lag at the positions of some rows, from `states` at their knots: of a ramp it is known in closed form."""
+        widths = self.widths[rows]
+        elapsed = np.clip(self.elapsed[rows], 0.0, widths)
+        forgotten = -np.expm1(-elapsed / memory)
+        state = np.take_along_axis(states, self.piece[rows], 1)
+        ramp = self.rises[rows] / widths * (elapsed - memory * forgotten)
+        return state + forgotten * (self.falls[rows] - state) + ramp
 
 
 def _states(falls: Array, elapsed: Array) -> Array:
