@@ -5,7 +5,7 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from app.pfn.prior import sample_tasks
+from app.pfn.prior import PRIOR_VERSION, sample_tasks
 from app.pfn.prior.runs import sample_runs
 from app.pfn.prior.sampling import FEWEST_BINS, tasks_of
 from app.pfn.prior.schedules import FAMILIES, HORIZON_FREE
@@ -22,6 +22,22 @@ def test_one_seed_gives_one_set_of_tasks() -> None:
     for field in fields(Tasks):
         assert np.array_equal(getattr(first.tasks, field.name), getattr(again.tasks, field.name)), field.name
     assert np.array_equal(first.targets, again.targets)
+
+
+def test_a_version_of_the_prior_draws_the_same_for_ever() -> None:
+    """The shipped network's card names it. If this fails, something changed what is drawn: raise `PRIOR_VERSION`."""
+    assert PRIOR_VERSION == 1
+    drawn = sample_tasks(np.random.default_rng(11), 512)
+    tasks = drawn.tasks
+    medians = (
+        np.median(drawn.targets),
+        np.median(np.abs(tasks.values[tasks.seen])),
+        np.median(tasks.cutoff),
+        np.mean(tasks.rates),
+        np.median(tasks.spreads[tasks.counts > 1]),
+    )
+    # Medians, not bytes: machines round the last bits of exponentials differently.
+    assert medians == pytest.approx((1.68627, 2.3798, 0.29808, 0.66264, 0.01788), rel=1e-3)
 
 
 def test_another_seed_gives_another() -> None:
