@@ -26,11 +26,12 @@ from app.runs import (
     RunStatus,
     Segment,
     Series,
+    SiblingRun,
     StoredAlert,
     StoredForecast,
     Summary,
 )
-from app.storage import alerts, curves, forecasts, points, runs
+from app.storage import alerts, curves, forecasts, points, priors, runs
 from app.storage.database import Database
 
 PAGE_SIZE = 50
@@ -143,6 +144,15 @@ def read_runs(database: Database, wanted: RunsFilter, cache: SparklineCache) -> 
 
 
 @dataclass(frozen=True, slots=True)
+class SiblingsReading:
+    """Whose end the newest forecast was judged from, beside public runs."""
+
+    heard: tuple[SiblingRun, ...]
+    finished: int  # other finished runs of the project
+    may_speak: int  # those of them that have something to say
+
+
+@dataclass(frozen=True, slots=True)
 class RunReading:
     """A run's page without its charts."""
 
@@ -155,6 +165,7 @@ class RunReading:
     alerts: Sequence[StoredAlert]  # newest first
     steps_per_second: float | None
     now: datetime
+    siblings: SiblingsReading | None = None  # None before the first forecast
 
     @property
     def state(self) -> Liveness:
@@ -211,7 +222,15 @@ def read_run(database: Database, run_id: str) -> RunReading:
             alerts=alerts.list_alerts(connection, run_id=run_id, limit=ALERTS_SHOWN),
             steps_per_second=_step_rate(connection, run, metric),
             now=datetime.now(UTC),
+            siblings=_siblings(connection, run_id, metric),
         )
+
+
+def _siblings(connection: Connection, run_id: str, metric: str | None) -> SiblingsReading | None:
+    newest = forecasts.latest_forecast(connection, run_id, metric)
+    if newest is None:
+        return None
+    return SiblingsReading(priors.named(connection, newest.siblings), *priors.count_finished(connection, run_id))
 
 
 def _roles(run: Run, summary: Summary | None, series: Sequence[Series]) -> tuple[dict[str, str], str | None]:

@@ -47,7 +47,7 @@ from app.ingest.views import (
     series_view,
 )
 from app.runs import Run, RunStatus
-from app.storage import alerts, export, forecasts, points, runs
+from app.storage import alerts, export, forecasts, points, priors, runs
 from app.storage.batches import PendingBatch, StoredBatch
 from app.storage.database import Database
 
@@ -378,12 +378,17 @@ def _series_list(connection: Connection, run_id: str) -> SeriesList:
 )
 async def get_forecast(run_id: RunIdPath, service: Service, metric: Metric = None) -> ForecastView:
     """The path's band is for the smoothed level of the metric, not for single points."""
-    found = await service.read(lambda connection: forecasts.latest_forecast(connection, run_id, _text(metric)))
+
+    def newest(connection: Connection) -> ForecastView | None:
+        found = forecasts.latest_forecast(connection, run_id, _text(metric))
+        return None if found is None else forecast_view(found, priors.named(connection, found.siblings))
+
+    found = await service.read(newest)
     if found is None:
         raise HTTPException(
             404, "No forecast yet: it needs a few dozen points of a loss, and a worker that runs (losscast work)."
         )
-    return forecast_view(found)
+    return found
 
 
 @router.get("/runs/{run_id}/forecasts", tags=["read"], summary="Past forecasts of the final value", responses=NO_RUN)

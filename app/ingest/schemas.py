@@ -165,6 +165,21 @@ class PathPoint(Wire):
     p95: Number
 
 
+class SiblingView(Wire):
+    id: str
+    name: str | None = Field(description="null: the run has been deleted since.")
+    similarity: float = Field(description="How alike it is, and so how much it counts, in [0, 1].")
+
+
+class PriorView(Wire):
+    """What the forecast was judged from before anything was seen of the run."""
+
+    source: Literal["project", "population"] = Field(
+        description="project: finished runs of this project, beside public ones; population: public ones only."
+    )
+    runs: list[SiblingView]
+
+
 class ForecastView(Wire):
     metric: str
     cutoff: int
@@ -174,6 +189,7 @@ class ForecastView(Wire):
     final: dict[str, Number]
     path: list[PathPoint]
     forecasters: dict[str, Any]
+    prior: PriorView
     notes: list[str]
 
 

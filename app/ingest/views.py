@@ -14,13 +14,26 @@ from app.ingest.schemas import (
     PathPoint,
     PlanView,
     PointsView,
+    PriorView,
     RunDetail,
     RunView,
     SeriesView,
+    SiblingView,
     number,
     numbers,
 )
-from app.runs import ForecastPoint, Points, Run, RunRow, Segment, Series, StoredAlert, StoredForecast, Summary
+from app.runs import (
+    ForecastPoint,
+    Points,
+    Run,
+    RunRow,
+    Segment,
+    Series,
+    SiblingRun,
+    StoredAlert,
+    StoredForecast,
+    Summary,
+)
 
 
 def run_view(row: RunRow) -> RunView:
@@ -86,7 +99,15 @@ def forecast_summary(point: ForecastPoint) -> ForecastSummary:
     )
 
 
-def forecast_view(forecast: StoredForecast) -> ForecastView:
+def prior_view(siblings: Sequence[SiblingRun]) -> PriorView:
+    return PriorView(
+        source="project" if siblings else "population",
+        runs=[SiblingView(id=one.run_id, name=one.name, similarity=one.similarity) for one in siblings],
+    )
+
+
+def forecast_view(forecast: StoredForecast, siblings: Sequence[SiblingRun]) -> ForecastView:
+    """`siblings`: those of the forecast, with their names."""
     names = [f"p{round(100 * level):02d}" for level in forecast.levels]
     path = [
         PathPoint(step=step, **numbers(dict(zip(names, column, strict=True))))
@@ -102,6 +123,7 @@ def forecast_view(forecast: StoredForecast) -> ForecastView:
         final=numbers({"mean": forecast.final_mean, **final}),
         path=path,
         forecasters=dict(forecast.forecasters),
+        prior=prior_view(siblings),
         notes=list(forecast.notes),
     )
 

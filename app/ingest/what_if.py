@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
@@ -16,10 +16,12 @@ from app.errors import BadInput
 from app.forecasting.forecast import Forecast, forecast_curve
 from app.forecasting.what_if import Answer, Cooldown, Question, answer, best_cooldown
 from app.ingest.routes import NO_RUN, ROUTE_ERRORS, RunIdPath, Service
-from app.ingest.schemas import Number, PathPoint, Wire, numbers
+from app.ingest.schemas import Number, PathPoint, PriorView, Wire, numbers
+from app.ingest.views import prior_view
 from app.laws.prior import Prior
+from app.runs import SiblingRun
 from app.storage.curves import FittedRun, read_fitted_run
-from app.storage.priors import StoredPrior, read_priors
+from app.storage.priors import named, read_priors
 
 router = APIRouter(prefix="/api/v1", responses=ROUTE_ERRORS)
 
@@ -53,7 +55,19 @@ class WhatIfView(Wire):
     planned_final: dict[str, Number] = Field(description="The same under the plan as it stands.")
     path: list[PathPoint]
     rates: list[dict[str, float]]
+    prior: PriorView
     notes: list[str]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Subject:
+    """What a question is about: a loss as it was last fitted, and whose end its forecasts are judged from."""
+
+    metric: str
+    curve: Curve
+    fitted: FittedRun
+    prior: Prior | None
+    siblings: tuple[SiblingRun, ...]
 
 
 @router.post(
@@ -65,17 +79,19 @@ class WhatIfView(Wire):
 async def what_if(run_id: RunIdPath, asked: WhatIf, service: Service) -> WhatIfView:
     """Nothing is stored and nothing about the run changes."""
 
-    def read(connection: Connection) -> tuple[FittedRun, Mapping[str, StoredPrior]]:
-        return read_fitted_run(connection, run_id), read_priors(connection, run_id)
+    def read(connection: Connection) -> Subject:
+        fitted = read_fitted_run(connection, run_id)
+        metric, curve = fitted.loss(asked.metric)
+        stored = read_priors(connection, run_id).get(metric)
+        siblings = named(connection, stored.siblings) if stored else ()
+        return Subject(metric, curve, fitted, stored.prior if stored else None, siblings)
 
-    fitted, priors = await service.read(read)
-    return await asyncio.to_thread(_answered, fitted, priors, asked)
+    return await asyncio.to_thread(_answered, await service.read(read), asked)
 
 
-def _answered(fitted: FittedRun, priors: Mapping[str, StoredPrior], asked: WhatIf) -> WhatIfView:
-    metric, curve = fitted.loss(asked.metric)
-    plan = fitted.plan(curve.cutoff)
-    prior = priors[metric].prior if metric in priors else None
+def _answered(about: Subject, asked: WhatIf) -> WhatIfView:
+    metric, curve, prior = about.metric, about.curve, about.prior
+    plan = about.fitted.plan(curve.cutoff)
     found = _answer(curve, plan, asked, prior)
     planned = forecast_curve(curve, plan, prior)
     path = found.forecast
@@ -96,6 +112,7 @@ def _answered(fitted: FittedRun, priors: Mapping[str, StoredPrior], asked: WhatI
                 path.path_steps.tolist(), found.plan.schedule.rate_at(path.path_steps).tolist(), strict=True
             )
         ],
+        prior=prior_view(about.siblings),
         notes=list(path.notes),
     )
 

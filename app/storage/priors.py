@@ -248,6 +248,19 @@ def named(connection: Connection, siblings: Sequence[SiblingRun]) -> tuple[Sibli
     return tuple(SiblingRun(each.run_id, each.similarity, names.get(each.run_id)) for each in siblings)
 
 
+def count_finished(connection: Connection, run_id: str) -> tuple[int, int]:
+    """Other finished runs of the run's project, and those of them that have something to say."""
+    row = connection.execute(
+        text("""
+            SELECT count(*) AS finished, count(*) FILTER (WHERE f.losses <> '{}') AS may_speak
+            FROM run JOIN finished_run f ON f.project_id = run.project_id AND f.run_key <> run.key
+            WHERE run.id = :run_id
+        """),
+        {"run_id": run_id},
+    ).one()
+    return row.finished, row.may_speak
+
+
 def siblings_to_json(siblings: Iterable[SiblingRun]) -> list[dict[str, Any]]:
     return [{"run": each.run_id, "similarity": each.similarity} for each in siblings]
 

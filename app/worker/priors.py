@@ -1,7 +1,7 @@
 """What a run learns from the finished runs of its project, and what it tells the next once it has finished itself.
 
-Learning takes up to a third of a second, so a refit does it only where something it depends on has changed; else it
-keeps the stored prior. Nothing here may keep a forecast from being made: without a prior the population's is used.
+Learning takes up to a second, so a refit does it only where something it depends on has changed; else it keeps the
+stored prior. Nothing here may keep a forecast from being made: without a prior the population's is used.
 """
 
 from __future__ import annotations
@@ -10,16 +10,18 @@ import json
 import logging
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from hashlib import blake2b
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
+from app import __version__
 from app.curves.curve import Curve
 from app.curves.plan import DECLARED, Plan
 from app.curves.reduction import Reduction
+from app.curves.schedule import Schedule
 from app.errors import Unavailable
 from app.forecasting.observations import MIN_BINS
 from app.forecasting.siblings import (
@@ -36,7 +38,7 @@ from app.forecasting.siblings import (
 from app.laws.prior import prior_to_dict
 from app.laws.shipped import shipped_population
 from app.runs import Run, RunStatus, SiblingRun
-from app.storage.curves import read_fitted_run
+from app.storage.curves import FittedRun, read_fitted_run
 from app.storage.database import Database
 from app.storage.priors import (
     Heard,
@@ -53,7 +55,8 @@ from app.storage.priors import (
 log = logging.getLogger(__name__)
 
 RULES = 1
-"""Version of how finished runs are judged, compared and learned from; another number has all of it done again."""
+"""Version of how finished runs are judged and compared: another number has them judged again. What is learned from them
+is learned again with every release."""
 
 COMPARED_AGAIN = 2.0
 """When a run has come so many times as far, it is compared again: early losses are all alike."""
@@ -77,18 +80,14 @@ class Subject:
 
 def current_priors(database: Database, subject: Subject, standing: Standing) -> dict[str, StoredPrior]:
     """What each loss is forecast by: as stored, or learned again where that is outdated."""
-    found: dict[str, StoredPrior] = {}
-    if subject.plan is None:
-        return found
-    for metric in subject.roles:
-        stored = standing.priors.get(metric)
-        if stored is not None and metric not in standing.outdated and _still_holds(stored, subject, standing, metric):
-            found[metric] = stored
-            continue
-        curve = subject.reductions[metric].to_curve()
-        if len(curve) >= MIN_BINS:
-            found[metric] = _compared_or_none(database, subject, standing, metric, curve, subject.plan.total_steps)
-    return found
+    kept = {metric: standing.priors[metric] for metric in subject.roles if _still_holds(subject, standing, metric)}
+    outdated = {metric: subject.reductions[metric].to_curve() for metric in subject.roles if metric not in kept}
+    long_enough = {metric: curve for metric, curve in outdated.items() if len(curve) >= MIN_BINS}
+    if subject.plan is None or not long_enough:
+        return kept
+    with database.read() as connection:
+        around = Surroundings(connection, subject, standing, subject.plan.total_steps)
+        return kept | {metric: _compared_or_none(around, metric, curve) for metric, curve in long_enough.items()}
 
 
 def save_priors(
@@ -112,7 +111,35 @@ def offer_or_withdraw(connection: Connection, subject: Subject, standing: Standi
         withdraw_offer(connection, subject.key, standing.project_id)
 
 
-def _still_holds(stored: StoredPrior, subject: Subject, standing: Standing, metric: str) -> bool:
+@dataclass(frozen=True, slots=True, eq=False)
+class Surroundings:
+    """The finished runs around a run, in one snapshot; each is read once, however many losses listen to it."""
+
+    connection: Connection
+    subject: Subject
+    standing: Standing
+    total_steps: int
+    read: dict[str, tuple[FittedRun, Schedule]] = field(default_factory=dict)
+
+    def chosen(self, metric: str, curve: Curve) -> list[tuple[Candidate, float]]:
+        candidates = read_candidates(
+            self.connection, self.standing.project_id, self.subject.key, metric, self.subject.roles[metric], RULES
+        )
+        return closest(_traits(self.subject), curve, self.total_steps, candidates)
+
+    def sibling(self, candidate: Candidate, similarity: float) -> Sibling:
+        if candidate.run_id not in self.read:
+            fitted = read_fitted_run(self.connection, candidate.run_id)
+            end = max(curve.cutoff for curve in fitted.curves.values())
+            self.read[candidate.run_id] = fitted, fitted.plan(end).schedule
+        fitted, schedule = self.read[candidate.run_id]
+        return Sibling(fitted.curves[candidate.metric], schedule, similarity)
+
+
+def _still_holds(subject: Subject, standing: Standing, metric: str) -> bool:
+    stored = standing.priors.get(metric)
+    if stored is None or metric in standing.outdated:
+        return False
     cutoff = subject.reductions[metric].last_step or 0
     return (
         stored.siblings_revision == standing.siblings_revision
@@ -122,45 +149,36 @@ def _still_holds(stored: StoredPrior, subject: Subject, standing: Standing, metr
     )
 
 
-def _compared_or_none(
-    database: Database, subject: Subject, standing: Standing, metric: str, curve: Curve, total_steps: int
-) -> StoredPrior:
+def _compared_or_none(around: Surroundings, metric: str, curve: Curve) -> StoredPrior:
     """The population's prior where the project's cannot be learned: until the finished runs change."""
+    subject, revision = around.subject, around.standing.siblings_revision
     try:
-        return _compared(database, subject, standing, metric, curve, total_steps)
+        return _compared(around, metric, curve)
     except (SQLAlchemyError, Unavailable):
         raise
     except Exception:
         log.exception("nothing was learned from finished runs for %s of run %s", metric, subject.run.id)
-        return StoredPrior(None, (), standing.siblings_revision, _inputs(subject, metric), curve.cutoff)
+        return StoredPrior(None, (), revision, _inputs(subject, metric), curve.cutoff)
 
 
-def _compared(
-    database: Database, subject: Subject, standing: Standing, metric: str, curve: Curve, total_steps: int
-) -> StoredPrior:
+def _compared(around: Surroundings, metric: str, curve: Curve) -> StoredPrior:
     """The finished runs that are most alike now, and what they say; learned only where they are not those of before."""
-    inputs, before = _inputs(subject, metric), standing.priors.get(metric)
-    with database.read() as connection:
-        role = subject.roles[metric]
-        candidates = read_candidates(connection, standing.project_id, subject.key, metric, role, RULES)
-        chosen = closest(_traits(subject), curve, total_steps, candidates)
-        heard = tuple(
-            Heard(SiblingRun(each.run_id, similarity), each.key, each.revision) for each, similarity in chosen
-        )
-        if before is not None and (before.heard, before.inputs) == (heard, inputs) and _is_whole(before):
-            return StoredPrior(before.prior, heard, standing.siblings_revision, inputs, curve.cutoff)
-        siblings = [_sibling(connection, each, similarity) for each, similarity in chosen]
-    prior = learn_prior(siblings, shipped_population()) if siblings else None
-    if prior is not None and not prior.finished_runs:
-        prior = None
-    json.dumps(prior and prior_to_dict(prior), allow_nan=False)  # a prior of NaN is no prior: raise
-    return StoredPrior(prior, heard if prior else (), standing.siblings_revision, inputs, curve.cutoff)
-
-
-def _sibling(connection: Connection, candidate: Candidate, similarity: float) -> Sibling:
-    fitted = read_fitted_run(connection, candidate.run_id)
-    curve = fitted.curves[candidate.metric]
-    return Sibling(curve, fitted.plan(curve.cutoff).schedule, similarity)
+    chosen = around.chosen(metric, curve)
+    current = StoredPrior(
+        prior=None,
+        heard=tuple(Heard(SiblingRun(each.run_id, similarity), each.key, each.revision) for each, similarity in chosen),
+        siblings_revision=around.standing.siblings_revision,
+        inputs=_inputs(around.subject, metric),
+        cutoff=curve.cutoff,
+    )
+    before = around.standing.priors.get(metric)
+    if before is not None and (before.heard, before.inputs) == (current.heard, current.inputs) and _is_whole(before):
+        return replace(current, prior=before.prior)
+    if not chosen:
+        return current
+    prior = learn_prior([around.sibling(each, similarity) for each, similarity in chosen], shipped_population())
+    json.dumps(prior_to_dict(prior), allow_nan=False)  # a prior with a NaN in it is none: raise
+    return replace(current, prior=prior) if prior.finished_runs else current.silenced()
 
 
 def _is_whole(stored: StoredPrior) -> bool:
@@ -170,7 +188,7 @@ def _is_whole(stored: StoredPrior) -> bool:
 
 def _inputs(subject: Subject, metric: str) -> str:
     """Digest of what a prior depends on besides the finished runs."""
-    said = [RULES, _population_digest(), subject.roles[metric], dict(subject.run.config)]
+    said = [RULES, __version__, _population_digest(), subject.roles[metric], dict(subject.run.config)]
     return blake2b(json.dumps(said).encode(), digest_size=12).hexdigest()
 
 

@@ -292,3 +292,48 @@ def test_futures_are_compared_on_demand(desktop: Watched, seed: Seeder) -> None:
     expect(table).to_contain_text("As planned")
     expect(table).to_contain_text("Cool down now over 50 steps")
     expect(table).to_contain_text("Best linear cool-down: from step")
+
+
+def finished_sibling(seed: Seeder, run_id: str, name: str, **said: object) -> None:
+    steps = np.arange(1, 2001)
+    seed.open(run_id, name=name, plan={"total_steps": 2000}, **said)
+    seed.log(run_id, steps, {"train/loss": decaying(steps), "lr": np.full(2000, 1e-3)}, refit=False)
+    with seed.database.write() as connection:
+        runs.finish_run(connection, run_id, RunStatus.FINISHED, None)
+    seed.refit(run_id)
+
+
+def test_the_page_names_the_finished_runs_that_spoke(desktop: Watched, seed: Seeder) -> None:
+    half_done(seed)
+    desktop.open("/runs/run")
+    grounds = desktop.page.locator("#run-grounds")
+    expect(grounds).to_contain_text("this project has no other finished run yet")
+    for number in range(7):
+        finished_sibling(seed, f"old-{number}", f"attempt {number}")
+    seed.refit("run")
+    expect(grounds).to_contain_text("7 finished runs of this project spoke")
+    expect(grounds).to_contain_text("counts 10 %")  # no config: nothing is known but the peak rate
+    expect(grounds.get_by_text("2 more")).to_be_visible()
+    desktop.page.locator("#run-grounds").scroll_into_view_if_needed()
+    desktop.keep_picture("run_siblings")
+    grounds.get_by_role("link", name="attempt 6").click()
+    expect(desktop.page.get_by_role("heading", name="attempt 6")).to_be_visible()
+
+
+def test_a_project_whose_finished_runs_are_unlike_says_so(desktop: Watched, seed: Seeder) -> None:
+    finished_sibling(seed, "old", "an old one", config={"model": "speech", "data": "voices", "n_params": 1e9})
+    half_done(seed, config={"model": "llama", "data": "web", "n_params": 1e6})
+    desktop.open("/runs/run")
+    expect(desktop.page.locator("#run-grounds")).to_contain_text("none that is alike enough")
+
+
+def test_the_finished_runs_fit_on_a_phone(browser: Browser, base_url: str, seed: Seeder) -> None:
+    finished_sibling(seed, "old", "an attempt with a long name " * 4)
+    half_done(seed)
+    phone = open_page(browser, base_url, size=PHONE, theme="dark")
+    phone.open("/runs/run")
+    expect(phone.page.locator("#run-grounds")).to_contain_text("one finished run of this project spoke")
+    phone.page.locator("#run-grounds").scroll_into_view_if_needed()
+    phone.keep_picture("run_siblings_phone")
+    assert not phone.has_horizontal_scrollbar()
+    phone.page.context.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,21 @@ from app.curves.curve import Curve
 from app.curves.plan import Plan
 from app.curves.schedule import Schedule
 from app.forecasting.forecast import forecast_curve
-from app.forecasting.siblings import Sibling, learn_prior, similarity
+from app.forecasting.siblings import (
+    LEVEL_SHARES,
+    MAX_SIBLINGS,
+    UNKNOWN_SIMILARITY,
+    Candidate,
+    Sibling,
+    Traits,
+    closest,
+    has_diverged,
+    learn_prior,
+    levels_of,
+    similarity,
+    similarity_of_levels,
+    traits_of,
+)
 from app.laws.annealing import effective_steps, lagged_response
 from app.laws.shipped import shipped_population
 
@@ -65,3 +81,56 @@ def test_configs_are_as_alike_as_what_both_name() -> None:
     assert similarity(own, {**own, "optimizer": "adamw"}) == 1.0
     assert similarity(own, {**own, "optimizer": "Muon"}) == pytest.approx(np.exp(-0.5))
     assert similarity(own, {"learning_rate": "0.001"}) == 1.0
+
+
+LIKE = Traits({"peak rate": 1e-3, "parameters": 1e8}, {"data": "web"})
+
+
+def candidate(key: int, traits: Traits = LIKE, scale: float = 1.0, revision: int = 0) -> Candidate:
+    levels = tuple(scale * level for level in levels_of(curve_of(0.1, seed=key)))
+    return Candidate(key, f"run-{key}", "loss", traits, levels, revision)
+
+
+def asked(candidates: list[Candidate], own: Traits = LIKE, last: int = 2000) -> dict[int, float]:
+    return {each.key: similarity for each, similarity in closest(own, curve_of(0.1, last=last), TOTAL, candidates)}
+
+
+def test_the_most_alike_are_asked_first_and_of_equals_the_newest() -> None:
+    other_data = Traits(LIKE.numbers, {"data": "code"})
+    pool = [candidate(1, revision=1), candidate(2, other_data, revision=9), candidate(3, revision=3)]
+    assert list(asked(pool)) == [3, 1, 2]
+    crowd = [candidate(key, revision=key) for key in range(MAX_SIBLINGS + 5)]
+    assert list(asked(crowd)) == list(range(MAX_SIBLINGS + 4, 4, -1))
+
+
+def test_a_loss_at_another_height_is_not_asked() -> None:
+    perplexities = candidate(1)
+    perplexities = dataclasses.replace(perplexities, levels=tuple(np.exp(level) for level in perplexities.levels))
+    assert asked([perplexities]) == {}
+    assert asked([candidate(1, scale=1.1)])[1] > 0.9
+
+
+def test_heights_are_compared_at_the_same_share_of_the_way() -> None:
+    """A run at a twentieth of its way stands far above where others ended; they are alike all the same."""
+    assert asked([candidate(1)], last=200)[1] > 0.95
+
+
+def test_losses_of_both_signs_have_no_ratio() -> None:
+    assert similarity_of_levels(2.0, 0.5, [-1.0] * len(LEVEL_SHARES)) == 0
+    assert similarity_of_levels(-2.0, 0.5, [-1.0] * len(LEVEL_SHARES)) == 1
+
+
+def test_a_peak_rate_alone_is_no_acquaintance() -> None:
+    silent, logged = traits_of({}), traits_of({}, peak_rate=1e-3)
+    assert logged.numbers == {"peak rate": 1e-3}
+    assert traits_of({"lr": 2e-3}, peak_rate=1e-3).numbers == {"peak rate": 2e-3}
+    for unknown in (silent, logged):
+        assert asked([candidate(1, unknown)])[1] <= UNKNOWN_SIMILARITY
+        assert asked([candidate(1)], own=unknown)[1] <= UNKNOWN_SIMILARITY
+
+
+def test_a_run_that_ends_above_its_first_tenth_has_diverged() -> None:
+    assert not has_diverged(levels_of(curve_of(0.1)))
+    steps = np.arange(1, 1001)
+    rising = Curve.from_points(steps, np.where(steps < 500, 3.0 - steps / 1000, 4.0))
+    assert has_diverged(levels_of(rising))

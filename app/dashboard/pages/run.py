@@ -44,6 +44,7 @@ from app.dashboard.formatting import (
 from app.dashboard.glyphs import range_glyph
 from app.dashboard.liveness import Liveness
 from app.dashboard.pages import what_if
+from app.dashboard.pages.siblings import sibling_list
 from app.dashboard.pages.what_if import what_if_card
 from app.dashboard.readings import (
     HistoryReading,
@@ -524,8 +525,8 @@ def alert_list(reading: RunReading) -> Component:
     return html.Ul([alert_item(alert, reading.now, with_run=False) for alert in ordered], className="alerts")
 
 
-def grounds(reading: RunReading) -> list[Component]:
-    """The plan and the notes: what a reader must believe to believe the forecast."""
+def grounds(reading: RunReading) -> list[Component | None]:
+    """The notes and the finished runs that spoke: what a reader must believe to believe the forecast."""
     summary = reading.summary
     if summary is None:
         return [html.P(no_forecast_text(reading), className="muted")]
@@ -533,6 +534,7 @@ def grounds(reading: RunReading) -> list[Component]:
     notes = [html.Li(note) for note in summary.notes]
     return [
         html.Ul(notes, className="notes") if notes else html.P("No reservations.", className="muted"),
+        sibling_list(reading.siblings),
         html.Details(
             [
                 html.Summary("How metrics were recognised"),

@@ -1,0 +1,69 @@
+"""The finished runs that a forecast was judged from, as the page of a run tells of them."""
+
+from __future__ import annotations
+
+from dash import dcc, html
+from dash.development.base_component import Component
+
+from app.dashboard.components import hint, run_href
+from app.dashboard.formatting import format_percent
+from app.dashboard.readings import SiblingsReading
+from app.runs import SiblingRun
+
+SHOWN_AT_ONCE = 5
+ALIKE = (
+    "100 %: nothing differs that both configs name (peak rate, size, width, depth, batch, optimizer, data, model), and "
+    "the loss stood at the same height at the same share of the way. Where the configs name nothing to compare but the "
+    "peak rate, a run counts 10 % at most."
+)
+
+
+def sibling_list(reading: SiblingsReading | None) -> Component | None:
+    """Who spoke, with links and how alike each is, or why nobody did. None before the first forecast."""
+    if reading is None:
+        return None
+    if not reading.heard:
+        return html.P(_why_nobody(reading), className="siblings-none")
+    first, rest = reading.heard[:SHOWN_AT_ONCE], reading.heard[SHOWN_AT_ONCE:]
+    return html.Div(
+        [
+            html.P(
+                [
+                    f"Beside public runs, {_runs(len(reading.heard))} of this project spoke, each by how ",
+                    hint("alike", ALIKE),
+                    " it is:",
+                ]
+            ),
+            _pairs(first),
+            html.Details([html.Summary(f"{len(rest)} more"), _pairs(rest)], className="fold") if rest else None,
+        ],
+        className="siblings",
+    )
+
+
+def _why_nobody(reading: SiblingsReading) -> str:
+    public, finished = "Judged from public runs of other projects:", _runs(reading.finished)
+    if not reading.finished:
+        return f"{public} this project has no other finished run yet."
+    if not reading.may_speak:
+        why = "too short, diverged, NaN at the end, or no learning rate logged"
+        return f"{public} {finished} of this project can say nothing ({why})."
+    return f"{public} {finished} of this project, and none that is alike enough."
+
+
+def _runs(count: int) -> str:
+    return "one finished run" if count == 1 else f"{count} finished runs"
+
+
+def _pairs(siblings: tuple[SiblingRun, ...]) -> Component:
+    rows = [
+        html.Div([html.Dt(_named(each)), html.Dd(f"counts {format_percent(each.similarity)}")], className="pair")
+        for each in siblings
+    ]
+    return html.Dl(rows, className="pairs")
+
+
+def _named(sibling: SiblingRun) -> Component:
+    if sibling.name is None:
+        return html.Span("a run that was deleted since", className="muted")
+    return dcc.Link(sibling.name, href=run_href(sibling.run_id), title=sibling.run_id)
