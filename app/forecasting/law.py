@@ -102,7 +102,7 @@ class PowerLawForecaster:
     def predict(self, curve: Curve, plan: Plan, steps: npt.NDArray[np.int64]) -> Paths:
         constant = Schedule.constant(1.0, last=float(max(plan.total_steps, curve.cutoff, 1)))
         observations = observe(curve, constant)
-        posterior = infer(observations, constant, max(plan.total_steps, curve.cutoff), self.prior)
+        posterior = infer(observations, constant, max(plan.total_steps, curve.cutoff), self.prior, zoom=False)
         values = posterior.paths(constant, steps, n_paths=self.n_paths, seed=self.seed)
         return Paths(
             steps, above_zero(values, FLOOR_SHARE * observations.level) if is_positive(curve.values) else values
@@ -124,7 +124,7 @@ def cooled_down(schedule: Schedule, cutoff: int, total_steps: int) -> Schedule:
 
 def above_zero(values: Array, floor: float) -> Array:
     """Values above `floor > 0` unchanged, those below bent so that they stay positive: smooth, order kept."""
-    if not floor > 0:
+    if not floor > 0 or values.min() >= floor:
         return values
     below = np.minimum(values / floor - 1.0, 0.0)
     return np.where(values < floor, floor * np.exp(np.maximum(below, -700.0)), values)

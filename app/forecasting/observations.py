@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import numpy.typing as npt
 
@@ -16,8 +18,9 @@ Array = npt.NDArray[np.float64]
 MIN_BINS = 5
 """Fewer finite bins than this say nothing about where a curve is going."""
 
-MAX_GROUPS = 64
-"""Bins handed to the inference. Its cost grows with their cube; half of them gave nearly the same forecasts."""
+MAX_GROUPS = 40
+"""Bins handed to the inference, whose cost grows with their cube. With 64 the mean pinball loss of the language-model
+families was the same to 1 %, and with 48."""
 
 EARLIEST_SHARE = 0.1
 """Bins before this share of the effective steps seen are left out: the first part of training follows no power law."""
@@ -32,8 +35,12 @@ TINIEST_SCALE = 1e-300
 """Unit of a curve that is zero throughout."""
 
 
+@lru_cache(maxsize=4)
 def observe(curve: Curve, schedule: Schedule, *, earliest_share: float = EARLIEST_SHARE) -> Observations:
     """Choose the bins that the law speaks of, and judge their noise.
+
+    Several forecasters ask this of the same curve: the last answers are kept (curves and schedules do not change, and
+    are told apart by identity).
 
     Raises
     ------
@@ -119,7 +126,8 @@ def _point_deviation(steps: Array, values: Array, counts: Array) -> float:
 def _running_median(values: Array, half_width: int) -> Array:
     half_width = min(half_width, len(values) - 1)
     padded = np.pad(values, half_width, mode="reflect")
-    median: Array = np.median(np.lib.stride_tricks.sliding_window_view(padded, 2 * half_width + 1), axis=1)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * half_width + 1)
+    median: Array = np.partition(windows, half_width, axis=1)[:, half_width]
     return median
 
 

@@ -43,6 +43,8 @@ run of a thousand does.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
@@ -163,24 +165,44 @@ def lagged_response(schedule: Schedule, steps: npt.ArrayLike, memories: npt.Arra
     1e-4 on schedules that people use, and below 1e-2 on rates drawn at random. A rate of zero stops the clock: the
     response stays where it is.
     """
-    steps = np.asarray(steps, dtype=np.float64)
-    memories, powers = (np.asarray(each, dtype=np.float64)[:, None] for each in (memories, powers))
-    nodes, rates = _fine_nodes(schedule, steps)
-    if len(nodes) == 1:  # the rate still rises at the last step: nothing has been annealed
-        return np.zeros((len(powers), len(memories), len(steps)))
-    falls = rates[0] ** powers - rates**powers
-    passed = np.diff(nodes) * (rates[1:] + rates[:-1]) / 2
-    forgotten = -np.expm1(-passed / memories)
-    # Where f rises linearly in x, the lag follows it at the mean of what the piece forgets.
-    follows = 1.0 - forgotten * memories / np.maximum(passed, 1e-300)
-    follows = np.where(passed > 1e-9 * memories, follows, 0.0)
-    gains = forgotten * falls[:, None, :-1] + follows * np.diff(falls)[:, None, :]
-    decays = np.broadcast_to(1.0 - forgotten, gains.shape)
-    states = _linear_recurrence(decays.reshape(-1, len(passed)), gains.reshape(-1, len(passed)))
-    response = np.zeros((*gains.shape[:2], len(nodes)))
-    response[:, :, 1:] = states.reshape(gains.shape)
-    place = np.minimum(np.searchsorted(nodes, steps), len(nodes) - 1)
-    return np.where(steps >= nodes[0], response[:, :, place], 0.0)
+    return RateFall.of(schedule, steps).response(memories, powers)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RateFall:
+    """What `lagged_response` needs of a schedule whatever the memories: to ask for several grids of them.
+
+    steps : (n,), asked for                                                         [steps]
+    nodes, rates : (n_nodes,), from the end of the warm-up on; rates over the peak
+    """
+
+    steps: Array
+    nodes: Array
+    rates: Array
+
+    @staticmethod
+    def of(schedule: Schedule, steps: npt.ArrayLike) -> RateFall:
+        steps = np.asarray(steps, dtype=np.float64)
+        return RateFall(steps, *_fine_nodes(schedule, steps))
+
+    def response(self, memories: npt.ArrayLike, powers: npt.ArrayLike) -> Array:
+        """As `lagged_response`, shape (n_powers, n_memories, n)."""
+        steps, nodes, rates = self.steps, self.nodes, self.rates
+        memories, powers = (np.asarray(each, dtype=np.float64)[:, None] for each in (memories, powers))
+        if len(nodes) == 1:  # the rate still rises at the last step: nothing has been annealed
+            return np.zeros((len(powers), len(memories), len(steps)))
+        falls = rates[0] ** powers - rates**powers
+        passed = np.diff(nodes) * (rates[1:] + rates[:-1]) / 2
+        forgotten = -np.expm1(-passed / memories)
+        # Where f rises linearly in x, the lag follows it at the mean of what the piece forgets.
+        follows = 1.0 - forgotten * memories / np.maximum(passed, 1e-300)
+        follows = np.where(passed > 1e-9 * memories, follows, 0.0)
+        gains = forgotten * falls[:, None, :-1] + follows * np.diff(falls)[:, None, :]
+        states = _linear_recurrence(1.0 - forgotten, gains)
+        response = np.zeros((*gains.shape[:2], len(nodes)))
+        response[:, :, 1:] = states
+        place = np.minimum(np.searchsorted(nodes, steps), len(nodes) - 1)
+        return np.where(steps >= nodes[0], response[:, :, place], 0.0)
 
 
 def _fine_nodes(schedule: Schedule, steps: Array) -> tuple[Array, Array]:
@@ -224,7 +246,7 @@ def _decay(elapsed: Array, memories: Array) -> Array:
 
 
 def _linear_recurrence(decays: Array, gains: Array) -> Array:
-    """States of s[k] = decays[k] * s[k-1] + gains[k] with s[-1] = 0, along the last axis.
+    """States of s[k] = decays[k] * s[k-1] + gains[k] with s[-1] = 0, along the last axis; decays may be broadcast.
 
     Steps of doubling length (Hillis and Steele's scan): log2(n) passes of numpy instead of n turns of Python. Only
     products of factors in [0, 1] occur, so it is as stable as the recurrence itself.
@@ -232,7 +254,7 @@ def _linear_recurrence(decays: Array, gains: Array) -> Array:
     factors, states = decays.copy(), gains.copy()
     shift = 1
     while shift < states.shape[-1]:
-        states[:, shift:] = states[:, shift:] + factors[:, shift:] * states[:, :-shift]
-        factors[:, shift:] = factors[:, shift:] * factors[:, :-shift]
+        states[..., shift:] = states[..., shift:] + factors[..., shift:] * states[..., :-shift]
+        factors[..., shift:] = factors[..., shift:] * factors[..., :-shift]
         shift *= 2
     return states

@@ -33,16 +33,28 @@ class Gaussian:
 
 @dataclass(frozen=True, slots=True)
 class LogNormal:
-    """A prior over positive numbers, as a grid: `points`, weighted by a normal density of their logarithm."""
+    """A prior over positive numbers: a normal density of the logarithm, between the first and the last of `points`.
+
+    `points` is where the inference looks first (`app.laws.grid`).
+    """
 
     points: tuple[float, ...]
     median: float
     log_deviation: float
 
+    def log_masses(self, nodes: Array) -> Array:
+        """Log of density times spacing at increasing nodes, shape (n,): what each stands for. A single one: all."""
+        if len(nodes) == 1:
+            return np.zeros(1)
+        logs = np.log(nodes)
+        off = (logs - np.log(self.median)) / self.log_deviation
+        masses: Array = -0.5 * off**2 - np.log(self.log_deviation * np.sqrt(2 * np.pi)) + np.log(np.gradient(logs))
+        return masses
+
     def weights(self) -> Array:
-        """Shape (n_points,), summing to 1."""
-        exponents = -0.5 * (np.log(np.asarray(self.points) / self.median) / self.log_deviation) ** 2
-        weights: Array = np.exp(exponents - exponents.max())
+        """Of `points`, shape (n_points,), summing to 1."""
+        masses = self.log_masses(np.asarray(self.points))
+        weights: Array = np.exp(masses - masses.max())
         return np.asarray(weights / weights.sum())
 
 

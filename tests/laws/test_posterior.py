@@ -126,3 +126,18 @@ def test_other_futures_may_be_asked_of_one_posterior() -> None:
     held = Schedule(DECAYED.steps[:3], DECAYED.rates[:3])
     decayed, constant = (posterior.paths(each, [HORIZON], n_paths=256).mean() for each in (DECAYED, held))
     assert decayed < constant
+
+
+@pytest.mark.parametrize("left", [1, 5, 15, 40])
+def test_a_rate_that_is_almost_zero_leaves_no_hole_in_the_last_steps(left: int) -> None:
+    """On a cosine's last steps the clocks of the misfit stand still, and rounding sets them back by 1e-16."""
+    total = 19_560
+    steps = np.linspace(0, total, 700).round()
+    cosine = Schedule(steps, 6e-4 * np.minimum(steps / 700, 0.5 * (1 + np.cos(np.pi * steps / total))))
+    cutoff = float(total - left)
+    seen = np.linspace(0.1 * cutoff, cutoff, 40)
+    data = Observations(
+        seen, 0.1 * ((seen / cutoff) ** -0.4 - 1), np.full(40, 1e-6), np.ones(40), level=3.3, scale=3.3, cutoff=cutoff
+    )
+    paths = infer(data, cosine, total).paths(cosine, np.arange(cutoff + 1, total + 1), n_paths=64)
+    assert np.isfinite(paths).all()
