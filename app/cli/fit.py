@@ -1,4 +1,4 @@
-"""`losscast fit`: laws through finished runs, and what they say of runs under other schedules."""
+"""`losscast fit`: laws through finished runs, and what they say of other schedules."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from app.cli.greedy_options import greedy_command
 
 if TYPE_CHECKING:
     from app.forecasting.across_runs import Agreement
+    from app.forecasting.other_schedules import Comparison, Prediction
     from app.forecasting.recorded_run import RecordedRun
     from app.laws.separable import Law
 
-Command = greedy_command(predict=Path)
+Command = greedy_command(predict=Path, schedule=str)
 
 
 def fit(
@@ -31,6 +32,16 @@ def fit(
         list[Path] | None,
         typer.Option(metavar="FILE...", help="Runs of the same recipe to predict under their own schedules."),
     ] = None,
+    schedule: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SPEC...",
+            help="Schedules that no file holds: a family, then its key=value pairs, or a JSON object.",
+        ),
+    ] = None,
+    total_steps: Annotated[
+        int | None, typer.Option(min=2, help="Length of the schedules that name none; else the longest fitted run's.")
+    ] = None,
     metric: Annotated[str | None, typer.Option(help="What to fit; else each run's own loss.")] = None,
     warmup_steps: Annotated[
         int | None,
@@ -38,25 +49,59 @@ def fit(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
 ) -> None:
-    """Fit laws of the loss under a learning rate to finished runs, and predict others under their schedules.
+    """Fit finished runs and predict other schedules.
 
-    The files need a learning rate: it is what the laws are about.
+    The files need a learning rate: the laws are about it. --predict compares with other runs' files, --schedule
+    predicts schedules that were never trained under, e.g.
+
+    losscast fit run.csv --schedule cosine final_fraction=0.1 wsd decay_steps=4000 --total-steps 30000
     """
+    from app.curves.schedule_text import read_schedules
     from app.forecasting.across_runs import LAWS
 
+    specs = read_schedules(schedule or [])
     fitted = _read(runs, metric, warmup_steps)
     others = _read(_without(predict or [], runs), metric, warmup_steps)
-    record = {
+    record: dict[str, Any] = {
         "metric": next(iter(fitted.values())).metric,
         "fitted": list(fitted),
         "predicted": list(others),
         "laws": {law.name: _judged(law, fitted, others) for law in LAWS},
     }
+    compared = _compared(list(fitted.values()), specs, total_steps) if specs else None
+    if compared is not None:
+        record["schedules"] = [_prediction(one, compared) for one in compared.predictions]
+        record["left_out"] = [dataclasses.asdict(one) for one in compared.left_out]
+        record["notes"] = list(compared.notes)
     if as_json:
         json.dump(record, sys.stdout, allow_nan=False)
         sys.stdout.write("\n")
     else:
         _print(record)
+
+
+def _compared(runs: Sequence[RecordedRun], specs: Sequence[Mapping[str, Any]], total_steps: int | None) -> Comparison:
+    from app.forecasting.other_schedules import candidate, compare_schedules
+
+    return compare_schedules(runs, [candidate(spec, runs, total_steps=total_steps) for spec in specs])
+
+
+def _prediction(one: Prediction, compared: Comparison) -> dict[str, Any]:
+    quantiles = {f"p{round(100 * level):02d}": value for level, value in one.final_quantiles.items()}
+    return {
+        "asked": one.candidate.words,
+        "total_steps": one.candidate.total_steps,
+        "final": {"mean": one.final_mean, **quantiles},
+        "against_best_run": one.final_mean - compared.best_run.final_loss(),
+        "by_law": one.by_law,
+        "steps": one.steps.tolist(),
+        "rates": one.candidate.schedule.rate_at(one.steps).tolist(),
+        "path": {
+            f"p{round(100 * level):02d}": row.tolist()
+            for level, row in zip(one.final_quantiles, one.quantiles, strict=True)
+        },
+        "notes": list(one.notes),
+    }
 
 
 def _read(paths: Sequence[Path], metric: str | None, warmup_steps: int | None) -> dict[str, RecordedRun]:
@@ -109,8 +154,28 @@ def _print(record: Mapping[str, Any]) -> None:
             _add_row(table, "predicted", "[bold]all[/bold]", said["predicted_overall"])
         console.print(f"[bold]{name}[/bold] law of {record['metric']}: {parameters}", soft_wrap=True)
         console.print(table)
-    if not record["predicted"]:
-        console.print("Name runs to predict after --predict.", style="dim")
+    if "schedules" in record:
+        _print_schedules(console, record)
+    elif not record["predicted"]:
+        console.print("Name runs to predict after --predict, or schedules after --schedule.", style="dim")
+
+
+def _print_schedules(console: Any, record: Mapping[str, Any]) -> None:
+    from rich.table import Table
+
+    table = Table("schedule, best first", box=None, padding=(0, 2), header_style="dim")
+    for heading in ("final", "90 % band", "to best run"):
+        table.add_column(heading, justify="right")
+    for one in record["schedules"]:
+        final = one["final"]
+        band = f"{final['p05']:.4g} to {final['p95']:.4g}"
+        table.add_row(one["asked"], f"{final['mean']:.4g}", band, f"{one['against_best_run']:+.2g}")
+    console.print(table)
+    for one in record["schedules"]:
+        for note in one["notes"]:
+            console.print(f"{one['asked']}: {note}", soft_wrap=True)
+    for note in record["notes"]:
+        console.print(note, soft_wrap=True)
 
 
 def _add_row(table: Any, part: str, name: str, one: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ and predict the whole curve of any other schedule of the same recipe (model, dat
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,6 +18,10 @@ from app.laws.annealing_law import AnnealingLaw
 from app.laws.multi_power import MultiPowerLaw
 from app.laws.rate_power import RatePowerLaw
 from app.laws.separable import Fit, Law, fit
+from app.laws.shipped import shipped_population
+
+GAIN = "annealing_gain"
+"""The coefficient that runs at a constant rate say nothing of."""
 
 LAWS: tuple[Law, ...] = (AnnealingLaw(), MultiPowerLaw(), RatePowerLaw())
 """Laws that know of the learning rate: the others cannot tell one schedule from another."""
@@ -42,6 +46,9 @@ class Agreement:
 def fit_runs(law: Law, runs: Sequence[RecordedRun]) -> Fit:
     """The law through all runs at once.
 
+    What a fall of the rate gives is also held to the population of public runs: that decides where no run's rate falls,
+    and counts for nothing where one falls by a tenth.
+
     Raises
     ------
     BadInput
@@ -51,7 +58,9 @@ def fit_runs(law: Law, runs: Sequence[RecordedRun]) -> Fit:
     """
     for run in runs:
         _schedule_of(run)
-    return fit(law, [run.sample() for run in runs])
+    found = fit(law, [run.sample() for run in runs])
+    level = float(np.mean([run.final_loss() for run in runs]))
+    return _informed(found, abs(level)) if GAIN in law.coefficients and np.isfinite(level) else found
 
 
 def agreement(found: Fit, run: RecordedRun) -> Agreement:
@@ -89,6 +98,29 @@ def overall(agreements: Sequence[Agreement]) -> Agreement:
         worst_error=max(each.worst_error for each in agreements),
         r2=float(np.mean([each.r2 for each in agreements])),
         final_error=float(np.mean([abs(each.final_error) for each in agreements])),
+    )
+
+
+def _informed(found: Fit, level: float) -> Fit:
+    """The fit with the population's word on the gain of annealing, by the update of a Gaussian.
+
+    level : of the loss at the end of the runs, which the population's gain is a share of   [of the loss]
+    """
+    gain = shipped_population().prior.annealing
+    mean = gain.median * np.exp(gain.log_deviation**2 / 2) * level / found.scale
+    deviation = mean * np.sqrt(np.expm1(gain.log_deviation**2))
+    at, n = found.law.coefficients.index(GAIN), len(found.coefficients)
+    precision = np.linalg.inv(found.covariance)
+    # The fit's own covariance already knows the gain to the size of the loss; this is a better word on the same.
+    precision[at, at] += 1 / deviation**2 - 1
+    covariance = np.linalg.inv(precision)
+    change = covariance[:, at] * (mean - found.coefficients[at]) / deviation**2
+    low, high = ([getattr(shape, end) for shape in found.law.shapes] for end in ("low", "high"))
+    return replace(
+        found,
+        coefficients=np.maximum(found.coefficients + change[:n], 0.0),
+        shapes=np.clip(found.shapes * np.exp(change[n:]), low, high),
+        covariance=covariance,
     )
 
 

@@ -73,3 +73,42 @@ def test_what_cannot_be_fitted_is_said_in_one_line(tmp_path: Path, rows: list[st
     assert answer.returncode == 2
     assert says in answer.stderr
     assert "Traceback" not in answer.stderr
+
+
+def test_schedules_that_no_file_holds_are_compared_best_first() -> None:
+    answer = losscast(
+        *("fit", *FITTED, "--warmup-steps", "2160", "--json", "--schedule", "constant"),
+        *("wsd_linear", "decay_steps=4000", '{"family": "cosine", "total_steps": 48000}'),
+    )
+    assert answer.returncode == 0, answer.stderr
+    said = json.loads(answer.stdout)
+    assert [one["asked"].split(" over ")[0] for one in said["schedules"]] == ["cosine", "wsd linear", "constant"]
+    assert len(said["left_out"]) == 3
+    for one in said["schedules"]:
+        assert one["final"]["p05"] < one["final"]["mean"] < one["final"]["p95"]
+        assert len(one["steps"]) == len(one["rates"]) == len(one["path"]["p50"])
+        assert one["steps"][-1] == one["total_steps"]
+
+
+def test_people_get_the_schedules_in_a_table_with_what_cannot_be_known() -> None:
+    answer = losscast("fit", FITTED[0], "--schedule", "cosine final_fraction=0.1", "--total-steps", "48000")
+    assert answer.returncode == 0, answer.stderr
+    assert "cosine over 48,000 steps" in " ".join(answer.stdout.split())
+    assert "2 times as long as the longest fitted run" in answer.stdout
+    assert "cannot be judged" in answer.stdout
+
+
+@pytest.mark.parametrize(
+    ("schedule", "says"),
+    [
+        (["decay_steps=4000"], "begins with its family"),
+        (["wobbly"], "No schedule family 'wobbly'"),
+        (["{family: cosine}"], "not JSON"),
+        (["cosine", "wobble=3"], "takes no wobble"),
+    ],
+)
+def test_a_schedule_that_cannot_be_read_is_said_in_one_line(schedule: list[str], says: str) -> None:
+    answer = losscast("fit", FITTED[0], "--schedule", *schedule)
+    assert answer.returncode == 2
+    assert says in answer.stderr
+    assert "Traceback" not in answer.stderr

@@ -1,0 +1,142 @@
+"""Predicting schedules from finished runs, through HTTP, after real refits of real runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from app.importers.run_files import read_file
+from app.storage.database import Database
+from app.worker.refit import refit_run
+from tests.service import Web
+
+DATA = Path(__file__).parents[1] / "data"
+WARMUP = np.arange(0, 2161, 120)
+
+
+def send(web: Web, database_url: str, name: str, *, status: str | None = "finished", **changes: Any) -> str:
+    """One of the multi-power law's runs, as a job would have sent it; `changes` replace columns or leave them out."""
+    run_id = web.new_run(name=name)
+    if "lr" not in changes:  # the warm-up, which the published files leave out
+        web.append(run_id, WARMUP.tolist(), lr=(3e-4 * WARMUP / WARMUP[-1]).tolist())
+    for batch in read_file(DATA / f"multipowerlaw_25M_{name}.csv").batches:
+        columns = {metric: batch.values[row].tolist() for row, metric in enumerate(batch.metrics)}
+        for metric, change in changes.items():
+            columns[metric] = list(change(np.array(columns[metric]))) if change else []
+        web.append(run_id, batch.steps.tolist(), **{metric: values for metric, values in columns.items() if values})
+    if status is not None:
+        web.post(f"/runs/{run_id}/finish", {"status": status})
+    database = Database(database_url)
+    refit_run(database, run_id, [])
+    database.close()
+    return run_id
+
+
+@pytest.fixture(scope="module")
+def cosine(web: Web, api_database_url: str) -> str:
+    return send(web, api_database_url, "cosine_24000")
+
+
+@pytest.fixture(scope="module")
+def constant(web: Web, api_database_url: str) -> str:
+    return send(web, api_database_url, "constant_24000")
+
+
+@pytest.fixture(scope="module")
+def two_stages(web: Web, api_database_url: str) -> str:
+    return send(web, api_database_url, "wsdcon_9")
+
+
+def refusal(web: Web, status: int = 422, **asked: object) -> str:
+    answer = web.http.post("/api/v1/fit", json=asked)
+    assert answer.status_code == status, answer.text
+    message: str = answer.json()["message"]
+    return message
+
+
+def test_three_runs_predict_what_another_schedule_comes_to(
+    web: Web, cosine: str, constant: str, two_stages: str
+) -> None:
+    said = web.post(
+        "/fit",
+        {
+            "runs": [cosine, constant, two_stages],
+            "schedules": [
+                "constant",
+                {"family": "wsd_linear", "decay_steps": 4000, "final_fraction": 0.1, "total_steps": 24_000},
+            ],
+        },
+    )
+    assert said["metric"] == "val_loss"
+    assert [run["name"] for run in said["runs"]] == ["cosine_24000", "constant_24000", "wsdcon_9"]
+    assert set(said["laws"]) == {"annealing", "multi_power", "rate_power"}
+    assert all(law["mean_relative_error"] < 0.002 for law in said["laws"].values())
+    assert len(said["left_out"]) == 3
+    decayed, held = said["predictions"]
+    assert (decayed["position"], held["position"]) == (1, 0)
+    assert decayed["final"]["p05"] < decayed["final"]["p50"] < decayed["final"]["p95"]
+    assert decayed["against_best_run"] < held["against_best_run"]
+    # The authors' own run under this schedule, which nobody was shown.
+    last = list(read_file(DATA / "multipowerlaw_25M_wsdld.csv").batches)[-1]
+    actual = float(last.values[last.metrics.index("val_loss"), -3:].mean())
+    assert decayed["final"]["p05"] < actual < decayed["final"]["p95"]
+    assert decayed["path"][-1]["step"] == decayed["total_steps"] == decayed["rates"][-1]["step"]
+    assert decayed["rates"][-1]["rate"] == pytest.approx(3e-5)
+
+
+def test_one_run_is_enough_and_says_that_it_is_one(web: Web, cosine: str) -> None:
+    said = web.post("/fit", {"runs": [cosine], "schedules": ["cosine"], "total_steps": 48_000})
+    assert said["left_out"] == []
+    assert "cannot be judged" in " ".join(said["notes"])
+    assert "2 times as long" in " ".join(said["predictions"][0]["notes"])
+
+
+def test_runs_are_fitted_without_any_schedule_to_predict(web: Web, cosine: str) -> None:
+    said = web.post("/fit", {"runs": [cosine]})
+    assert said["predictions"] == []
+    assert said["laws"]["annealing"]["parameters"]["irreducible_loss"] > 0
+
+
+def test_runs_that_cannot_be_used_are_refused_by_name(
+    web: Web, api_database_url: str, cosine: str, constant: str
+) -> None:
+    running = send(web, api_database_url, "wsdld", status=None)
+    assert "wsdld is still running" in refusal(web, runs=[cosine, running])
+    rateless = send(web, api_database_url, "wsdcon_3", lr=None)
+    assert "wsdcon_3 has no learning rate" in refusal(web, runs=[rateless])
+    perplexity = send(web, api_database_url, "wsd_20000_24000", val_loss=np.exp)
+    assert "another scale" in refusal(web, runs=[cosine, perplexity])
+    diverged = send(
+        web,
+        api_database_url,
+        "wsdld",
+        val_loss=lambda values: [*values[:-3].tolist(), *["NaN"] * 3],
+        status="failed",
+    )
+    assert "NaN" in refusal(web, runs=[diverged])
+    assert "same run" in refusal(web, runs=[cosine, cosine])
+    assert "no loss named train_loss" in refusal(web, runs=[cosine], metric="train_loss")
+    assert "no-such-run" in refusal(web, 404, runs=["no-such-run"])
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"schedules": ["wobbly"]},
+        {"schedules": ["reactive"]},
+        {"schedules": [7]},
+        {"schedules": [{"family": "cosine", "total_steps": -1}]},
+        {"schedules": [{"family": "cosine", "total_steps": 100}]},
+        {"schedules": ["cosine"] * 13},
+        {"schedules": "cosine"},
+        {"total_steps": 0, "schedules": ["cosine"]},
+        {"runs": []},
+        {"runs": "all of them"},
+    ],
+    ids=str,
+)
+def test_questions_that_make_no_sense_are_422_with_a_reason(web: Web, cosine: str, asked: dict[str, object]) -> None:
+    assert len(refusal(web, **{"runs": [cosine], **asked})) > 20
