@@ -13,10 +13,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
 from app.curves.reduction import Reduction
+from app.diagnostics.event import Severity as Severity
 
 # A metric has recovered once this many points in a row were finite, or this share of all its points, whichever is more.
 # Twenty rides out a loss that is NaN every other logging step; the share keeps a long run from flapping.
@@ -30,14 +30,6 @@ LOSS_ROLES = frozenset({"train_loss", "val_loss"})
 
 NONFINITE_LOSS = "nonfinite_loss"
 NONFINITE_GRAD_NORM = "nonfinite_grad_norm"
-
-
-class Severity(StrEnum):
-    """How soon a person should look."""
-
-    INFO = "info"
-    WARNING = "warning"
-    CRITICAL = "critical"
 
 
 @dataclass(frozen=True, slots=True)

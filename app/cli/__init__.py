@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import typer
 
-from app.cli import backtest, demo, files, fit, keys, services, train_pfn
+from app.cli import backtest, demo, diagnose, files, fit, keys, services, train_pfn
 from app.errors import LosscastError
 
 app = typer.Typer(
@@ -46,6 +46,7 @@ app.command("forecast")(files.forecast_file)
 app.command("backtest", cls=backtest.Command)(backtest.backtest)
 app.command("fit", cls=fit.Command)(fit.fit)
 app.command("train-pfn")(train_pfn.train_pfn)
+app.command("diagnose")(diagnose.diagnose)
 app.add_typer(keys.app, name="key")
 
 

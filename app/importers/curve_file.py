@@ -50,7 +50,7 @@ def read_curve_file(path: Path, metric: str | None = None) -> FileCurve:
         No `metric` was named and no column looks like a loss.
     """
     run = read_file(path)
-    points = _points_by_metric(list(run.batches))
+    points = points_by_metric(list(run.batches))
     if not points:
         raise unreadable(path, None, "no row holds a number", "Give it a step column and at least one metric")
     roles = {name: match.role for name, match in assign_roles(points).items()}
@@ -80,8 +80,8 @@ def _guess_loss(points: Mapping[str, Points]) -> str:
     return loss
 
 
-def _points_by_metric(batches: Sequence[Batch]) -> dict[str, Points]:
-    """Steps in order; of points at the same step the later row wins."""
+def points_by_metric(batches: Sequence[Batch]) -> dict[str, Points]:
+    """Every metric's points, steps in order; of points at the same step the later row wins."""
     parts: dict[str, list[Points]] = {}
     for batch in batches:
         for row, metric in enumerate(batch.metrics):

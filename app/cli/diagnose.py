@@ -1,0 +1,140 @@
+"""`losscast diagnose`: what the diagnoses would have said of runs in files, step by step."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from app.errors import BadInput, LosscastError
+
+if TYPE_CHECKING:
+    from app.diagnostics.event import Event, Risk
+
+COLOURS = {"critical": "red", "warning": "yellow", "info": "dim"}
+
+
+def diagnose(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="PATH...", help="CSV or JSONL files of runs, or folders.", show_default=False),
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
+) -> None:
+    """Diagnose runs: what broke, what was about to, what recovered, and when that could be known.
+
+    The files are read in the order of steps, and what is said at a step depends on nothing after it. Files that cannot
+    be read are skipped and named.
+    """
+    record = _diagnosed(paths)
+    if as_json:
+        json.dump(record, sys.stdout, allow_nan=False)
+        sys.stdout.write("\n")
+    else:
+        _print(record)
+    if not record["runs"]:
+        raise BadInput("No file could be diagnosed.")
+
+
+def _diagnosed(paths: Sequence[Path]) -> dict[str, Any]:
+    from app.importers.recorded_run_file import find_run_files
+
+    record: dict[str, Any] = {"runs": [], "skipped": []}
+    for file in dict.fromkeys(file for path in paths for file in find_run_files(path)):
+        try:
+            record["runs"].append(diagnosed_file(file))
+        except LosscastError as error:
+            record["skipped"].append({"file": str(file), "why": str(error).removeprefix(f"{file.name}: ")})
+    return record
+
+
+def diagnosed_file(path: Path) -> dict[str, Any]:
+    """One run as `--json` has it."""
+    from app.diagnostics.engine import Engine
+    from app.diagnostics.signals import choose_inputs
+    from app.importers.curve_file import points_by_metric
+    from app.importers.run_files import read_file
+
+    logged = points_by_metric(list(read_file(path).batches))
+    inputs = choose_inputs({metric: len(points) for metric, points in logged.items()})
+    engine = Engine(inputs)
+    found = engine.observe({metric: (points.steps, points.values) for metric, points in logged.items()})
+    return {
+        "file": str(path),
+        "points": engine.rows,
+        "states": engine.states,
+        "events": [_event(event) for event in last_words(found.events)],
+        "risk": [_risk(risk) for risk in found.risks],
+    }
+
+
+def last_words(events: Sequence[Event]) -> list[Event]:
+    """The newest version of each event, in the order they were raised."""
+    newest = {event.id: event for event in events}
+    return sorted(newest.values(), key=lambda event: (event.raised_at, event.kind))
+
+
+def _event(event: Event) -> dict[str, Any]:
+    return {
+        "kind": event.kind,
+        "severity": str(event.severity),
+        "step": event.step,
+        "raised_at": event.raised_at,
+        "resolved_at": event.resolved_at,
+        "outcome": event.outcome or None,
+        "probability": event.probability,
+        "message": event.message,
+        "evidence": {name: _json_number(value) for name, value in event.evidence.items()},
+        "inputs": list(event.inputs),
+        "sharpen": list(event.sharpen),
+    }
+
+
+def _risk(risk: Risk) -> dict[str, Any]:
+    return {"step": risk.step, "horizon": risk.horizon, "p": round(risk.probability, 6)}
+
+
+def _json_number(value: Any) -> Any:
+    if not isinstance(value, float) or math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
+
+
+def _print(record: Mapping[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 200  # a pipe has no edge to break lines at
+    for run in record["runs"]:
+        console.print(f"{run['file']}: {run['points']:,} logged steps", style="bold", markup=False, soft_wrap=True)
+        console.print("  " + ", ".join(f"{name}: {state}" for name, state in run["states"].items()), style="dim")
+        if not run["events"]:
+            console.print("  Nothing to report.")
+            continue
+        table = Table("", "step", "said at", "over at", "", box=None, padding=(0, 2), header_style="dim")
+        for event in run["events"]:
+            table.add_row(
+                f"[{COLOURS[event['severity']]}]{event['kind']}[/]",
+                f"{event['step']:,}",
+                f"{event['raised_at']:,}",
+                "-" if event["resolved_at"] is None else f"{event['resolved_at']:,}",
+                _words(event),
+            )
+        console.print(table)
+    for each in record["skipped"]:
+        console.print(f"skipped {each['file']}: {each['why']}", style="yellow", markup=False, soft_wrap=True)
+
+
+def _words(event: Mapping[str, Any]) -> str:
+    from rich.markup import escape
+
+    probability = "" if event["probability"] is None else f" ({event['probability']:.0%})"
+    outcome = f" [bold]{event['outcome']}[/bold]" if event["outcome"] else ""
+    return f"{escape(event['message'])}{probability}{outcome}"

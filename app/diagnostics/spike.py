@@ -1,0 +1,321 @@
+"""A sudden jump of the loss and what becomes of it; and progress that is being lost, suddenly or not.
+
+**Spike.** Loss and gradient norm are compared, on a logarithmic scale, with a robust level and scale of their own
+(`Level`). Where the gradient norm is logged both must jump: in healthy runs each does so alone, hardly ever both. Where
+it is not, the loss must jump further. A change of rate, batch size or data and a restart suspend the watch while the
+level is found anew.
+
+**Divergence.** Three points running that have lost half of all progress, whatever the cause: no change from outside
+excuses it. A re-warmed rate gives back a quarter; bad batches all of it, but for a moment, so a run in a spike that
+was already reported has ten points to come back.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+import numpy as np
+
+from app.curves.bins import LARGEST_VALUE
+from app.diagnostics.changes import RATE_DOWN
+from app.diagnostics.diagnosis import Window
+from app.diagnostics.event import Event, Severity
+from app.diagnostics.level import Level
+from app.diagnostics.progress import Progress
+from app.diagnostics.rates import Rates
+from app.diagnostics.series import Series
+
+BOTH_SCALES = 4.0
+"""Scales above the level, for loss and gradient norm together."""
+
+ALONE_SCALES = 6.0
+"""Scales above the level, for a loss whose gradient norm is not logged."""
+
+TOGETHER_POINTS = 3
+"""The gradient norm must have jumped within so many of its newest points; so long may the loss wait for it."""
+
+HIGH_POINTS = 2
+"""Of `TOGETHER_POINTS` running, so many must be high: a single one is a hard batch, of which real data have one in a
+thousand. One suffices where it loses half of all progress and the gradient norm jumps with it."""
+
+SMALLEST_JUMP = math.log(1.05)
+"""A loss less than this above its level is no news, however quiet it was before."""
+
+SMALLEST_SCALE = 0.005
+DELAY = 20
+"""Points: before a spike of Adam's own the gradient norm grows for some twenty steps."""
+
+TRUSTED_POINTS = 10
+"""A level of fewer points is not yet one that was held."""
+
+FEWEST_POINTS = 20
+"""A level of fewer points has no scale to measure a jump with."""
+
+SETTLE_POINTS = 50
+"""Loss points for which the watch is suspended after a change."""
+
+RECENT = 0.25
+"""Weight of the newest point in the short average that decides whether the loss is back."""
+
+BACK_SHARE = 0.1
+"""Back: the short average is within this share of the jump, or one scale, of what was expected before it."""
+
+LASTING_POINTS = 20
+LASTING_STEPS = 300
+"""A spike that is not back after so many points and steps is lasting."""
+
+GIVEN_UP = 10
+"""After so many times as long a lasting spike is the new level."""
+
+LOST_POINTS = 3
+LOST_POINTS_IN_SPIKE = 10
+"""So many points running with half of the progress lost are a divergence."""
+
+BACK_POINTS = 20
+"""So many points running with three quarters of the progress regained, and it is over."""
+
+
+@dataclass(slots=True)
+class Candidate:
+    """A high loss that waits for a second one, or for the gradient norm; logarithms."""
+
+    step: int
+    expected: float
+    scale: float
+    log: float  # the highest since
+    high: int = 0  # points that were as high as it takes
+    age: int = 0
+
+    def excess(self, log: float) -> float:
+        """[scales]"""
+        return (log - self.expected) / self.scale
+
+
+@dataclass(slots=True)
+class Jump:
+    """A spike that is under way; logarithms of the loss."""
+
+    expected: float
+    scale: float
+    peak: float
+    recent: float
+    event: Event
+    points: int = 0
+
+    @property
+    def is_back(self) -> bool:
+        """The short average is where it was expected."""
+        return self.recent <= self.expected + max(self.scale, BACK_SHARE * (self.peak - self.expected))
+
+
+@dataclass(slots=True)
+class Spike:
+    name: ClassVar[str] = "spike"
+    kinds: ClassVar[tuple[str, ...]] = ("spike", "divergence")
+
+    loss: Level = field(default_factory=lambda: Level(SMALLEST_SCALE, DELAY))
+    gradient: Level = field(default_factory=lambda: Level(SMALLEST_SCALE, DELAY))
+    progress: Progress = field(default_factory=Progress)
+    rates: Rates = field(default_factory=Rates)
+    settling: int = 0  # loss points until the watch for spikes goes on
+    gradient_jumps: list[tuple[int, float]] = field(default_factory=list)  # newest points: step, scales above the level
+    candidate: Candidate | None = None
+    jump: Jump | None = None
+    lost: int = 0  # points running with half of the progress lost
+    lost_since: int = 0
+    lost_at_low_rate: bool = False
+    back: int = 0
+    divergence: Event | None = None
+
+    @property
+    def state(self) -> str:
+        if self.divergence is not None:
+            return "diverging"
+        if self.jump is not None:
+            return "in a spike" if not self.jump.event.outcome else f"in a {self.jump.event.outcome} spike"
+        return "too early" if self.loss.n < FEWEST_POINTS else "calm"
+
+    def observe(self, window: Window) -> Iterator[Event]:
+        changes = [change.step for change in window.changes if change.kind != RATE_DOWN]
+        gradient = self._gradient_jumps(window.series("grad_norm"), changes)
+        for changed_at, piece in _logarithms(window.series("loss")).cut_before(changes):
+            if changed_at is not None:
+                yield from self._changed(changed_at)
+            yield from self._observe_loss(piece, gradient, window)
+        self.rates.observe(window)
+        self.gradient_jumps = [
+            (int(step), float(jump))
+            for step, jump in zip(gradient.steps[-TOGETHER_POINTS:], gradient.values[-TOGETHER_POINTS:], strict=True)
+        ]
+
+    def _gradient_jumps(self, norms: Series, changes: list[int]) -> Series:
+        """How many scales above its level the norm is at each point, the newest of the last window first."""
+        jumps = [jump for _, jump in self.gradient_jumps]
+        steps = [step for step, _ in self.gradient_jumps]
+        level = self.gradient
+        for changed_at, piece in _logarithms(norms).cut_before(changes):
+            if changed_at is not None:
+                level.forget()
+            steps.extend(piece.steps.tolist())
+            for log in piece.values.tolist():
+                scale, known = level.scale, level.n
+                excess = level.observe(log)
+                jumps.append(excess / scale if known >= FEWEST_POINTS else -math.inf)
+        return Series(norms.name, np.array(steps, np.int64), np.array(jumps, np.float64))
+
+    def _changed(self, step: int) -> Iterator[Event]:
+        self.loss.forget()
+        self.settling, self.candidate = SETTLE_POINTS, None
+        if self.jump is not None:
+            yield self.jump.event.resolved(step, self.jump.event.outcome or "cut short")
+            self.jump = None
+
+    def _observe_loss(self, logs: Series, gradient: Series, window: Window) -> Iterator[Event]:
+        level, progress = self.loss, self.progress
+        for step, log in zip(logs.steps.tolist(), logs.values.tolist(), strict=True):
+            expected, scale = level.mean, level.scale
+            excess = level.observe(log)
+            progress.observe(log, level.mean if level.n >= TRUSTED_POINTS else math.inf)
+            if self.jump is not None:
+                yield from self._follow(step, log)
+            elif self.settling:
+                self.settling -= 1
+            elif (excess > BOTH_SCALES * scale and excess > SMALLEST_JUMP) or self.candidate is not None:
+                yield from self._consider(step, log, expected, scale, gradient, window)
+            if self.lost or self.divergence is not None or excess > SMALLEST_JUMP:
+                yield from self._judge_progress(step, log, scale, window)
+
+    def _consider(
+        self, step: int, log: float, expected: float, scale: float, gradient: Series, window: Window
+    ) -> Iterator[Event]:
+        """A high loss, or the points after one."""
+        if self.loss.n < FEWEST_POINTS or self.rates.is_idle(step, window):
+            return
+        if self.candidate is None:
+            self.candidate = Candidate(step, expected, scale, log)
+        candidate = self.candidate
+        candidate.log = max(candidate.log, log)
+        candidate.age += 1
+        gradient_jump = _largest_jump(gradient, step)
+        with_gradient = len(gradient) > 0
+        candidate.high += candidate.excess(log) > (BOTH_SCALES if with_gradient else ALONE_SCALES)
+        is_huge = candidate.high > 0 and self.progress.is_lost(candidate.log, scale)
+        if (candidate.high >= HIGH_POINTS or (is_huge and with_gradient)) and (
+            gradient_jump > BOTH_SCALES or not with_gradient
+        ):
+            event = self._spiked(step, candidate, gradient_jump, window)
+            self.jump = Jump(candidate.expected, candidate.scale, candidate.log, log, event)
+            self.candidate = None
+            yield event
+        elif candidate.age >= TOGETHER_POINTS:
+            self.candidate = None
+
+    def _follow(self, step: int, log: float) -> Iterator[Event]:
+        jump = self.jump
+        assert jump is not None  # the caller looked
+        jump.points += 1
+        jump.peak = max(jump.peak, log)
+        jump.recent += RECENT * (log - jump.recent)
+        steps = step - jump.event.step
+        is_late = jump.points >= LASTING_POINTS and steps >= LASTING_STEPS
+        if jump.is_back:
+            evidence = {**jump.event.evidence, "peak": math.exp(jump.peak)}
+            yield jump.event.resolved(step, jump.event.outcome or "benign", evidence=evidence)
+            self.jump = None
+        elif is_late and not jump.event.outcome:
+            jump.event = replace(
+                jump.event,
+                outcome="lasting",
+                evidence={**jump.event.evidence, "peak": math.exp(jump.peak), "still": math.exp(jump.recent)},
+            )
+            yield jump.event
+        elif jump.points >= GIVEN_UP * LASTING_POINTS and steps >= GIVEN_UP * LASTING_STEPS:
+            yield jump.event.resolved(step, jump.event.outcome)  # the loss has a new level
+            self.jump = None
+
+    def _spiked(self, step: int, candidate: Candidate, gradient_jump: float, window: Window) -> Event:
+        metric, norm = window.inputs.metric("loss") or "", window.inputs.metric("grad_norm")
+        expected, value = math.exp(candidate.expected), math.exp(candidate.log)
+        evidence: dict[str, float | int | str | bool | None] = {
+            "expected": expected,
+            "value": value,
+            "scales": candidate.excess(candidate.log),
+        }
+        text = f"{metric} jumped to {value:.4g} at step {candidate.step}, where {expected:.4g} was expected"
+        if norm is not None and math.isfinite(gradient_jump):
+            evidence["grad_norm_scales"] = gradient_jump
+            text += f"; {norm} is {gradient_jump:.1f} scales above its level"
+        return Event(
+            kind="spike",
+            severity=Severity.WARNING,
+            step=candidate.step,
+            raised_at=step,
+            message=f"{text}.",
+            inputs=(metric,) if norm is None else (metric, norm),
+            evidence=evidence,
+            sharpen=window.missing("grad_norm", "lr", "update_norm"),
+        )
+
+    def _judge_progress(self, step: int, log: float, scale: float, window: Window) -> Iterator[Event]:
+        if self.progress.best == math.inf:
+            return
+        is_lost = self.progress.is_lost(log, scale)
+        if is_lost and not self.lost:
+            self.lost_since, self.lost_at_low_rate = step, self.rates.is_low(step, window)
+        self.lost = self.lost + 1 if is_lost else 0
+        self.back = self.back + 1 if self.progress.is_regained(log) else 0
+        needed = LOST_POINTS if self.jump is None else LOST_POINTS_IN_SPIKE
+        if self.lost == needed and self.lost_at_low_rate:
+            self._started_over()
+        elif self.divergence is None and self.lost >= needed:
+            self.back = 0
+            self.divergence = self._diverged(step, log, window)
+            yield self.divergence
+            if self.jump is not None:
+                self.jump.event = replace(self.jump.event, outcome="divergent", severity=Severity.CRITICAL)
+                yield self.jump.event
+        elif self.divergence is not None and self.back >= BACK_POINTS:
+            yield self.divergence.resolved(step, "recovered")
+            self.divergence = None
+
+    def _started_over(self) -> None:
+        """The rate is a small part of what this run has trained at, and all is lost: these are other weights."""
+        self.progress = Progress()
+        self.loss.forget(keep=1)
+        self.lost = 0
+        self.settling, self.candidate = SETTLE_POINTS, None
+
+    def _diverged(self, step: int, log: float, window: Window) -> Event:
+        metric = window.inputs.metric("loss") or ""
+        first, best, value = math.exp(self.progress.first), math.exp(self.progress.best), math.exp(log)
+        share = self.progress.lost_share(log)
+        how_much = f"{share:.0%} of" if share <= 1 else "more than"
+        return Event(
+            kind="divergence",
+            severity=Severity.CRITICAL,
+            step=self.lost_since,
+            raised_at=step,
+            message=(
+                f"{metric} is {value:.4g} at step {step}, up from {best:.4g}: it has lost {how_much} what it had "
+                f"gained since it began at {first:.4g}."
+            ),
+            inputs=(metric,),
+            evidence={"first": first, "best": best, "value": value, "lost_share": share if share < math.inf else None},
+            sharpen=window.missing("grad_norm", "update_norm", "max_attn_logit"),
+        )
+
+
+def _logarithms(series: Series) -> Series:
+    """Of the positive, finite values; what has no logarithm is the business of `app.diagnostics.nonfinite`."""
+    kept = (series.values > 0) & (series.values <= LARGEST_VALUE)
+    return Series(series.name, series.steps[kept], np.log(series.values[kept]))
+
+
+def _largest_jump(jumps: Series, until: int) -> float:
+    """Of the newest points up to a step; minus infinity without one."""
+    end = int(np.searchsorted(jumps.steps, until, side="right"))
+    newest = jumps.values[max(0, end - TOGETHER_POINTS) : end]
+    return float(newest.max()) if len(newest) else -math.inf
