@@ -126,7 +126,7 @@ class Bars:
         levels = np.atleast_1d(np.asarray(levels, dtype=np.float64))
         if not ((levels > 0) & (levels < 1)).all():
             raise ValueError("Quantile levels lie between 0 and 1.")
-        return np.stack([self.location + self.unit * self._quantile(level) for level in levels])
+        return self.location + self.unit * self._places_below(levels)
 
     def mean(self) -> Array:
         """Expected value, (B, Q)."""
@@ -160,19 +160,25 @@ class Bars:
     def _at(array: Array, segment: npt.NDArray[np.intp]) -> Array:
         return np.take_along_axis(array, segment[..., None], axis=-1)[..., 0]
 
-    def _quantile(self, level: float) -> Array:
-        below, knots = self._below, self.knots
-        segment = np.clip((below < level).sum(axis=-1) - 1, 0, len(knots.gaps) - 1)
-        start, left, right = (self._at(each, segment) for each in (below, self._heights, self._heights_after))
-        wanted = np.maximum(level - start, 0.0) / knots.gaps[segment]
+    def _places_below(self, levels: Array) -> Array:
+        """Quantiles of b, (n_levels, B, Q): the segment by bisection, cell by cell, the place in it in closed form."""
+        knots, last = self.knots, len(self.knots.gaps) - 1
+        below = self._below.reshape(-1, len(knots.places))
+        segment = np.stack([np.searchsorted(cell, levels) for cell in below], axis=1) - 1
+        segment = np.clip(segment, 0, last)
+        cell = np.arange(len(below))
+        heights = self._heights.reshape(below.shape)
+        left, right = heights[cell, segment], heights[cell, segment + 1]
+        level = levels[:, None]
+        wanted = np.maximum(level - below[cell, segment], 0.0) / knots.gaps[segment]
         # The root of left f + (right - left) f^2 / 2 = wanted, written so that a flat top divides nothing by zero.
         root = np.sqrt(np.maximum(left**2 + 2 * (right - left) * wanted, 0.0))
         share = np.clip(2 * wanted / np.maximum(left + root, 1e-300), 0.0, 1.0)
         inside = knots.places[segment] + share * knots.gaps[segment]
         # Outside, what lies beyond falls by e with every length of the tail.
-        beyond_left = np.maximum(below[..., 0], 1e-300)
-        beyond_right = np.maximum(knots.right_tail * self._heights[..., -1], 1e-300)
+        beyond_left = np.maximum(below[:, 0], 1e-300)
+        beyond_right = np.maximum(knots.right_tail * heights[:, -1], 1e-300)
         lower = knots.places[0] + knots.left_tail * np.log(np.minimum(level / beyond_left, 1.0))
         upper = knots.places[-1] - knots.right_tail * np.log(np.minimum((1 - level) / beyond_right, 1.0))
-        quantile: Array = np.where(level < below[..., 0], lower, np.where(level > below[..., -1], upper, inside))
-        return quantile
+        places = np.where(level < below[:, 0], lower, np.where(level > below[:, -1], upper, inside))
+        return places.reshape(len(levels), *self.location.shape)
