@@ -1,8 +1,8 @@
 """How long a run will be and what its learning rate will do: said, concluded or assumed, and why.
 
-In order. The total: declared, the config, steps an epoch, the fit of the logged rate, else as long again as the run has
-been. The schedule: known future rates, the declared family, the config's family, the fit of the logged rate, else the
-last rate is held. The past is always what was logged.
+In order. The total: declared, the config, a total that the job logs, steps an epoch, the share done that the job logs,
+the fit of the logged rate, else as long again as the run has been. The schedule: known future rates, the declared
+family, the config's family, the fit of the logged rate, else the last rate is held. The past is always what was logged.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -20,15 +21,27 @@ from app.curves.curve import Curve
 from app.curves.families import FAMILIES, REACTIVE, build_schedule, family_name
 from app.curves.inference import HOLD, InferredSchedule, infer_schedule
 from app.curves.schedule import Schedule, next_step
+from app.curves.warmup import unseen_warmup
 from app.errors import BadInput
 
 DECLARED, INFERRED, ASSUMED = "declared", "inferred", "assumed"
 
+LENGTH_ROLES = ("epoch", "total_steps", "total_epochs", "progress", "percent_done")
+"""Roles of the metrics that say how long a run will be."""
+
 MAX_DECLARED_KNOTS = 4096
+_LEAST_SHARES = 4  # logged shares of which the pace is taken
+_UNEVEN = 0.02  # a share that strays further than this from an even pace does not tell the total
+_LEAST_DONE = (
+    0.005  # of the run, before a logged share done tells the total: it is rounded, to a hundredth of a percent
+)
 _AGREES = 0.03  # a logged rate within this fraction of the peak of the declared one agrees with it
 _SAME_RATIO = 0.05  # a ratio of logged to declared rates that varies by less than this is one factor
 _OVERRUN = 0.1  # how far beyond itself a run that has passed its total is looked at, as a fraction of its length
 _LARGEST_STEP = 2**62
+
+
+_NOTHING_LOGGED: Mapping[str, Curve] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,6 +84,7 @@ def resolve_plan(
     cutoff: int,
     epoch: Curve | None = None,
     planned: Schedule | None = None,
+    lengths: Mapping[str, Curve] = _NOTHING_LOGGED,
 ) -> Plan:
     """The plan of a run from everything that is known of it.
 
@@ -86,10 +100,13 @@ def resolve_plan(
         Last step seen of the run. [steps]
     planned : Schedule or None
         Future rates that are known, e.g. rows of a file that hold nothing else.
+    lengths : mapping
+        What was logged under each of `LENGTH_ROLES`; `epoch` may be given here as well.
     """
     flat = Config(config)
     logged = _usable(rate)
-    total = _said_total(declared, flat, epoch, planned)
+    said = lengths if epoch is None else {**lengths, "epoch": epoch}
+    total = _said_total(declared, flat, planned) or _logged_total(said, flat)
     known = None if total is None else total.steps
 
     @cache
@@ -104,8 +121,18 @@ def resolve_plan(
         or _as_configured(flat, total, logged, inferred)
         or _as_logged(inferred())
     )
-    schedule = _whole(chosen.schedule, logged, total.steps)
-    return Plan(total.steps, total.source, total.why, schedule, chosen.source, chosen.family, chosen.why)
+    warmup = (
+        0.0
+        if logged is None or chosen.source == DECLARED
+        else unseen_warmup(logged.steps, logged.values, logged.counts)
+    )
+    schedule = _whole(chosen.schedule, logged, total.steps, warmup)
+    why = chosen.why
+    if warmup > 0:
+        why += (
+            f" The log begins late, at its highest rate: a warm-up over the {warmup:,.0f} steps before it is assumed."
+        )
+    return Plan(total.steps, total.source, total.why, schedule, chosen.source, chosen.family, why)
 
 
 def validate_declared_plan(raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -137,9 +164,7 @@ class _Total:
     why: str
 
 
-def _said_total(
-    declared: Mapping[str, Any], config: Config, epoch: Curve | None, planned: Schedule | None
-) -> _Total | None:
+def _said_total(declared: Mapping[str, Any], config: Config, planned: Schedule | None) -> _Total | None:
     """The total that somebody or something states."""
     total = as_number(declared.get("total_steps"))
     if total is not None and total >= 1:
@@ -154,12 +179,57 @@ def _said_total(
     configured = configured_total(config)
     if configured is not None:
         return _Total(configured[0], DECLARED, f"The config sets {configured[1]} to {configured[0]:,} steps.")
-    return _total_from_epochs(config, epoch)
+    return None
 
 
-def _total_from_epochs(config: Config, epoch: Curve | None) -> _Total | None:
+def _logged_total(lengths: Mapping[str, Curve], config: Config) -> _Total | None:
+    """The total that metrics of the run tell."""
+    logged = {role: curve for role, curve in lengths.items() if len(curve)}
+    steps = _constant(logged.get("total_steps"))
+    if steps is not None:
+        return _Total(int(steps), INFERRED, f"The job logs that it will have {int(steps):,} steps.")
+    epochs = config.number(*EPOCH_KEYS) or _constant(logged.get("total_epochs"))
+    return (
+        _total_from_epochs(epochs, logged.get("epoch"))
+        or _total_from_share(logged.get("progress"), 1.0)
+        or _total_from_share(logged.get("percent_done"), 100.0)
+    )
+
+
+def _constant(curve: Curve | None) -> float | None:
+    """The last value of a metric that says one number again and again: whole, and at least 1."""
+    if curve is None:
+        return None
+    value = float(curve.values[-1])
+    is_one_number = curve.spreads[-1] <= 1e-9 * abs(value)
+    return round(value) if is_one_number and 0.5 <= value < _LARGEST_STEP else None
+
+
+def _total_from_share(done: Curve | None, whole: float) -> _Total | None:
+    """Where a share that grows evenly will be whole. One that goes above 1 is a percentage, whatever its name."""
+    if done is None:
+        return None
+    shares = done.values / (100.0 if done.values.max() > 1.0 + 1e-9 else whole)
+    step, share = float(done.steps[-1]), float(shares[-1])
+    if not (_LEAST_DONE <= share <= 1.0 + 1e-9) or step <= 0 or shares.min() < 0:
+        return None
+    total = step / share
+    recent = slice(len(done) // 2, None)
+    if len(done) >= 2 * _LEAST_SHARES:
+        # A job that was resumed counts its steps from elsewhere than its share: the slope tells, not the ratio.
+        pace, start = np.polyfit(done.steps[recent], shares[recent], 1)
+        off = np.abs(shares[recent] - start - pace * done.steps[recent]).max()
+        if pace <= 0 or off > _UNEVEN:
+            return None
+        total = float((1.0 - start) / pace)
+    if not step <= total + 0.5 < _LARGEST_STEP:
+        return None
+    why = f"The job logs that {share:.3g} of the run is done at step {step:,.0f}: about {round(total):,} steps in all."
+    return _Total(max(round(total), 1), INFERRED, why)
+
+
+def _total_from_epochs(epochs: float | None, epoch: Curve | None) -> _Total | None:
     """Steps so far, times all epochs over the epochs so far. Whole numbers of epochs only count them: too coarse."""
-    epochs = config.number(*EPOCH_KEYS)
     if epochs is None or epochs <= 0 or epoch is None or not len(epoch):
         return None
     done, step = float(epoch.values[-1]), float(epoch.steps[-1])
@@ -318,15 +388,20 @@ def _complete(parameters: Mapping[str, Any], family: str, rate: Curve | None) ->
     return complete
 
 
-def _whole(chosen: Schedule, rate: Curve | None, total_steps: int) -> Schedule:
-    """From step 0, or the first step logged, to the total: the past as logged, the rest as chosen."""
+def _whole(chosen: Schedule, rate: Curve | None, total_steps: int, warmup: float = 0.0) -> Schedule:
+    """From step 0, or the first step logged, to the total: the past as logged, the rest as chosen.
+
+    Before the log begins: as chosen, or a linear warm-up over `warmup` steps where that is above zero.
+    """
     end = float(total_steps)
     if rate is None:
         first = min(0.0, float(chosen.steps[0]), end - 1.0)
         return chosen.between(first, end)
     first, last = float(rate.steps[0]), float(rate.steps[-1])
     past = Schedule.through(rate.steps, rate.values)
-    if first > 0:
+    if 0 < warmup < first:
+        past = Schedule(np.append([0.0, warmup], past.steps), np.append([0.0, past.rates[0]], past.rates))
+    elif first > 0:
         before = chosen.between(0.0, first - 1.0) if first > 1.0 else None
         past = before.then(past) if before is not None else past
     return past.then(chosen.since(last).until(end)) if end > next_step(last) else past

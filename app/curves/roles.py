@@ -24,7 +24,10 @@ ROLES = (
     "epoch",  # passes over the data so far, may be a fraction
     "tokens",  # tokens trained on so far
     "samples",  # samples trained on so far
-    "progress",  # fraction or percentage of the run that is done
+    "progress",  # share of the run that is done: a fraction
+    "percent_done",  # the same as a percentage
+    "total_steps",  # how many steps the run will have
+    "total_epochs",  # how many epochs the run will have
     "train_metric",  # another measure on the training data, e.g. accuracy or reward
     "val_metric",  # another measure on held-out data
     "throughput",  # speed and time
@@ -88,7 +91,12 @@ KNOWN_NAMES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("tokens", "many", ("tokens", "total/tokens", "tokens/seen", "train/tokens", "consumed/tokens")),
     ("samples", "Megatron-LM, NeMo", ("consumed/samples", "consumed/train/samples", "samples/vs/steps")),
     ("samples", "many", ("samples", "global/samples", "time/sample", "samples/seen", "total/samples")),
-    ("progress", "Levanter, LLaMA-Factory", ("run/progress", "percentage")),
+    ("progress", "Levanter and many others", ("run/progress", "progress", "train/progress", "training/progress")),
+    ("percent_done", "LLaMA-Factory", ("percentage",)),
+    ("percent_done", "many", ("percent/done", "percent/complete", "progress/percent", "train/percentage")),
+    ("total_steps", "many", ("total/steps", "max/steps", "num/training/steps", "train/total/steps", "train/max/steps")),
+    ("total_steps", "many, by another word", ("total/iterations", "max/iters", "max/iterations", "train/iters")),
+    ("total_epochs", "many", ("num/epochs", "total/epochs", "max/epochs", "num/train/epochs", "train/num/epochs")),
     ("train_metric", "RL trainers", ("reward", "train/reward", "critic/score/mean", "kl", "objective/kl", "entropy")),
     ("throughput", "many", ("wall/s", "step/avg", "step/time", "iteration/time", "perf/step/time/seconds", "tps")),
 )

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from app.curves.plan import LENGTH_ROLES
 from app.curves.roles import RoleMatch, assign_roles, best_metric, forecastable
 
-# What is read besides the losses: the plan needs two, the alert rules one.
-SUPPORTING_ROLES = ("lr", "epoch", "grad_norm")
+# What is read besides the losses: the plan needs the rate and whatever says how long the run will be, the alert rules
+# the norm of the gradient.
+SUPPORTING_ROLES = ("lr", "grad_norm", *LENGTH_ROLES)
 
 # A loss whose last step lies before this share of the run's own was given up by the job: it speaks of another phase.
 SILENT_SHARE = 0.5

@@ -10,17 +10,13 @@ import numpy.typing as npt
 from app.curves.curve import Curve
 from app.curves.plan import ASSUMED, DECLARED, Plan
 from app.curves.schedule import Schedule
+from app.curves.warmup import unseen_warmup
 from app.laws.separable import Sample
 
 Array = npt.NDArray[np.float64]
 
 FINAL_SHARE_OF_POINTS = 0.02
 """The final loss is the mean of this last share of the points, of the last one where they are few."""
-
-LATE_ROWS = 5
-LATE_SHARE = 0.25
-"""A log that begins after more than so many of its own row spacings, but within this share of the run, left its
-beginning out. Beyond that share it is rather the log of a resumed run."""
 
 ROWS_AT_A_RATE = 3
 """A rate that is the same over so many rows before and after a change has jumped, not slid."""
@@ -108,20 +104,11 @@ def logged_schedule(steps: npt.ArrayLike, rates: npt.ArrayLike, *, warmup_steps:
     middles = np.floor((at[jumps] + at[jumps + 1]) / 2)
     knots = np.concatenate([at, middles - 1, middles])
     values = np.concatenate([rate, rate[jumps], rate[jumps + 1]])
-    top = _unseen_warmup(at, rate) if warmup_steps is None else min(float(warmup_steps), at[0] - 1)
+    top = unseen_warmup(at, rate) if warmup_steps is None else min(float(warmup_steps), at[0] - 1)
     if top > 0:
         knots, values = np.append(knots, [0.0, top]), np.append(values, [0.0, rate[0]])
     order = np.argsort(knots, kind="stable")
     return Schedule.through(knots[order], values[order])
-
-
-def _unseen_warmup(steps: Array, rates: Array) -> float:
-    """Length of the warm-up that a log must have left out, 0 where there is no sign of one. [steps]"""
-    if len(steps) < LATE_ROWS:
-        return 0.0
-    begins_late = steps[0] > LATE_ROWS * float(np.median(np.diff(steps)))
-    at_its_top = rates[0] > 0 and rates[0] >= rates.max()
-    return float(steps[0] - 1) if begins_late and at_its_top and steps[0] <= LATE_SHARE * steps[-1] else 0.0
 
 
 def _jumps(steps: Array, rates: Array) -> npt.NDArray[np.intp]:

@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import BigInteger
 
 from app.curves.curve import Curve
-from app.curves.plan import Plan, resolve_plan
+from app.curves.plan import LENGTH_ROLES, Plan, resolve_plan
 from app.curves.reduction import Reduction
 from app.curves.selection import Logged, Selection, select_metrics
 from app.errors import BadInput, NotFound, UnknownMetric
@@ -159,9 +159,13 @@ class FittedRun:
 
     def plan(self, cutoff: int) -> Plan:
         """Where the run stands at `cutoff`."""
-        rate, epoch = (self.curves.get(self.selected.supporting[role] or "") for role in ("lr", "epoch"))
+        by_role = {role: self.curves.get(metric or "") for role, metric in self.selected.supporting.items()}
         return resolve_plan(
-            declared=self.run.declared_plan, config=self.run.config, rate=rate, cutoff=cutoff, epoch=epoch
+            declared=self.run.declared_plan,
+            config=self.run.config,
+            rate=by_role.get("lr"),
+            cutoff=cutoff,
+            lengths={role: curve for role in LENGTH_ROLES if (curve := by_role.get(role)) is not None},
         )
 
 

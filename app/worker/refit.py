@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from app.alerts.rules import Decisions, MetricFacts, RunFacts, decide, judge
 from app.curves.curve import Curve
-from app.curves.plan import Plan, resolve_plan
+from app.curves.plan import LENGTH_ROLES, Plan, resolve_plan
 from app.curves.selection import Selection, select_metrics
 from app.errors import CurveTooShort
 from app.forecasting.forecast import Forecast, forecast_curve
@@ -142,7 +142,7 @@ def _plan(loaded: Loaded) -> Plan | None:
         config=loaded.run.config,
         rate=_curve_of_role(loaded, "lr"),
         cutoff=max(cutoffs),
-        epoch=_curve_of_role(loaded, "epoch"),
+        lengths={role: curve for role in LENGTH_ROLES if (curve := _curve_of_role(loaded, role)) is not None},
     )
     if loaded.run.status is RunStatus.FINISHED:
         why = f"The run has finished, at step {max(cutoffs):,}."

@@ -95,6 +95,57 @@ def test_whole_epochs_are_too_coarse_for_a_total() -> None:
     assert plan_of(config={"max_epochs": 4}, epoch=epoch, cutoff=99).total_source == "assumed"
 
 
+def test_a_logged_total_is_the_total() -> None:
+    total = Curve.from_points([0, 10, 20], [6_000, 6_000, 6_000])
+    plan = plan_of(lengths={"total_steps": total}, cutoff=20)
+    assert (plan.total_steps, plan.total_source) == (6_000, "inferred")
+    assert "logs that it will have 6,000" in plan.total_why
+    # What was declared, or is in the config, comes first.
+    assert plan_of(config={"max_steps": 9_000}, lengths={"total_steps": total}).total_steps == 9_000
+
+
+def test_epochs_done_of_a_logged_number_of_epochs_tell_the_total() -> None:
+    steps = np.arange(10, 1_001, 10)
+    lengths = {"epoch": Curve.from_points(steps, steps / 1_250), "total_epochs": Curve.from_points(steps, [3.0] * 100)}
+    plan = plan_of(lengths=lengths, cutoff=1_000)
+    assert plan.total_source == "inferred"
+    assert plan.total_steps == pytest.approx(3_750, rel=0.005)
+
+
+@pytest.mark.parametrize(("role", "whole"), [("progress", 1.0), ("percent_done", 100.0), ("progress", 100.0)])
+def test_a_logged_share_done_tells_the_total(role: str, whole: float) -> None:
+    steps = np.arange(10, 2_001, 10)
+    done = Curve.from_points(steps, np.round(whole * steps / 8_000, 4))
+    plan = plan_of(lengths={role: done}, cutoff=2_000)
+    assert plan.total_source == "inferred"
+    # The bins of a curve are means: half a bin is 0.2 %.
+    assert plan.total_steps == pytest.approx(8_000, rel=0.005)
+    assert "0.25 of the run is done" in plan.total_why
+
+
+def test_a_share_done_that_was_resumed_with_steps_from_zero_tells_the_total_by_its_pace() -> None:
+    steps = np.arange(0, 1_001, 10)
+    plan = plan_of(lengths={"progress": Curve.from_points(steps, 0.5 + steps / 8_000)}, cutoff=1_000)
+    assert plan.total_steps == pytest.approx(4_000, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("role", "values"),
+    [
+        ("progress", np.full(40, 0.001)),  # the run has hardly begun
+        ("percent_done", np.linspace(0, 0.4, 40)),
+        ("progress", np.linspace(-1, 1, 40)),  # no share
+        ("progress", np.linspace(0.9, 0.1, 40)),  # falls
+        ("progress", np.geomspace(0.01, 1, 40)),  # uneven: not in steps
+        ("total_steps", np.linspace(100, 1_000, 40)),  # moves: no total, but steps so far
+        ("total_steps", np.zeros(40)),
+    ],
+)
+def test_what_does_not_tell_the_total_is_not_taken_for_it(role: str, values: np.ndarray) -> None:
+    logged = Curve.from_points(np.arange(40) * 50, values)
+    assert plan_of(lengths={role: logged}).total_source == "assumed"
+
+
 def test_a_cosine_tells_the_total_by_its_curvature() -> None:
     plan = plan_of(rate=log_rate(cosine(), 5_000), cutoff=5_000)
     assert plan.total_source == "inferred"
@@ -192,6 +243,35 @@ def test_a_flat_rate_is_held_and_the_plan_says_that_a_decay_cannot_be_seen_comin
     assert (plan.schedule_family, plan.schedule_source) == ("hold", "assumed")
     assert "cannot be seen coming" in plan.schedule_why
     np.testing.assert_allclose(plan.schedule.rate_at([4_000, 10_000]), PEAK)
+
+
+def test_a_log_that_begins_late_at_its_top_left_its_warm_up_out_and_the_plan_says_so() -> None:
+    plan = plan_of({"total_steps": 10_000}, rate=log_rate(cosine(), 8_000, first=500), cutoff=8_000)
+    assert plan.schedule.rate_at([0, 250, 500]) == pytest.approx([0, 0.5 * PEAK, PEAK], rel=0.01)
+    assert "a warm-up over the 499 steps before it is assumed" in plan.schedule_why
+    assert plan.schedule.warmup_end == pytest.approx(499, rel=0.02)
+    # One that was declared is what was declared.
+    said = {"total_steps": 10_000, "schedule": {"family": "cosine", "peak": PEAK, "warmup_steps": 400}}
+    declared = plan_of(said, rate=log_rate(cosine(warmup=400), 8_000, first=500), cutoff=8_000)
+    assert declared.schedule.rate_at([200]) == pytest.approx([0.5 * PEAK], rel=0.01)
+    assert "warm-up over" not in declared.schedule_why
+
+
+@pytest.mark.parametrize("every", [1, 10, 30])
+def test_the_unseen_warm_up_is_as_long_however_a_long_log_is_binned(every: int) -> None:
+    rate = log_rate(
+        build_schedule("constant", 60_000, {"peak": PEAK, "warmup_steps": 0}), 60_000, every=every, first=600
+    )
+    plan = plan_of({"total_steps": 90_000}, rate=rate, cutoff=60_000)
+    assert plan.schedule.rate_at([300]) == pytest.approx([0.5 * PEAK], rel=0.02)
+
+
+def test_a_log_from_the_start_or_of_a_resumed_run_hides_no_warm_up() -> None:
+    flat = build_schedule("constant", 10_000, {"peak": PEAK, "warmup_steps": 0})
+    for first in (0, 10, 4_000):
+        plan = plan_of({"total_steps": 10_000}, rate=log_rate(flat, 8_000, first=first), cutoff=8_000)
+        assert plan.schedule.rate_at([0]) == pytest.approx([PEAK])
+        assert "warm-up over" not in plan.schedule_why
 
 
 def test_without_any_rate_the_plan_says_so() -> None:
