@@ -27,6 +27,7 @@ class Endpoint:
     """The API at `base_url`. Not for use by several threads at once.
 
     `give_up_seconds` is how long it goes on without an answer; setting `stop` ends the waiting with `Stopped`.
+    `on_wait` is told, once a request, why it has to be sent again.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Endpoint:
         api_key: str | None = None,
         stop: threading.Event | None = None,
         give_up_seconds: float | None = None,
+        on_wait: Callable[[str], None] | None = None,
     ) -> None:
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         # Without the environment's proxies: the demo talks to this machine, or to where it was told.
@@ -45,6 +47,7 @@ class Endpoint:
         self._base_url = base_url
         self._stop = stop or threading.Event()
         self._give_up_seconds = GIVE_UP_SECONDS if give_up_seconds is None else give_up_seconds
+        self._on_wait = on_wait
         self.retries = 0
 
     def __enter__(self) -> Endpoint:
@@ -89,6 +92,8 @@ class Endpoint:
                     f"{self._base_url} did not take {path} for {self._give_up_seconds:g} s ({reason}). Is it running? "
                     "'losscast up' starts it."
                 )
+            if self._on_wait is not None and wait == FIRST_WAIT_SECONDS:
+                self._on_wait(reason)
             self.retries += 1
             self._stop.wait(max(wait, asked))
             wait = min(2 * wait, LONGEST_WAIT_SECONDS)

@@ -76,8 +76,9 @@ def backtest(
         int | None, typer.Option(min=1, max=os.cpu_count() or 1, help="Processes to use; else one a core.")
     ] = None,
 ) -> None:
-    """Backtest: hide the rest of finished runs, forecast it, compare with what happened.
+    """Score forecasts of runs that have ended.
 
+    Their rest is hidden, forecast, and compared with what happened.
     Every run is forecast with its own learning-rate schedule. Files that cannot be scored are skipped and named.
     """
     cuts = tuple(dict.fromkeys(fractions or FRACTIONS))

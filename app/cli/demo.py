@@ -32,7 +32,10 @@ def demo(
     port: Port = None,
     browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
 ) -> None:
-    """Replay real training runs into a service of its own, as jobs would report them, and show it."""
+    """Replay real training runs, as jobs would report them.
+
+    Into a service of its own, which is left running to be looked at.
+    """
     from app.cli.logs import configure
     from app.settings import Settings
 

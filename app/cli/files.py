@@ -7,7 +7,8 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from app.endpoint import Endpoint
     from app.forecasting.forecast import Forecast
     from app.importers.curve_file import FileCurve
+    from app.runs import Batch
 
 IMPORT_PATIENCE_SECONDS = 10.0  # a service that restarts is waited for, one that is not there is not
 
@@ -40,11 +42,17 @@ def import_files(
     ] = "http://127.0.0.1:8700",
     api_key: Annotated[str | None, typer.Option(envvar="LOSSCAST_API_KEY", help="Its key, where keys are on.")] = None,
 ) -> None:
-    """Import runs from files. Importing a file again changes nothing; importing a longer one adds what is new."""
+    """Import runs from files.
+
+    Importing a file again changes nothing; importing a longer one adds what is new.
+    """
     from app.endpoint import Endpoint
 
+    def tell(reason: str) -> None:
+        typer.echo(f"No answer from {url} ({reason}). Trying for {IMPORT_PATIENCE_SECONDS:g} s.", err=True)
+
     plan = {} if total_steps is None else {"total_steps": total_steps}
-    with Endpoint(url, api_key=api_key, give_up_seconds=IMPORT_PATIENCE_SECONDS) as endpoint:
+    with Endpoint(url, api_key=api_key, give_up_seconds=IMPORT_PATIENCE_SECONDS, on_wait=tell) as endpoint:
         for path in files:
             typer.echo(_import_file(endpoint, path, project, plan, "finished" if finished else "stopped"))
 
@@ -58,6 +66,7 @@ def _import_file(endpoint: Endpoint, path: Path, project: str, plan: dict[str, A
 
     console = Console(stderr=True)
     run = read_file(path)
+    batches = _with_numbers(path, run.batches)
     run_id = _run_id(project, path)
     opened = endpoint.post(
         "/runs",
@@ -76,7 +85,7 @@ def _import_file(endpoint: Endpoint, path: Path, project: str, plan: dict[str, A
     with Progress(*columns, console=console, transient=not console.is_terminal) as progress:
         task = progress.add_task(path.name, total=None)
         try:
-            for seq, batch in enumerate(run.batches):
+            for seq, batch in enumerate(batches):
                 body = {"segment": opened["segment"], "seq": seq, **columns_of(batch)}
                 endpoint.post(f"/runs/{run_id}/batches", body)
                 progress.advance(task, batch.n_points)
@@ -88,6 +97,15 @@ def _import_file(endpoint: Endpoint, path: Path, project: str, plan: dict[str, A
         console.print(f"{path.name}: {warning}", style="yellow", markup=False)
     endpoint.post(f"/runs/{run_id}/finish", {"status": status, "message": f"imported from {path.name}"})
     return str(opened["url"])
+
+
+def _with_numbers(path: Path, batches: Iterable[Batch]) -> Iterator[Batch]:
+    """The batches, once one of them is known to hold a number: a run without any must not be made."""
+    rest = iter(batches)
+    first = next((batch for batch in rest if batch.n_points), None)
+    if first is None:
+        raise BadInput(f"{path}: no row holds a number. Give it a step column and at least one metric.")
+    return chain([first], rest)
 
 
 def _run_id(project: str, path: Path) -> str:

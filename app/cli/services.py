@@ -16,6 +16,7 @@ from app.cli.configuration import data_dir_of, external_url, settings_with
 
 if TYPE_CHECKING:
     from app.settings import Settings
+    from app.storage.database import Database
     from app.supervisor import Command, Service, Step, Supervisor
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on; anything but loopback needs an API key.")]
@@ -25,7 +26,10 @@ DataDir = Annotated[Path | None, typer.Option(help="Where the embedded Postgres 
 
 
 def up(host: Host = None, port: Port = None, workers: Workers = None, data_dir: DataDir = None) -> None:
-    """Run everything: Postgres (embedded, unless DATABASE_URL is set), migrations, web, workers."""
+    """Run everything: Postgres, migrations, web, workers.
+
+    Postgres is embedded, unless DATABASE_URL is set.
+    """
     from app.cli.logs import configure
 
     configure()
@@ -125,6 +129,9 @@ def whole_service(settings: Settings) -> WholeService:
     port = _free_port(settings.host) if settings.port == 0 else settings.port
     _require_port(settings.host, port)
     server = None if settings.database_url else EmbeddedPostgres(data_dir_of(settings), binaries=settings.pg_bin)
+    if server is not None and not server.has_data:
+        # Nobody can have made a key yet: say so before a database is built, not after.
+        _require_key(settings, database=None)
     program = [sys.executable, "-m", "app"]
 
     def database_url() -> str:
@@ -167,17 +174,17 @@ def _kept_secret(data_dir: Path) -> str:
     return path.read_text()
 
 
-def _require_key(settings: Settings, database: object) -> None:
+def _require_key(settings: Settings, database: Database | None) -> None:
+    """Refuse to let others in without any key; `database` is None where none has been made yet."""
     from app.errors import Unavailable
-    from app.storage.database import Database
     from app.storage.keys import good_hashes
 
-    assert isinstance(database, Database)
     if not settings.needs_keys or settings.api_key:
         return
-    with database.read() as connection:
-        if good_hashes(connection):
-            return
+    if database is not None:
+        with database.read() as connection:
+            if good_hashes(connection):
+                return
     raise Unavailable(
         f"Listening on {settings.host} lets others in, and there is no API key yet. Make one with 'losscast key create "
         "NAME' and start again."

@@ -97,6 +97,11 @@ class EmbeddedPostgres:
         return database_url(self._password, self._socket_folder)
 
     @property
+    def has_data(self) -> bool:
+        """Whether a cluster has been made here before."""
+        return self._layout.cluster.exists()
+
+    @property
     def pid(self) -> int | None:
         """The postmaster's, None while nothing runs."""
         return self._process.pid if self._process else None

@@ -77,5 +77,22 @@ def test_nothing_listening_is_said_plainly(web: Web) -> None:
     command = [sys.executable, "-m", "app", "import", str(DEMO_DATA / "lm_wsd.csv"), "--url", "http://127.0.0.1:9"]
     answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert answer.returncode == 1
+    assert "No answer from http://127.0.0.1:9" in answer.stderr.splitlines()[0]
     assert "losscast up" in answer.stderr
+
+
+def test_a_file_without_a_number_makes_no_run(web: Web, tmp_path: Path) -> None:
+    project = new_id("empty")
+    for name, text in {
+        "header.csv": "step,loss\n",
+        "blank.csv": "step,loss\n1,\n2,\n",
+        "none.jsonl": '{"step": 1}\n',
+    }.items():
+        path = tmp_path / name
+        path.write_text(text)
+        answer = losscast_import(web, path, "--project", project)
+        assert answer.returncode == 2, answer.stdout
+        assert name in answer.stderr
+        assert "Traceback" not in answer.stderr
+    assert web.get("/runs", project=project)["runs"] == []
     assert "Traceback" not in answer.stderr

@@ -1,0 +1,38 @@
+"""What `losscast --help` says fits its line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def losscast(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("LOSSCAST_", "DATABASE_"))}
+    return subprocess.run(
+        [sys.executable, "-m", "app", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        cwd=ROOT,
+        env={**inherited, **environment},
+    )
+
+
+def test_no_command_is_cut_off_in_the_list() -> None:
+    shown = losscast("--help", COLUMNS="80").stdout
+    commands = shown.split("Commands:")[1].splitlines()
+    assert len([line for line in commands if line.strip()]) >= 10
+    assert [line for line in commands if line.endswith("...")] == []
+
+
+def test_listening_to_others_without_a_key_is_refused_before_a_database_is_built(tmp_path: Path) -> None:
+    home = tmp_path / "data"
+    answer = losscast("up", "--host", "0.0.0.0", "--port", "0", "--data-dir", str(home))
+    assert answer.returncode == 1
+    assert "API key" in answer.stderr
+    assert not home.exists()
