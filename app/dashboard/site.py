@@ -17,7 +17,7 @@ from fastapi import FastAPI
 
 from app.dashboard.clientside import in_browser
 from app.dashboard.components import aria, message_page
-from app.dashboard.pages import alerts, run, runs
+from app.dashboard.pages import alerts, fit, run, runs
 from app.dashboard.readings import read_run
 from app.errors import NotFound, Unavailable
 from app.paths import bundled
@@ -72,6 +72,7 @@ def build_site(app: FastAPI, database: Database) -> dash.Dash:
     runs.register(site, database)
     run.register(site, database)
     alerts.register(site, database)
+    fit.register(site, database)
     # Dash collects scripts, styles and callbacks at the first request, but only at one to "/" or its own addresses:
     # a reader whose reload of /runs/... came first after a restart would get a page without any of them.
     site._setup_server()  # type: ignore[no-untyped-call]
@@ -111,6 +112,7 @@ def frame() -> Component:
                     html.Nav(
                         [
                             dcc.Link("Runs", href="/", id="nav-runs", className="nav-link"),
+                            dcc.Link("Schedules", href="/fit", id="nav-fit", className="nav-link"),
                             dcc.Link("Alerts", href="/alerts", id="nav-alerts", className="nav-link"),
                         ],
                         **aria(label="Main"),
@@ -141,6 +143,7 @@ def _register_frame(site: dash.Dash) -> None:
         site,
         "arrived",
         Output("nav-runs", "className"),
+        Output("nav-fit", "className"),
         Output("nav-alerts", "className"),
         Input("url", "pathname"),
         Input("title", "data"),
@@ -173,6 +176,8 @@ def page_at(database: Database, pathname: str, search: str = "") -> tuple[Compon
     if pathname.rstrip("/") == "/alerts":
         database.ping()
         return alerts.layout(), "Alerts"
+    if pathname.rstrip("/") == "/fit":
+        return fit.layout(database, fit.FitForm.from_query(search)), "Other schedules"
     match = RUN_PATH.fullmatch(pathname)
     if match is None:
         return unknown_page(pathname), "Not found"

@@ -96,8 +96,13 @@
 
     arrived: function (pathname, title) {
       document.title = title ? title + " · Losscast" : "Losscast";
-      var onAlerts = (pathname || "").indexOf("/alerts") === 0;
-      return ["nav-link" + (onAlerts ? "" : " nav-here"), "nav-link" + (onAlerts ? " nav-here" : "")];
+      var pages = ["/fit", "/alerts"];
+      var here = pages.find(function (page) {
+        return (pathname || "").indexOf(page) === 0;
+      });
+      return [undefined].concat(pages).map(function (page) {
+        return "nav-link" + (page === here ? " nav-here" : "");
+      });
     },
 
     turnPage: function (_previous, _next, _project, _status, _search, page) {
@@ -115,6 +120,17 @@
       if (page) query.set("page", page + 1);
       var text = query.toString();
       window.history.replaceState(window.history.state, "", window.location.pathname + (text ? "?" + text : ""));
+    },
+
+    showOneMore: function (_clicks, hidden) {
+      var next = hidden.indexOf(true);
+      return hidden.map(function (isHidden, row) {
+        return isHidden && row !== next;
+      });
+    },
+
+    rememberQuery: function (query) {
+      if (query) window.history.replaceState(window.history.state, "", window.location.pathname + "?" + query);
     },
 
     zoomed: function (relayout, _whole, _latest, figure) {

@@ -44,6 +44,7 @@ from app.dashboard.formatting import (
 from app.dashboard.glyphs import range_glyph
 from app.dashboard.liveness import Liveness
 from app.dashboard.pages import what_if
+from app.dashboard.pages.fit import fit_href
 from app.dashboard.pages.siblings import sibling_list
 from app.dashboard.pages.what_if import what_if_card
 from app.dashboard.readings import (
@@ -389,6 +390,9 @@ def header(reading: RunReading) -> list[Component | None]:
                 if run.finished_at is None
                 else html.Span(["ended ", moment(run.finished_at, reading.now)]),
                 *(html.Span(tag, className="tag", title=tag) for tag in run.tags),
+                dcc.Link("Predict another schedule from this run", href=fit_href(run.id))
+                if run.status is not RunStatus.RUNNING
+                else None,
             ],
             className="facts",
         ),

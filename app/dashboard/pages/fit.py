@@ -1,0 +1,399 @@
+"""The page that asks finished runs what another schedule would come to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qs, urlencode
+
+import dash
+from dash import ALL, Input, Output, State, dcc, html
+from dash.development.base_component import Component
+from sqlalchemy import Connection
+
+from app.curves.schedule_text import read_schedules, write_schedule
+from app.dashboard.clientside import in_browser
+from app.dashboard.components import BAND_MEANING, aria, card, hint
+from app.dashboard.figures.fit import fit_figure, prediction_colour
+from app.dashboard.formatting import format_band, format_rate, format_step, format_value
+from app.dashboard.theme import Display, Palette
+from app.errors import BadInput, LosscastError, NotFound
+from app.forecasting.other_schedules import MOST_RUNS, Comparison, Prediction, candidate, compare_schedules
+from app.forecasting.recorded_run import RecordedRun
+from app.runs import RunRow, RunStatus
+from app.storage.database import Database
+from app.storage.recorded_runs import read_recorded_runs
+from app.storage.runs import get_run, list_projects, list_runs
+
+ROWS = 4  # schedules that the form has room for
+RUNS_OFFERED = 300
+
+FAMILIES = {
+    "cosine": "cosine",
+    "linear": "linear decay",
+    "wsd_linear": "WSD, linear decay",
+    "wsd_sqrt": "WSD, 1-sqrt decay",
+    "wsd_cosine": "WSD, cosine decay",
+    "wsd_exponential": "WSD, exponential decay",
+    "constant": "constant",
+    "inverse_sqrt": "inverse square root",
+    "exponential": "exponential",
+    "rex": "REX",
+}
+FIELDS = {
+    "total_steps": ("Total steps", "as the longest run"),
+    "peak": ("Peak rate", "as the runs"),
+    "warmup_steps": ("Warm-up steps", "as the runs"),
+    "final_fraction": ("Final / peak", "0"),
+    "decay_steps": ("Decay steps (WSD)", "a fifth"),
+}
+FIRST = ({"family": "cosine", "final_fraction": "0.1"}, {"family": "wsd_linear"})
+"""What the form begins with: the two that people weigh most often."""
+
+PARAMETERS = {
+    "irreducible_loss": ("never lost", "What no amount of training removes."),
+    "reducible_loss": ("still to lose", "What training at the peak rate has left to give after the longest run."),
+    "annealing_gain": ("gain of a decay", "What a fall of the rate from the highest peak to zero gives in the end."),
+    "exponent": ("exponent", "How fast training at a constant rate pays: the power of the summed rate."),
+    "memory": ("memory", "How long a fall of the rate takes to be felt, as a share of the longest run."),
+    "speed": ("speed", "How fast a fall of the rate takes effect, over the longest run."),
+    "drop_exponent": ("drop exponent", "How slowly the effect of a fall fades out."),
+    "rate_exponent": ("rate exponent", "How much slower a fall takes effect at a lower rate."),
+    "rate_power": ("power of the rate", "Below 1 the last of a decay gives most, above 1 its beginning."),
+}
+LAWS = {
+    "annealing": ("annealing", "Tissue et al. 2024: the loss answers to the summed rate and to its lagged fall."),
+    "multi_power": ("multi-power", "Luo et al. 2025: every fall of the rate brings its own power law."),
+    "rate_power": ("rate power", "As the annealing law, answering to a power of the rate."),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FitForm:
+    """What is chosen on the page, and what its address says."""
+
+    runs: Sequence[str] = ()
+    metric: str | None = None
+    schedules: Sequence[Mapping[str, Any]] = field(default=FIRST)
+
+    @staticmethod
+    def from_query(search: str) -> FitForm:
+        """`?run=a&run=b&schedule=cosine+final_fraction=0.1`; what cannot be read is left out."""
+        said = parse_qs(search.lstrip("?"))
+        try:
+            schedules = tuple(read_schedules(said.get("schedule", [])))[:ROWS]
+        except BadInput:
+            schedules = ()
+        metric = said.get("metric", [None])[-1]
+        return FitForm(tuple(said.get("run", []))[:MOST_RUNS], metric, schedules or FIRST)
+
+    def query(self) -> str:
+        pairs = [("run", run_id) for run_id in self.runs]
+        pairs += [("metric", self.metric)] if self.metric else []
+        return urlencode(pairs + [("schedule", write_schedule(spec)) for spec in self.schedules])
+
+
+def fit_href(run_id: str) -> str:
+    """The page with one run chosen."""
+    return f"/fit?{urlencode({'run': run_id})}"
+
+
+def layout(database: Database, form: FitForm) -> Component:
+    with database.read() as connection:
+        projects = list_projects(connection)
+    return html.Div(
+        [
+            dcc.Store(id="fit-query"),
+            html.Div([html.H1("Other schedules")], className="title-row"),
+            html.P(
+                "Finished runs of one recipe (model, data, batch) say what it would come to under a schedule that "
+                "nobody has trained under. Two runs under unlike schedules say much more than one.",
+                className="muted lead",
+            ),
+            card("Finished runs", _run_choice(form, projects)),
+            card(
+                hint("Schedules to predict", "What is left empty is taken from the finished runs."),
+                html.Div([_schedule_row(row, form) for row in range(ROWS)], id="fit-rows", className="fit-rows"),
+                html.Div(
+                    [
+                        html.Button("Add a schedule", id="fit-add", className="button", n_clicks=0),
+                        html.Button("Predict", id="fit-ask", className="button button-main", n_clicks=0),
+                        html.Span("Fitting…", id="fit-busy", className="muted", hidden=True, role="status"),
+                    ],
+                    className="tools fit-actions",
+                ),
+            ),
+            html.Div(id="fit-result", **aria(live="polite")),
+        ],
+        className="page page-fit",
+    )
+
+
+def _run_choice(form: FitForm, projects: Sequence[str]) -> Component:
+    return html.Div(
+        [
+            dcc.Dropdown(id="fit-project", options=list(projects), placeholder="All projects", className="fit-project"),
+            dcc.Dropdown(
+                id="fit-runs",
+                options=list(form.runs),
+                value=list(form.runs),
+                multi=True,
+                placeholder="Choose one to three finished runs with a learning rate",
+                className="fit-runs",
+            ),
+            dcc.Input(
+                id="fit-metric",
+                type="text",
+                value=form.metric or "",
+                placeholder="Metric: the runs' own loss",
+                className="search",
+            ),
+        ],
+        className="fit-choice",
+    )
+
+
+def _schedule_row(row: int, form: FitForm) -> Component:
+    spec = form.schedules[row] if row < len(form.schedules) else {}
+    family = {
+        "family": dcc.Dropdown(
+            id={"fit": "family", "row": row},
+            options=[{"value": name, "label": label} for name, label in FAMILIES.items()],
+            value=spec.get("family"),
+            placeholder="None",
+            className="fit-family",
+        )
+    }
+    inputs = {
+        name: dcc.Input(
+            id={"fit": name, "row": row},
+            type="text",
+            value=str(spec.get(name) or ""),
+            placeholder=empty,
+            className="search search-short",
+        )
+        for name, (_, empty) in FIELDS.items()
+    }
+    labels = {"family": "Family", **{name: label for name, (label, _) in FIELDS.items()}}
+    return html.Div(
+        [
+            html.Div([html.Span(labels[name], className="field-name"), control], className=f"field field-{name}")
+            for name, control in (family | inputs).items()
+        ],
+        id={"fit": "row", "row": row},
+        className="fit-row",
+        hidden=row >= max(1, len(form.schedules)),
+        role="group",
+        **aria(label=f"Schedule {row + 1}"),
+    )
+
+
+def register(app: dash.Dash, database: Database) -> None:
+    in_browser(
+        app,
+        "showOneMore",
+        Output({"fit": "row", "row": ALL}, "hidden"),
+        Input("fit-add", "n_clicks"),
+        State({"fit": "row", "row": ALL}, "hidden"),
+        prevent_initial_call=True,
+    )
+    in_browser(app, "rememberQuery", Input("fit-query", "data"), prevent_initial_call=True)
+
+    @app.callback(
+        Output("fit-runs", "options"),
+        Input("fit-project", "value"),
+        Input("fit-runs", "value"),
+    )
+    async def offer_runs(project: str | None, chosen: Sequence[str] | None) -> object:
+        return await asyncio.to_thread(run_options, database, project, chosen or [])
+
+    @app.callback(
+        Output("fit-result", "children"),
+        Output("fit-query", "data"),
+        Input("fit-ask", "n_clicks"),
+        Input("display", "data"),
+        State("fit-runs", "value"),
+        State("fit-metric", "value"),
+        *(State({"fit": name, "row": ALL}, "value") for name in ("family", *FIELDS)),
+        running=[(Output("fit-ask", "disabled"), True, False), (Output("fit-busy", "hidden"), False, True)],
+    )
+    async def predict(
+        clicks: int,
+        display: Mapping[str, Any] | None,
+        runs: Sequence[str] | None,
+        metric: str | None,
+        *columns: Sequence[str | None],
+    ) -> Sequence[object]:
+        form = FitForm(tuple(runs or ()), (metric or "").strip() or None, _specs(columns))
+        # The browser tells its theme a moment after the page is there: fitting twice would show the same twice.
+        if display is None or not (form.runs or clicks):
+            return dash.no_update, dash.no_update
+        shown = await asyncio.to_thread(result, database, form, Display.from_browser(display))
+        return shown, form.query() if clicks else dash.no_update
+
+
+def _specs(columns: Sequence[Sequence[str | None]]) -> tuple[dict[str, Any], ...]:
+    """The rows of the form that name a family, without what was left empty."""
+    names = ("family", *FIELDS)
+    rows = (dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True))
+    said = ({name: str(value).strip() for name, value in row.items() if value not in (None, "")} for row in rows)
+    return tuple({name: value for name, value in row.items() if value} for row in said if row.get("family"))
+
+
+def run_options(database: Database, project: str | None, chosen: Sequence[str]) -> list[dict[str, Any]]:
+    """Runs of a project that have ended and have a rate and a loss, newest first; those chosen stay."""
+    with database.read() as connection:
+        rows, _ = list_runs(connection, project=project, limit=RUNS_OFFERED)
+        offered = {row.run.id: _option(row, project is None) for row in rows if _can_be_fitted(row)}
+        for run_id in chosen:
+            if run_id not in offered:
+                offered[run_id] = {"value": run_id, "label": _name(connection, run_id)}
+    return list(offered.values())
+
+
+def _name(connection: Connection, run_id: str) -> str:
+    try:
+        return get_run(connection, run_id).name
+    except NotFound:
+        return f"{run_id} (no such run)"
+
+
+def _can_be_fitted(row: RunRow) -> bool:
+    summary = row.summary
+    if row.run.status is RunStatus.RUNNING or summary is None or summary.metric is None:
+        return False
+    has_rate = any(match.get("role") == "lr" for match in summary.roles.values())
+    return has_rate or summary.schedule_source in ("declared", "inferred")
+
+
+def _option(row: RunRow, with_project: bool) -> dict[str, Any]:
+    facts = [row.run.name, f"{format_step(row.run.last_step)} steps"]
+    if row.summary is not None and row.summary.last_value is not None:
+        facts.append(f"{row.summary.metric} {format_value(row.summary.last_value)}")
+    if with_project:
+        facts.append(row.run.project)
+    return {"value": row.run.id, "label": " · ".join(facts), "search": f"{' '.join(facts)} {row.run.id}"}
+
+
+def result(database: Database, form: FitForm, display: Display) -> Component:
+    """The figure and the tables, or why there are none."""
+    try:
+        with database.read() as connection:
+            runs = [run for _, run in read_recorded_runs(connection, list(dict.fromkeys(form.runs)), form.metric)]
+        found = compare_schedules(runs, [candidate(spec, runs) for spec in form.schedules])
+    except LosscastError as error:
+        return html.P(str(error), className="banner", role="alert")
+    return html.Div(
+        [
+            card(
+                "Runs and predictions",
+                html.Div(
+                    dcc.Graph(
+                        id="fit-chart",
+                        figure=fit_figure(found, display),
+                        config={"displayModeBar": False, "responsive": True, "doubleClick": "reset"},
+                    ),
+                    className="chart-main",
+                ),
+                _schedule_table(found, display.palette),
+                class_name="card-chart",
+            ),
+            html.Div(
+                [card("What cannot be known", _reservations(found)), card("The fit", _law_table(found))],
+                className="columns",
+            ),
+        ]
+    )
+
+
+def _schedule_table(found: Comparison, palette: Palette) -> Component:
+    if not found.predictions:
+        return html.P("Name a family above to see what it would come to.", className="muted")
+    best = found.best_run
+    heads: list[tuple[Any, str]] = [
+        ("Schedule, best first", ""),
+        (hint(f"Final {found.runs[0].metric}", BAND_MEANING), "number"),
+        (hint("To best run", f"{best.name}, which ended at {format_value(best.final_loss())}."), "number"),
+    ]
+    head = html.Thead(html.Tr([html.Th(text, scope="col", className=name) for text, name in heads]))
+    rows = [_schedule_tr(one, position, found, palette) for position, one in enumerate(found.predictions)]
+    return html.Div(html.Table([head, html.Tbody(rows)], className="table fit-table"), className="table-box")
+
+
+def _schedule_tr(one: Prediction, position: int, found: Comparison, palette: Palette) -> Component:
+    final = one.final_quantiles
+    difference = one.final_mean - found.best_run.final_loss()
+    swatch = html.Span(
+        className="swatch", style={"background": prediction_colour(position, palette)}, **aria(hidden="true")
+    )
+    return html.Tr(
+        [
+            html.Th([swatch, f"{position + 1}. {one.candidate.words}"], scope="row"),
+            html.Td(
+                html.Div(
+                    [
+                        html.B(format_value(one.final_mean)),
+                        html.Span(format_band(final[0.05], final[0.95]), className="muted"),
+                    ],
+                    className="pair-cell",
+                ),
+                className="number",
+            ),
+            html.Td(f"{'+' if difference > 0 else '−'}{abs(difference):.2g}", className="number"),
+        ]
+    )
+
+
+def _reservations(found: Comparison) -> Component:
+    """What holds for all, then in what each schedule goes beyond the runs."""
+    lines: list[Component] = [html.Li(note) for note in found.notes]
+    for position, one in enumerate(found.predictions):
+        if one.notes:
+            lines.append(html.Li([html.B(f"Schedule {position + 1}. "), " ".join(one.notes)]))
+    return html.Ul(lines, className="notes")
+
+
+def _law_table(found: Comparison) -> Component:
+    heads: list[Component | str] = [
+        "Law",
+        hint("Error", "Mean of the runs' points after the warm-up, relative to the loss."),
+        hint("Final", "How far off the fit is at the runs' ends, mean of the sizes."),
+        "Parameters",
+    ]
+    rows = []
+    for law in found.fits:
+        label, meaning = LAWS.get(law.law.name, (law.law.name, ""))
+        overall = found.overall[law.law.name]
+        rows.append(
+            html.Tr(
+                [
+                    html.Th(hint(label, meaning), scope="row"),
+                    html.Td(f"{overall.mean_relative_error:.2%}", className="number"),
+                    html.Td(f"{overall.final_error:.2%}", className="number"),
+                    html.Td(_parameters(law.parameters()), className="fit-parameters"),
+                ]
+            )
+        )
+    runs = [html.Li(_run_text(run)) for run in found.runs]
+    head = html.Thead(html.Tr([html.Th(text, scope="col") for text in heads]))
+    return html.Div(
+        [
+            html.Ul(runs, className="notes"),
+            html.Div(html.Table([head, html.Tbody(rows)], className="table"), className="table-box"),
+        ]
+    )
+
+
+def _run_text(run: RecordedRun) -> str:
+    peak = format_rate(None if run.schedule is None else run.schedule.peak)
+    return f"{run.name}: {format_step(run.total_steps)} steps, peak {peak}, ended at {format_value(run.final_loss())}"
+
+
+def _parameters(named: Mapping[str, float]) -> list[Component]:
+    parts: list[Component] = []
+    for name, value in named.items():
+        label, meaning = PARAMETERS.get(name, (name.replace("_", " "), ""))
+        parts.append(html.Span([hint(label, meaning), " ", html.Span(f"{value:.3g}", className="number")]))
+    return parts
