@@ -108,7 +108,11 @@ def _train(training: Training, workers: int, url: str | None) -> None:
                 send(entry)
 
         scores = training.run(workers, report)
-    console.print(f"Done: log score {scores['all'].log_score:+.4f} on curves that it has not seen.", highlight=False)
+    console.print(
+        f"Done: log score {scores['all'].log_score:+.4f} on curves that it has not seen.",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def _sender(url: str, training: Training, console: Any) -> Callable[[Mapping[str, Any]], None]:
@@ -131,7 +135,9 @@ def _sender(url: str, training: Training, console: Any) -> Callable[[Mapping[str
             client.post(f"/api/v1/log/{run}", params=params, json=point).raise_for_status()
         except httpx.HTTPError as error:
             if not failed:
-                console.print(f"The server does not take our reports ({error}); training goes on.", style="yellow")
+                console.print(
+                    f"The server does not take our reports ({error}); training goes on.", style="yellow", soft_wrap=True
+                )
             failed = True
 
     return send
