@@ -51,6 +51,14 @@ def run_href(run_id: str) -> str:
     return f"/runs/{quote(run_id, safe='')}"
 
 
+def project_href(project: str) -> str:
+    return f"/projects/{quote(project, safe='')}"
+
+
+def project_link(project: str) -> Component:
+    return dcc.Link(project, href=project_href(project), className="project", title=f"Project {project}")
+
+
 def hint(text: Children, meaning: str, class_name: str = "") -> Component:
     """Text with an explanation, for the pointer and for screen readers alike."""
     return html.Abbr(text, title=meaning, className=f"hint {class_name}".strip())

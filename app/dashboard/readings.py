@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import blake2b
 from threading import Lock
@@ -18,6 +18,7 @@ from app.dashboard.figures.axes import POINTS_A_TRACE
 from app.dashboard.figures.loss import Restart
 from app.dashboard.glyphs import Sparkline, sparkline
 from app.dashboard.liveness import Liveness, liveness
+from app.forecasting.track_record import JudgedForecast
 from app.runs import (
     ForecastPoint,
     Points,
@@ -33,6 +34,7 @@ from app.runs import (
 )
 from app.storage import alerts, curves, forecasts, points, priors, runs
 from app.storage.database import Database
+from app.storage.track_record import RunTrackRecord, ScoredForecast, newest_score, run_track_record
 
 PAGE_SIZE = 50
 ALERTS_SHOWN = 200
@@ -143,6 +145,11 @@ def read_runs(database: Database, wanted: RunsFilter, cache: SparklineCache) -> 
     return RunsReading(rows, total, projects, drawings, any_run, page, datetime.now(UTC))
 
 
+def read_projects(database: Database) -> list[str]:
+    with database.read() as connection:
+        return runs.list_projects(connection)
+
+
 @dataclass(frozen=True, slots=True)
 class SiblingsReading:
     """Whose end the newest forecast was judged from, beside public runs."""
@@ -166,6 +173,7 @@ class RunReading:
     steps_per_second: float | None
     now: datetime
     siblings: SiblingsReading | None = None  # None before the first forecast
+    scored_at: datetime | None = None  # None before the run has ended
 
     @property
     def state(self) -> Liveness:
@@ -173,7 +181,7 @@ class RunReading:
 
     @property
     def revision(self) -> str:
-        return run_revision(self.run, self.summary, self.alerts, self.now)
+        return run_revision(self.run, self.summary, self.alerts, self.scored_at, self.now)
 
     @property
     def open_alerts(self) -> list[StoredAlert]:
@@ -183,7 +191,9 @@ class RunReading:
         return next((series for series in self.series if series.metric == metric), None)
 
 
-def run_revision(run: Run, summary: Summary | None, fired: Sequence[StoredAlert], now: datetime) -> str:
+def run_revision(
+    run: Run, summary: Summary | None, fired: Sequence[StoredAlert], scored_at: datetime | None, now: datetime
+) -> str:
     """Changes when something on the run's page does."""
     return _digest(
         run.name,
@@ -193,16 +203,18 @@ def run_revision(run: Run, summary: Summary | None, fired: Sequence[StoredAlert]
         run.tags,
         summary,
         [(alert.id, alert.resolved_at) for alert in fired],
+        scored_at,
     )
 
 
 def read_revision(database: Database, run_id: str) -> str:
-    """Three small queries: what an open page asks every two seconds."""
+    """Four small queries: what an open page asks every two seconds."""
     with database.read() as connection:
         run = runs.get_run(connection, run_id)
         summary = runs.read_summary(connection, run_id)
         fired = alerts.list_alerts(connection, run_id=run_id, limit=ALERTS_SHOWN)
-    return run_revision(run, summary, fired, datetime.now(UTC))
+        scored_at = newest_score(connection, run_id=run_id)
+    return run_revision(run, summary, fired, scored_at, datetime.now(UTC))
 
 
 def read_run(database: Database, run_id: str) -> RunReading:
@@ -223,6 +235,7 @@ def read_run(database: Database, run_id: str) -> RunReading:
             steps_per_second=_step_rate(connection, run, metric),
             now=datetime.now(UTC),
             siblings=_siblings(connection, run_id, metric),
+            scored_at=newest_score(connection, run_id=run_id),
         )
 
 
@@ -343,32 +356,45 @@ def _read(
 
 @dataclass(frozen=True, slots=True)
 class HistoryReading:
-    """Past forecasts of one metric, and what they were forecasts of, once that is known."""
+    """Past forecasts of one metric, and what happened, once that is known."""
 
-    history: Sequence[ForecastPoint]
-    actual: float | None  # None too where the run ended before the step that they speak of
-    last_step: int | None
+    record: RunTrackRecord | None  # None before the first refit
     is_over: bool
 
+    @property
+    def history(self) -> list[ForecastPoint]:
+        """What to draw: of an ended run, what each forecast said of the step at which the run ended."""
+        return [_as_judged(one, self.end_step) for one in self.record.forecasts] if self.record else []
 
-FINAL_SHARE = 0.02  # of the steps: what a forecast of the final value speaks of (app.forecasting.forecast)
+    @property
+    def end_step(self) -> int | None:
+        return self.record.outcome.end_step if self.record and self.record.outcome else None
+
+    @property
+    def actual(self) -> float | None:
+        """What the run came to; None until it has been scored, and where that is no finite number."""
+        outcome = self.record.outcome if self.record else None
+        return outcome.actual if outcome is not None and math.isfinite(outcome.actual) else None
+
+    @property
+    def counted(self) -> list[JudgedForecast]:
+        """Judged forecasts that stand and spoke of the run's end, oldest first."""
+        scored = [one.judged for one in self.record.forecasts if one.judged] if self.record else []
+        return [one for one in scored if one.stands and one.judged_step == self.end_step]
+
+
+def _as_judged(scored: ScoredForecast, end_step: int | None) -> ForecastPoint:
+    judged = scored.judged
+    if judged is None or judged.judged_step != end_step:
+        return scored.point
+    return replace(scored.point, horizon=judged.judged_step, p05=judged.p05, p50=judged.p50, p95=judged.p95)
 
 
 def read_history(database: Database, run_id: str, metric: str | None) -> HistoryReading:
     with database.read() as connection:
         run = runs.get_run(connection, run_id)
-        series = runs.list_series(connection, run_id)
-        chosen = metric or _roles(run, runs.read_summary(connection, run_id), series)[1]
-        if chosen is None:
-            return HistoryReading([], None, None, False)
-        history = forecasts.forecast_history(connection, run_id, chosen)
-        last = run.last_step
-        is_over = run.status is not RunStatus.RUNNING
-        if not history or not is_over or last is None or last < (1 - FINAL_SHARE) * history[-1].horizon:
-            return HistoryReading(history, None, last, is_over)
-        end = points.read_points(connection, run_id, chosen, from_step=last - math.ceil(FINAL_SHARE * last))
-    finite = end.values[np.isfinite(end.values)]
-    return HistoryReading(history, float(finite.mean()) if len(finite) else None, last, is_over)
+        record = run_track_record(connection, run_id, metric)
+    return HistoryReading(record, run.status is not RunStatus.RUNNING)
 
 
 def read_metrics(database: Database, run_id: str, search: str, limit: int) -> tuple[list[tuple[Series, Points]], int]:

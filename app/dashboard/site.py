@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import dataclasses
 import logging
 import re
 from hashlib import sha256
@@ -17,8 +18,8 @@ from fastapi import FastAPI
 
 from app.dashboard.clientside import in_browser
 from app.dashboard.components import aria, message_page
-from app.dashboard.pages import alerts, fit, run, runs
-from app.dashboard.readings import read_run
+from app.dashboard.pages import alerts, fit, project, run, runs
+from app.dashboard.readings import RunsFilter, read_projects, read_run
 from app.errors import NotFound, Unavailable
 from app.paths import bundled
 from app.storage.database import Database
@@ -26,6 +27,7 @@ from app.storage.database import Database
 log = logging.getLogger(__name__)
 
 RUN_PATH = re.compile(r"/runs/(?P<run_id>[^/]+)/?")
+PROJECT_PATH = re.compile(r"/projects/(?P<project>[^/]+)/?")
 
 # Dash fills in the braces. theme.js runs before anything is painted, so that a dark page never flashes white.
 INDEX = """<!DOCTYPE html>
@@ -71,6 +73,7 @@ def build_site(app: FastAPI, database: Database) -> dash.Dash:
     _register_router(site, database)
     runs.register(site, database)
     run.register(site, database)
+    project.register(site, database)
     alerts.register(site, database)
     fit.register(site, database)
     # Dash collects scripts, styles and callbacks at the first request, but only at one to "/" or its own addresses:
@@ -178,6 +181,9 @@ def page_at(database: Database, pathname: str, search: str = "") -> tuple[Compon
         return alerts.layout(), "Alerts"
     if pathname.rstrip("/") == "/fit":
         return fit.layout(database, fit.FitForm.from_query(search)), "Other schedules"
+    match = PROJECT_PATH.fullmatch(pathname)
+    if match is not None:
+        return project_at(database, unquote(match["project"]), search)
     match = RUN_PATH.fullmatch(pathname)
     if match is None:
         return unknown_page(pathname), "Not found"
@@ -189,6 +195,13 @@ def page_at(database: Database, pathname: str, search: str = "") -> tuple[Compon
     return run.layout(reading), reading.run.name
 
 
+def project_at(database: Database, name: str, search: str) -> tuple[Component, str]:
+    if name not in read_projects(database):
+        return unknown_project_page(name), "No such project"
+    wanted: RunsFilter = dataclasses.replace(runs.filter_from_query(search), project=name)
+    return project.layout(name, wanted), name
+
+
 def unknown_page(pathname: str) -> Component:
     return message_page("Nothing here", html.P(["There is no page at ", html.Code(pathname), "."]), _home())
 
@@ -197,6 +210,14 @@ def unknown_run_page(run_id: str) -> Component:
     return message_page(
         "No such run",
         html.P(["No run has the id ", html.Code(run_id), ". It may have been mistyped, or sent to another server."]),
+        _home(),
+    )
+
+
+def unknown_project_page(name: str) -> Component:
+    return message_page(
+        "No such project",
+        html.P(["No run belongs to a project of the name ", html.Code(name), ". A project begins with its first run."]),
         _home(),
     )
 

@@ -114,7 +114,9 @@
 
     rememberFilter: function (page, project, status, search) {
       var query = new URLSearchParams();
-      if (project) query.set("project", project);
+      // The page of a project has it in its address already.
+      var ofProject = window.location.pathname.indexOf("/projects/") === 0;
+      if (project && !ofProject) query.set("project", project);
       if (status && status !== "all") query.set("status", status);
       if (search) query.set("search", search);
       if (page) query.set("page", page + 1);

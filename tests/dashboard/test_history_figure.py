@@ -2,7 +2,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from app.dashboard.figures.history import history_figure, share_inside, standing
+from app.dashboard.figures.history import history_figure, standing
 from app.dashboard.theme import Display
 from app.runs import ForecastPoint
 
@@ -10,15 +10,6 @@ from app.runs import ForecastPoint
 def made_at(cutoff: int, *, low: float = 2.0, high: float = 3.0, horizon: int = 1000) -> ForecastPoint:
     middle = 0.5 * (low + high)
     return ForecastPoint(cutoff, datetime(2026, 11, 22, tzinfo=UTC), horizon, middle, low, middle, high)
-
-
-def test_forecasts_of_another_horizon_are_not_scored() -> None:
-    history = [made_at(100, horizon=2000), made_at(200), made_at(300, low=2.8)]
-    assert share_inside(history, actual=2.5, last_step=1000) == (1, 2)
-
-
-def test_a_forecast_made_at_the_very_end_is_no_forecast() -> None:
-    assert share_inside([made_at(1000)], actual=2.5, last_step=1000) == (0, 0)
 
 
 def test_what_a_restart_went_back_behind_is_left_out() -> None:

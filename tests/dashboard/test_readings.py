@@ -17,6 +17,7 @@ from app.errors import NotFound
 from app.runs import Points, RunStatus
 from app.storage import runs
 from app.storage.database import Database
+from app.worker.scoring import score_run
 from tests.dashboard.seeding import Seeder, decaying
 
 
@@ -132,18 +133,28 @@ def test_a_restart_from_step_zero_is_marked(database: Database, seed: Seeder) ->
     assert [restart.step for restart in chart.restarts] == [0]
 
 
-def test_the_truth_is_known_only_where_the_run_reached_what_was_forecast(database: Database, seed: Seeder) -> None:
+def test_of_an_ended_run_the_history_is_what_was_said_of_its_end(database: Database, seed: Seeder) -> None:
     for run_id, end in (("whole", 1000), ("early", 400)):
         seed.open(run_id, plan={"total_steps": 1000})
-        for stop in range(200, end + 1, 200):
-            steps = np.arange(stop - 199, stop + 1)
+        for stop in range(100, end + 1, 100):
+            steps = np.arange(stop - 99, stop + 1)
             seed.log(run_id, steps, {"loss": decaying(steps)})
+        before = read_history(database, run_id, None)
+        assert (before.is_over, before.actual) == (False, None)
         with database.write() as connection:
             runs.finish_run(connection, run_id, RunStatus.FINISHED, None)
+        seed.refit(run_id)
+        unscored = read_history(database, run_id, None)
+        assert (unscored.is_over, unscored.actual) == (True, None)
+        revision = read_revision(database, run_id)
+        score_run(database, run_id)
+        assert read_revision(database, run_id) != revision
     whole, early = (read_history(database, run_id, None) for run_id in ("whole", "early"))
     assert whole.actual == pytest.approx(2.0 + 4.0 * 1000**-0.35, abs=0.05)
-    assert early.history
-    assert early.actual is None
+    assert early.actual == pytest.approx(2.0 + 4.0 * 400**-0.35, abs=0.05)
+    assert len(whole.counted) == len(whole.history) - 1  # the last was made at the end
+    assert {point.horizon for point in early.history[:-1]} == {400}  # they spoke of 1000, and of 400 on the way
+    assert all(one.horizon_off for one in early.counted)
 
 
 def test_metrics_are_found_by_a_part_of_their_name(database: Database, seed: Seeder) -> None:

@@ -113,19 +113,6 @@ def standing(history: Sequence[ForecastPoint]) -> list[ForecastPoint]:
     return kept[::-1]
 
 
-def share_inside(history: Sequence[ForecastPoint], actual: float, last_step: int) -> tuple[int, int]:
-    """How many past forecasts of this horizon held `actual` in their 90 % band, and how many there were.
-
-    Forecasts of another horizon spoke of another number; they are not counted. Neither is one made at the very end.
-    """
-    comparable = [
-        point
-        for point in standing(history)
-        if abs(point.horizon - last_step) <= 0.01 * last_step and point.cutoff < last_step
-    ]
-    return sum(point.p05 <= actual <= point.p95 for point in comparable), len(comparable)
-
-
 def _range(history: Sequence[ForecastPoint], actual: float | None) -> tuple[float, float]:
     """Early bands can be so wide that they flatten all that follows: they may leave the chart, medians may not."""
     lows, highs = (np.array([getattr(point, name) for point in history]) for name in ("p05", "p95"))

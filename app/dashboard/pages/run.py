@@ -23,6 +23,7 @@ from app.dashboard.components import (
     hint,
     moment,
     progress,
+    project_link,
     range_image,
     severest_first,
     severity_badge,
@@ -31,13 +32,14 @@ from app.dashboard.components import (
     tile,
     value_text,
 )
-from app.dashboard.figures.history import history_figure, share_inside
+from app.dashboard.figures.history import history_figure
 from app.dashboard.figures.loss import LossChart, Scale, axis_holders, loss_figure
 from app.dashboard.figures.metric import metric_figure
 from app.dashboard.formatting import (
     MISSING,
     format_band,
     format_duration,
+    format_percent,
     format_step,
     format_value,
 )
@@ -57,6 +59,7 @@ from app.dashboard.readings import (
     read_run,
 )
 from app.dashboard.theme import Display
+from app.forecasting.track_record import JudgedForecast
 from app.runs import Points, RunStatus, Series
 from app.storage.database import Database
 
@@ -70,6 +73,8 @@ GRAPH_CONFIG: Any = {
 STILL_CONFIG: Any = {"displayModeBar": False, "responsive": True, "doubleClick": False}
 
 METRICS_AT_ONCE = 12
+
+TOLD_AT = 0.4  # seen: early enough to have been of use, late enough for a band that says something
 
 FAMILY_NAMES = {
     "constant": "constant",
@@ -339,12 +344,30 @@ def history_text(reading: HistoryReading) -> str:
     forecasts = f"{count:,} {'forecast' if count == 1 else 'forecasts'}"
     if not reading.is_over:
         return f"{forecasts} so far. The truth is known when the run has finished."
-    if reading.actual is None or reading.last_step is None:
-        return f"{forecasts}. The run ended before the step that they speak of, so they cannot be scored."
-    inside, counted = share_inside(reading.history, reading.actual, reading.last_step)
-    if not counted:
+    if reading.end_step is None:
+        return f"{forecasts}. They are being held to how the run ended; this takes some seconds."
+    if reading.actual is None:
+        return f"{forecasts}. The run did not end in a finite number, so there is nothing to hold them to."
+    if not reading.counted:
         return f"{forecasts}, none of which spoke of the step at which the run ended."
-    return f"The final value lay inside the 90 % band of {inside} of {counted} earlier forecasts."
+    told = min(reading.counted, key=lambda one: abs(one.seen - TOLD_AT))
+    held = sum(one.score.cover90 for one in reading.counted)
+    sentences = [
+        verdict(told),
+        f"The band held in {held:,} of {len(reading.counted):,} forecasts made before the end.",
+    ]
+    if told.horizon_off:
+        sentences.append("The run ended before its horizon; this is what was said of the step it ended at.")
+    return " ".join(sentences)
+
+
+def verdict(told: JudgedForecast) -> str:
+    """One forecast and what became of it, in words."""
+    where = "inside" if told.score.cover90 else "above the band" if told.actual > told.p95 else "below the band"
+    return (
+        f"At {format_percent(told.seen)} of the run the forecast was {format_band(told.p05, told.p95)} (90 % band); "
+        f"it ended at {format_value(told.actual)} ({where})."
+    )
 
 
 def _metrics(
@@ -376,7 +399,7 @@ def header(reading: RunReading) -> list[Component | None]:
             [
                 dcc.Link("Runs", href="/"),
                 html.Span("/", **aria(hidden="true")),
-                html.Span(run.project, className="project", title=run.project),
+                project_link(run.project),
             ],
             className="crumbs",
             **aria(label="Breadcrumb"),

@@ -20,6 +20,7 @@ from app.dashboard.components import (
     moment,
     prediction,
     progress,
+    project_link,
     run_href,
     severity_badge,
     sparkline_image,
@@ -52,12 +53,27 @@ def filter_from_query(search: str) -> RunsFilter:
 def layout(wanted: RunsFilter) -> Component:
     return html.Div(
         [
-            dcc.Interval(id="runs-tick", interval=2000),
-            dcc.Store(id="runs-revision"),
-            dcc.Store(id="runs-page", data=wanted.page),
-            html.Div([html.H1("Runs"), html.P(id="runs-count", className="muted")], className="title-row"),
-            html.Div(
-                [
+            html.Div([html.H1("Runs"), count()], className="title-row"),
+            *listing(wanted),
+        ],
+        className="page page-runs",
+        **data(tick="runs-tick"),
+    )
+
+
+def count() -> Component:
+    return html.P(id="runs-count", className="muted")
+
+
+def listing(wanted: RunsFilter, *, one_project: bool = False) -> list[Component]:
+    """Filters, table and pager, and what keeps them fresh. A page that shows it also shows `count` somewhere."""
+    return [
+        dcc.Interval(id="runs-tick", interval=2000),
+        dcc.Store(id="runs-revision"),
+        dcc.Store(id="runs-page", data=wanted.page),
+        html.Div(
+            [
+                html.Div(
                     dcc.Dropdown(
                         id="runs-project",
                         options=[wanted.project] if wanted.project else [],
@@ -65,36 +81,35 @@ def layout(wanted: RunsFilter) -> Component:
                         placeholder="All projects",
                         className="project-select",
                     ),
-                    choice("runs-status", "Status", STATUSES, wanted.status or ALL),
-                    dcc.Input(
-                        id="runs-search",
-                        type="search",
-                        value=wanted.search or "",
-                        placeholder="Search name or id",
-                        debounce=0.3,
-                        className="search",
-                    ),
-                ],
-                id="runs-filters",
-                className="filters",
-                role="search",
-            ),
-            html.Div(skeleton(), id="runs-list"),
-            html.Nav(
-                [
-                    html.Button("← Newer", id="runs-previous", className="button", n_clicks=0),
-                    html.Span(id="runs-range", className="muted number"),
-                    html.Button("Older →", id="runs-next", className="button", n_clicks=0),
-                ],
-                id="runs-pager",
-                className="pager",
-                hidden=True,
-                **aria(label="Pages of runs"),
-            ),
-        ],
-        className="page page-runs",
-        **data(tick="runs-tick"),
-    )
+                    hidden=one_project,
+                ),
+                choice("runs-status", "Status", STATUSES, wanted.status or ALL),
+                dcc.Input(
+                    id="runs-search",
+                    type="search",
+                    value=wanted.search or "",
+                    placeholder="Search name or id",
+                    debounce=0.3,
+                    className="search",
+                ),
+            ],
+            id="runs-filters",
+            className="filters",
+            role="search",
+        ),
+        html.Div(skeleton(), id="runs-list"),
+        html.Nav(
+            [
+                html.Button("← Newer", id="runs-previous", className="button", n_clicks=0),
+                html.Span(id="runs-range", className="muted number"),
+                html.Button("Older →", id="runs-next", className="button", n_clicks=0),
+            ],
+            id="runs-pager",
+            className="pager",
+            hidden=True,
+            **aria(label="Pages of runs"),
+        ),
+    ]
 
 
 def register(app: dash.Dash, database: Database) -> None:
@@ -231,7 +246,7 @@ def run_row(row: RunRow, drawings: Mapping[str, Sparkline | None], reading: Runs
                     dcc.Link(run.name, href=run_href(run.id), className="run-link", title=run.name),
                     html.Div(
                         [
-                            html.Span(run.project, className="project", title=run.project),
+                            project_link(run.project),
                             moment(run.last_seen_at, reading.now),
                         ],
                         className="facts",

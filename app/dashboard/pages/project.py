@@ -1,0 +1,246 @@
+"""One project: its runs, and how good the forecasts of those that have finished were."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import dash
+import numpy as np
+from dash import Input, Output, State, dcc, html
+from dash.development.base_component import Component
+
+from app.dashboard.components import aria, card, data, hint
+from app.dashboard.figures.track_record import errors_figure, reliability_figure
+from app.dashboard.formatting import MISSING, format_percent
+from app.dashboard.pages import runs as runs_page
+from app.dashboard.pages.run import empty_figure, graph
+from app.dashboard.readings import RunsFilter
+from app.dashboard.theme import Display
+from app.forecasting.track_record import Bucket, Coverage, buckets, reliability
+from app.storage.database import Database
+from app.storage.track_record import NEWEST_RUNS, ProjectTrackRecord, project_revision, project_track_record
+
+RECORD_MEANING = (
+    "Each forecast is kept as it was made. When a run has finished, all of its forecasts are compared with the loss "
+    "that it ended at."
+)
+SEEN_MEANING = "How much of the run was over when the forecast was made."
+ERROR_MEANING = (
+    "How far the median of the forecast was from the final loss, in percent of that loss. Averaged inside each run; "
+    "the median over runs."
+)
+HELD_MEANING = (
+    "Share of runs whose final loss lay inside the 90 % band, forecasts of one run averaged first; in brackets how far "
+    "chance alone can move it (95 % interval)."
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RecordReading:
+    """A project's track record as the page shows it."""
+
+    record: ProjectTrackRecord
+    reliability: Sequence[Coverage]
+    revision: str  # changes when something in the record does
+
+    @property
+    def names(self) -> Mapping[str, str]:
+        return {run.id: run.name for run in self.record.runs}
+
+
+def read_record(database: Database, project: str, *, unless: str | None = None) -> RecordReading | None:
+    """None where the revision still is `unless`: most ticks of an open page stop there. Raises `NotFound`."""
+    with database.read() as connection:
+        revision = project_revision(connection, project)
+        if revision == unless:
+            return None
+        record = project_track_record(connection, project)
+    half_way = [run.half_way.score for run in record.runs if run.half_way is not None]
+    return RecordReading(record, reliability(half_way), revision)
+
+
+def layout(project: str, wanted: RunsFilter) -> Component:
+    return html.Div(
+        [
+            html.Div(
+                [
+                    html.Nav(
+                        [dcc.Link("Runs", href="/"), html.Span("/", **aria(hidden="true")), "Project"],
+                        className="crumbs",
+                        **aria(label="Breadcrumb"),
+                    ),
+                    html.Div([html.H1(project, title=project), runs_page.count()], className="title-row"),
+                ]
+            ),
+            dcc.Store(id="project-name", data=project),
+            dcc.Store(id="project-revision"),
+            card(
+                hint("How good the forecasts were", RECORD_MEANING),
+                html.Div(id="project-verdict", className="verdict"),
+                html.Div(
+                    [
+                        record_figure("Error as the run went on", "project-errors"),
+                        record_figure("Whether the bands held, half-way through a run", "project-reliability"),
+                    ],
+                    id="project-figures",
+                    className="figures",
+                    hidden=True,
+                ),
+                html.Div(id="project-buckets", className="table-box"),
+            ),
+            html.Section(
+                [html.H2("Its runs", className="section-title"), *runs_page.listing(wanted, one_project=True)]
+            ),
+        ],
+        className="page page-project",
+        **data(tick="runs-tick"),
+    )
+
+
+def record_figure(title: str, graph_id: str) -> Component:
+    return html.Figure(
+        [html.Figcaption(title), graph(graph_id, empty_figure(), "chart-record")], className="record-figure"
+    )
+
+
+def register(app: dash.Dash, database: Database) -> None:
+    """The page's callback; its list of runs has those of the runs page."""
+
+    @app.callback(
+        Output("project-verdict", "children"),
+        Output("project-figures", "hidden"),
+        Output("project-errors", "figure"),
+        Output("project-reliability", "figure"),
+        Output("project-buckets", "children"),
+        Output("project-revision", "data"),
+        Input("runs-tick", "n_intervals"),
+        Input("display", "data"),
+        State("project-revision", "data"),
+        State("project-name", "data"),
+    )
+    async def show_record(
+        _ticks: int | None, display: Mapping[str, Any] | None, revision: str | None, project: str
+    ) -> Sequence[object]:
+        known = revision if dash.ctx.triggered_id == "runs-tick" else None
+        reading = await asyncio.to_thread(read_record, database, project, unless=known)
+        if reading is None:
+            return [dash.no_update] * 6
+        return await asyncio.to_thread(_shown, reading, Display.from_browser(display))
+
+
+def _shown(reading: RecordReading, display: Display) -> Sequence[object]:
+    record = reading.record
+    if not record.runs:
+        return [html.P(empty_text(record)), True, empty_figure(), empty_figure(), None, reading.revision]
+    bands: object = empty_figure("No forecast was made near half-way")
+    if reading.reliability:
+        bands = reliability_figure(reading.reliability, display)
+    return [
+        [html.P(line) for line in verdict(reading)],
+        False,
+        errors_figure(record.bins, reading.names, display),
+        bands,
+        bucket_table(buckets(record.bins)),
+        reading.revision,
+    ]
+
+
+def empty_text(record: ProjectTrackRecord) -> str:
+    """What is missing before anything can be said."""
+    if record.n_waiting:
+        return (
+            f"The forecasts of {counted(record.n_waiting, 'finished run')} are being scored; this takes some seconds."
+        )
+    if record.n_finished:
+        return (
+            f"No run of this project has finished with forecasts yet. {counted(record.n_finished, 'run')} finished "
+            "before the first forecast, or not in a finite number."
+        )
+    if record.n_running:
+        return (
+            f"No run of this project has finished with forecasts yet; {counted(record.n_running, 'run')} "
+            f"{'is' if record.n_running == 1 else 'are'} still going on. When one has finished, its forecasts are held "
+            "to the loss that it ended at."
+        )
+    return (
+        "No run of this project has finished with forecasts yet. Failed and stopped runs are scored on their own pages."
+    )
+
+
+def verdict(reading: RecordReading) -> list[str]:
+    """The record in plain sentences."""
+    record, n_runs = reading.record, len(reading.record.runs)
+    lines = []
+    if reading.reliability:
+        held = next(one for one in reading.reliability if one.stated == 0.9)
+        errors = [abs(run.half_way.score.error) for run in record.runs if run.half_way is not None]
+        of_runs = counted(held.n_runs, "finished run")
+        lines.append(f"Of {of_runs}, the 90 % band at half-way held {held.held:.0f}. {judgement(held)}")
+        lines.append(f"The median error at half-way was {format_error(float(np.median(errors)))} of the final loss.")
+    else:
+        lines.append(f"{counted(n_runs, 'finished run')}, none of which had a forecast near half-way.")
+    return lines + left_out(record)
+
+
+def left_out(record: ProjectTrackRecord) -> list[str]:
+    """Runs that are not in the record, and why."""
+    sentences = []
+    if len(record.runs) == NEWEST_RUNS:
+        sentences.append(f"The newest {NEWEST_RUNS} runs are counted.")
+    if record.n_waiting:
+        sentences.append(f"{counted(record.n_waiting, 'finished run')} still to be scored.")
+    if record.n_ended_otherwise:
+        others = counted(record.n_ended_otherwise, "run")
+        sentences.append(f"{others} failed or stopped: scored on the run's own page, not counted here.")
+    return [" ".join(sentences)] if sentences else []
+
+
+def judgement(held: Coverage) -> str:
+    """What the interval says of the promise."""
+    if held.high < held.stated:
+        return "That is fewer than it promises: the bands are too narrow here."
+    if held.low > held.stated:
+        return "That is more than it promises: the bands could be narrower."
+    if held.high - held.low > 0.5:
+        return "Too few runs to say whether it keeps its promise."
+    return "As far as so many runs can tell, it keeps its promise."
+
+
+def bucket_table(found: Sequence[Bucket]) -> Component:
+    head: list[Component | str] = [
+        hint("Seen of the run", SEEN_MEANING),
+        "Runs",
+        hint("Median error", ERROR_MEANING),
+        hint("90 % band held", HELD_MEANING),
+    ]
+    rows = [
+        html.Tr(
+            [
+                html.Th(f"{100 * one.low:.0f} to {100 * one.high:.0f} %", scope="row"),
+                html.Td(str(one.n_runs), className="number"),
+                html.Td(MISSING if one.median_error is None else format_error(one.median_error), className="number"),
+                html.Td(held_cell(one.coverage[-1]) if one.coverage else MISSING, className="number"),
+            ]
+        )
+        for one in found
+    ]
+    columns = [html.Th(text, scope="col", className="number" if at else "") for at, text in enumerate(head)]
+    return html.Table([html.Thead(html.Tr(columns)), html.Tbody(rows)], className="table")
+
+
+def held_cell(held: Coverage) -> list[Component | str]:
+    interval = f"({100 * held.low:.0f} to {100 * held.high:.0f} %)"
+    return [format_percent(held.share), " ", html.Span(interval, className="interval")]
+
+
+def format_error(error: float) -> str:
+    """A relative error in percent, to two digits: 0.31 %, 2.0 %, 12 %."""
+    percent = 100 * error
+    return f"{percent:.0f} %" if percent >= 100 else f"{percent:#.2g}".rstrip(".") + " %"
+
+
+def counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")

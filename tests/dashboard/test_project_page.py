@@ -1,0 +1,212 @@
+"""The track record on the pages: what is said in words, and what a browser shows of real runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, expect
+
+from app.dashboard.figures.track_record import errors_figure, reliability_figure
+from app.dashboard.pages.project import empty_text, format_error, judgement, read_record
+from app.dashboard.pages.project import verdict as project_verdict
+from app.dashboard.pages.run import history_text
+from app.dashboard.readings import read_history
+from app.dashboard.site import page_at
+from app.dashboard.theme import Display
+from app.forecasting.track_record import RunBin, coverage
+from app.importers.run_files import read_file
+from app.runs import RunStatus
+from app.storage import runs
+from app.storage.database import Database
+from app.storage.track_record import ProjectTrackRecord
+from app.worker.scoring import score_run
+from tests.dashboard.browser import DESKTOP, PHONE, chromium, open_page
+from tests.dashboard.seeding import Seeder
+
+DATA = Path(__file__).parents[2] / "app" / "demo" / "data"
+PATIENCE_MS = 30_000
+
+
+def trained(
+    seed: Seeder, run_id: str, file: str, total_steps: int, *, project: str = "gpt", share: float = 1.0
+) -> None:
+    """A real run, or its first share, refitted sixteen times."""
+    seed.open(run_id, project=project, name=f"{run_id} of {file}", plan={"total_steps": total_steps})
+    whole = list(read_file(DATA / file).batches)
+    steps = np.concatenate([batch.steps for batch in whole])
+    losses = np.concatenate([batch.values[batch.metrics.index("train_loss")] for batch in whole])
+    known = np.isfinite(losses) & (steps <= share * steps[-1])
+    for part in np.array_split(np.flatnonzero(known), 16):
+        seed.log(run_id, steps[part], {"train_loss": losses[part]})
+
+
+def ended(seed: Seeder, run_id: str, status: RunStatus = RunStatus.FINISHED) -> None:
+    with seed.database.write() as connection:
+        runs.finish_run(connection, run_id, status, None)
+    seed.refit(run_id)
+    score_run(seed.database, run_id)
+
+
+def record_of(
+    runs_counted: Sequence[object] = (), *, finished: int = 0, running: int = 0, otherwise: int = 0, waiting: int = 0
+) -> ProjectTrackRecord:
+    return ProjectTrackRecord(runs_counted, [], finished, running, otherwise, waiting)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("record", "said"),
+    [
+        (record_of(), "Failed and stopped"),
+        (record_of(running=2), "2 runs are still going on"),
+        (record_of(finished=1), "1 run finished before the first forecast"),
+        (record_of(finished=3, waiting=2), "2 finished runs are being scored"),
+    ],
+)
+def test_an_empty_record_says_what_is_missing(record: ProjectTrackRecord, said: str) -> None:
+    assert said in empty_text(record)
+
+
+@pytest.mark.parametrize(
+    ("inside", "said"),
+    [
+        ([1] * 14, "keeps its promise"),
+        ([1, 0, 1], "Too few runs"),
+        ([0] * 8 + [1] * 8, "too narrow"),
+        ([1] * 60, "could be narrower"),
+    ],
+)
+def test_a_band_is_judged_by_what_chance_allows(inside: list[float], said: str) -> None:
+    assert said in judgement(coverage(0.9, inside))
+
+
+@pytest.mark.parametrize(
+    ("error", "said"), [(0.00312, "0.31 %"), (0.02, "2.0 %"), (0.2, "20 %"), (3.0, "300 %"), (0.0, "0.0 %")]
+)
+def test_errors_are_percent(error: float, said: str) -> None:
+    assert format_error(error) == said
+
+
+def test_lines_of_runs_are_kept_apart_and_errors_of_zero_are_drawn() -> None:
+    bins = [RunBin(run_id, at, 1, error, 0.1, 1, 1, 1) for run_id in ("a", "b") for at, error in [(3, 0.0), (9, 0.1)]]
+    each, median = errors_figure(bins, {"a": "<b>first</b>"}, Display()).data
+    assert list(each.y) == [pytest.approx(1e-3), 10.0, None, pytest.approx(1e-3), 10.0, None]
+    assert each.text[0] == "&lt;b&gt;first&lt;/b&gt;"
+    assert list(median.y) == [pytest.approx(1e-3), 10.0]
+
+
+def test_a_bands_interval_is_around_its_share() -> None:
+    found = [coverage(0.5, [1, 0, 1]), coverage(0.9, [1, 1, 1])]
+    promised, held = reliability_figure(found, Display()).data
+    assert list(promised.x) == [50, 90]
+    assert held.x[0] == pytest.approx(200 / 3)
+    assert held.x[0] + held.error_x.array[0] == pytest.approx(100 * found[0].high)
+    assert held.x[1] - held.error_x.arrayminus[1] == pytest.approx(100 * found[1].low)
+
+
+def test_a_runs_verdict_is_one_forecast_and_the_count(database: Database, seed: Seeder) -> None:
+    trained(seed, "run", "lm_cosine.csv", 50_000)
+    assert "known when the run has finished" in history_text(read_history(database, "run", None))
+    with database.write() as connection:
+        runs.finish_run(connection, "run", RunStatus.FINISHED, None)
+    seed.refit("run")
+    assert "takes some seconds" in history_text(read_history(database, "run", None))
+    score_run(database, "run")
+    reading = read_history(database, "run", None)
+    said = history_text(reading)
+    told = min(reading.counted, key=lambda one: abs(one.seen - 0.4))
+    assert said.startswith(f"At {100 * told.seen:.0f} % of the run the forecast was {told.p05:.3f} – {told.p95:.3f}")
+    assert f"it ended at {reading.actual:.3f} ({'inside' if told.p05 <= reading.actual <= told.p95 else ''}" in said
+    held = sum(one.p05 <= (reading.actual or 0) <= one.p95 for one in reading.counted)
+    assert f"The band held in {held} of {len(reading.counted)} forecasts" in said
+
+
+def test_a_run_that_ended_early_says_what_its_forecasts_were_held_to(database: Database, seed: Seeder) -> None:
+    trained(seed, "run", "lm_cosine.csv", 50_000, share=0.7)
+    ended(seed, "run", RunStatus.STOPPED)
+    assert "ended before its horizon" in history_text(read_history(database, "run", None))
+
+
+def test_a_project_is_summed_up_in_words(database: Database, seed: Seeder) -> None:
+    for run_id, file, total in (("a", "lm_cosine.csv", 50_000), ("b", "lm_wsd.csv", 15_000)):
+        trained(seed, run_id, file, total)
+        ended(seed, run_id)
+    trained(seed, "c", "lm_wsd.csv", 15_000, share=0.5)
+    ended(seed, "c", RunStatus.STOPPED)
+    reading = read_record(database, "gpt")
+    assert reading is not None
+    assert read_record(database, "gpt", unless=reading.revision) is None
+    held = sum(run.half_way.score.cover90 for run in reading.record.runs if run.half_way)
+    first, second, third = project_verdict(reading)
+    assert first.startswith(f"Of 2 finished runs, the 90 % band at half-way held {held}. Too few runs")
+    assert "% of the final loss" in second
+    assert "1 run failed or stopped" in third
+
+
+def test_an_unknown_project_gets_a_page_that_says_so(database: Database) -> None:
+    page, title = page_at(database, "/projects/no%2Fsuch")
+    assert title == "No such project"
+    assert "no/such" in str(page)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    expect.set_options(timeout=PATIENCE_MS)
+    with chromium() as started:
+        yield started
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_a_project_and_its_record_are_shown(
+    browser: Browser, base_url: str, seed: Seeder, size: tuple[int, int], theme: str
+) -> None:
+    name = "pre/training <b>"
+    for run_id, file, total in (("a", "lm_cosine.csv", 50_000), ("b", "lm_wsd.csv", 15_000)):
+        trained(seed, run_id, file, total, project=name)
+        ended(seed, run_id)
+    trained(seed, "c", "lm_too_hot.csv", 50_000, project=name, share=0.6)
+    seed.open("elsewhere", project="other")
+    watched = open_page(browser, base_url, size=size, theme=theme, touch=size == PHONE)
+    watched.open("/")
+    page = watched.page
+    page.locator(".runs").get_by_role("link", name=name, exact=True).first.click()
+    expect(page.locator("h1")).to_have_text(name)
+    expect(page.locator("#project-verdict")).to_contain_text("Of 2 finished runs")
+    expect(page.locator("#project-errors .js-plotly-plot .scatterlayer .trace")).to_have_count(2)
+    expect(page.locator("#project-reliability .js-plotly-plot .scatterlayer .trace")).to_have_count(2)
+    expect(page.locator("#project-buckets tbody tr")).to_have_count(5)
+    expect(page.locator(".runs tbody tr")).to_have_count(3)
+    expect(page).to_have_title(f"{name} · Losscast")
+    page.wait_for_timeout(500)
+    watched.keep_picture(f"project-{theme}-{size[0]}")
+    assert not watched.has_horizontal_scrollbar()
+    page.get_by_role("link", name="a of lm_cosine.csv").click()
+    expect(page.locator("#run-history-note")).to_contain_text(re.compile(r"At \d+ % of the run the forecast was"))
+    assert not watched.has_horizontal_scrollbar()
+    page.locator("#run-history").scroll_into_view_if_needed()
+    page.wait_for_timeout(800)
+    watched.keep_picture(f"run-scored-{theme}-{size[0]}")
+    page.locator(".crumbs").get_by_role("link", name=name).click()
+    expect(page.locator("#project-verdict")).to_contain_text("Of 2 finished runs")
+    assert watched.errors == []
+    page.context.close()
+
+
+@pytest.mark.browser
+def test_an_open_page_shows_a_record_as_soon_as_there_is_one(browser: Browser, base_url: str, seed: Seeder) -> None:
+    trained(seed, "run", "lm_wsd.csv", 15_000)
+    watched = open_page(browser, base_url)
+    watched.open("/projects/gpt")
+    expect(watched.page.locator("#project-verdict")).to_contain_text("No run of this project has finished")
+    ended(seed, "run")
+    expect(watched.page.locator("#project-verdict")).to_contain_text("Of 1 finished run,")
+    watched.page.get_by_role("radio", name="Failed", exact=True).click()
+    expect(watched.page.get_by_role("heading", name="No run matches")).to_be_visible()
+    expect(watched.page).to_have_url(base_url + "/projects/gpt?status=failed")
+    assert watched.errors == []
+    watched.page.context.close()
