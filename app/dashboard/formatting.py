@@ -36,6 +36,12 @@ def format_rate(rate: float | None) -> str:
     return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
 
 
+def format_count(number: float) -> str:
+    """Three significant digits, thousands set apart and never an exponent: 0.25, 12.5, 1,090."""
+    rounded = float(f"{number:.3g}")
+    return f"{rounded:,.0f}" if rounded >= 100 else f"{rounded:.3g}"
+
+
 def format_step(step: int | None) -> str:
     """12345 -> 12,345."""
     return MISSING if step is None else f"{step:,}"

@@ -15,6 +15,7 @@ import dash
 from dash import Input, Output, State, dcc, html
 from dash.development.base_component import Component
 from fastapi import FastAPI
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.dashboard.clientside import in_browser
 from app.dashboard.components import aria, message_page
@@ -23,6 +24,7 @@ from app.dashboard.readings import RunsFilter, read_projects, read_run
 from app.errors import NotFound, Unavailable
 from app.paths import bundled
 from app.storage.database import Database
+from app.storage.runs import get_run
 
 log = logging.getLogger(__name__)
 
@@ -76,10 +78,45 @@ def build_site(app: FastAPI, database: Database) -> dash.Dash:
     project.register(site, database)
     alerts.register(site, database)
     fit.register(site, database)
+    app.add_middleware(UnknownRuns, database=database)
     # Dash collects scripts, styles and callbacks at the first request, but only at one to "/" or its own addresses:
     # a reader whose reload of /runs/... came first after a restart would get a page without any of them.
     site._setup_server()  # type: ignore[no-untyped-call]
     return site
+
+
+class UnknownRuns:
+    """Answers the page of a run that is not there with 404: the page says so in words, the status to programs."""
+
+    def __init__(self, app: ASGIApp, database: Database) -> None:
+        self._app, self._database = app, database
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        match = RUN_PATH.fullmatch(scope.get("path", "")) if scope["type"] == "http" else None
+        if match is None:
+            await self._app(scope, receive, send)
+            return
+        run_id = match["run_id"]  # the server has unquoted it
+
+        async def send_with_status(message: Message) -> None:
+            # Asked only where a page would be shown: not of readers who are sent to sign in.
+            if message["type"] == "http.response.start" and message["status"] == 200:
+                known = await asyncio.to_thread(self._knows, run_id)
+                message = message if known else {**message, "status": 404}
+            await send(message)
+
+        await self._app(scope, receive, send_with_status)
+
+    def _knows(self, run_id: str) -> bool:
+        """Whether there is such a run; a database that is away cannot tell, and the page says that."""
+        try:
+            with self._database.read() as connection:
+                get_run(connection, run_id)
+        except NotFound:
+            return False
+        except Unavailable:
+            return True
+        return True
 
 
 def content_security_policy(*inline_scripts: str) -> str:

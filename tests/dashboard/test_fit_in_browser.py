@@ -69,6 +69,9 @@ def test_a_finished_run_is_asked_about_the_schedules_that_people_weigh(desktop: 
     seed.log("still-running", np.arange(1, 50), {"loss": 3 + 1 / np.arange(1, 50), "lr": np.full(49, 1e-3)})
     page = desktop.page
     desktop.open("/runs/cosine_24000")
+    exports = page.locator(".exports a")
+    expect(exports).to_have_text(["CSV", "JSONL", "Parquet"])
+    expect(exports.first).to_have_attribute("href", "/api/v1/runs/cosine_24000/export?format=csv")
     page.get_by_role("link", name="Predict another schedule").click()
     expect(page).to_have_url(re.compile(r"/fit\?run=cosine_24000"))
     expect(page).to_have_title("Other schedules · Losscast")

@@ -7,6 +7,7 @@ from app.dashboard.formatting import (
     chart_text,
     format_ago,
     format_band,
+    format_count,
     format_duration,
     format_percent,
     format_rate,
@@ -71,3 +72,10 @@ def test_a_long_name_keeps_its_end() -> None:
     shown = chart_text("very_" * 100 + "val_loss")
     assert len(shown) <= 48
     assert shown.endswith("val_loss")
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(0.254, "0.254"), (1.0, "1"), (12.34, "12.3"), (1087.6, "1,090"), (2_345_678.0, "2,350,000")]
+)
+def test_counts_have_three_digits_and_no_exponent(number: float, text: str) -> None:
+    assert format_count(number) == text

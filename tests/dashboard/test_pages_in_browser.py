@@ -221,6 +221,9 @@ def test_an_unknown_run_is_answered_with_a_way_back(desktop: Watched) -> None:
     expect(desktop.page.get_by_role("heading", name="No such run")).to_be_visible()
     desktop.page.get_by_role("link", name="All runs").click()
     expect(desktop.page.get_by_role("heading", name="Runs", exact=True)).to_be_visible()
+    # The browser's own word on the status of the address.
+    assert [error for error in desktop.errors if "404" not in error] == []
+    desktop.errors.clear()
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -15,6 +15,7 @@ from app.dashboard.pages.runs import filter_from_query
 from app.dashboard.readings import RunsFilter
 from app.dashboard.site import page_at
 from app.storage.database import Database
+from tests.dashboard.seeding import Seeder
 
 # A plain `def` callback would run on the event loop and hold up every training job that reports meanwhile.
 
@@ -55,7 +56,7 @@ def test_the_assets_are_served(base_url: str, name: str) -> None:
 
 
 def test_a_reload_of_a_run_may_be_the_first_request(base_url: str) -> None:
-    page = httpx.get(base_url + "/runs/some-run").text
+    page = httpx.get(base_url + "/runs/some-run").text  # 404 and all
     assert "assets/losscast.js" in page
     assert "assets/losscast.css" in page
 
@@ -69,6 +70,15 @@ def test_routes_of_the_service_keep_their_paths(database: Database) -> None:
 
     dashboard.mount(app, database)
     assert app.url_path_for("health") == "/healthz"
+
+
+def test_programs_learn_of_an_unknown_run_by_the_status(base_url: str, seed: Seeder) -> None:
+    seed.open("known run")
+    assert httpx.get(base_url + "/runs/known%20run").status_code == 200
+    for path in ("/runs/no-such-run", "/runs/no-such-run/", "/runs/no%20such"):
+        answer = httpx.get(base_url + path)
+        assert answer.status_code == 404
+        assert "assets/losscast.js" in answer.text  # the page that says it in words
 
 
 def test_an_unknown_run_gets_a_page_that_says_so(database: Database) -> None:

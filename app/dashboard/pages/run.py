@@ -25,6 +25,7 @@ from app.dashboard.components import (
     progress,
     project_link,
     range_image,
+    run_href,
     severest_first,
     severity_badge,
     source_badge,
@@ -38,6 +39,7 @@ from app.dashboard.figures.metric import metric_figure
 from app.dashboard.formatting import (
     MISSING,
     format_band,
+    format_count,
     format_duration,
     format_percent,
     format_step,
@@ -416,6 +418,7 @@ def header(reading: RunReading) -> list[Component | None]:
                 dcc.Link("Predict another schedule from this run", href=fit_href(run.id))
                 if run.status is not RunStatus.RUNNING
                 else None,
+                export_links(run.id),
             ],
             className="facts",
         ),
@@ -434,12 +437,20 @@ def header(reading: RunReading) -> list[Component | None]:
     ]
 
 
+def export_links(run_id: str) -> Component:
+    """All points of the run as a file, in each form that there is."""
+    address = f"/api/v1{run_href(run_id)}/export?format="
+    forms = {"csv": "CSV", "jsonl": "JSONL", "parquet": "Parquet"}
+    links = [html.A(label, href=address + form, download="", className="export") for form, label in forms.items()]
+    return html.Span([hint("Export", "Every point of every metric, as a file."), *links], className="exports")
+
+
 def remaining_text(reading: RunReading) -> str:
     """Time to the end, where the run's speed is steady and its end was not guessed."""
     speed, summary, last = reading.steps_per_second, reading.summary, reading.run.last_step
     if speed is None or last is None or reading.state is not Liveness.RUNNING:
         return ""
-    pace = f"{speed:.3g} steps/s" if speed >= 1 else f"{1 / speed:.3g} s a step"
+    pace = f"{format_count(speed)} steps/s" if speed >= 1 else f"{format_count(1 / speed)} s a step"
     if summary is None or not summary.total_steps or summary.total_source == "assumed" or last >= summary.total_steps:
         return pace
     return f"about {format_duration((summary.total_steps - last) / speed)} left at {pace}"
