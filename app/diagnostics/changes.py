@@ -18,6 +18,9 @@ BATCH_SIZE = "batch_size"
 DATA = "data"
 RESTART = "restart"
 
+DISTURBING = frozenset({RATE_UP, BATCH_SIZE, DATA, RESTART})
+"""After these a metric may have another level at once. A cut of the rate lowers the loss, which alarms nobody."""
+
 RISE = 1.2
 """A rate is raised when it goes beyond this multiple of the lowest one since it was last raised."""
 
@@ -30,7 +33,7 @@ STEADY_POINTS = 5
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Something was changed from outside, first in force at `step`; `factor`: new over old, where that means a thing."""
+    """Something was changed from outside, first in force at `step`; `factor`: new over old, if that means a thing."""
 
     step: int
     kind: str

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
 from app.diagnostics.changes import Change
 from app.diagnostics.event import Event, Risk
+from app.diagnostics.level import Surprise
 from app.diagnostics.series import Series
 from app.diagnostics.signals import Inputs
 
@@ -20,6 +21,7 @@ class Window:
     inputs : which metric stands for which signal
     logged : metric -> its points in the window
     changes : what was changed from outside in the window, in the order of steps
+    surprises : signal -> its points beside what was expected of them, for `app.diagnostics.engine.EXPECTED`
     said : events raised, updated or resolved in this window by the diagnoses that came before, in their order
     """
 
@@ -27,12 +29,16 @@ class Window:
     inputs: Inputs
     logged: Mapping[str, Series]
     changes: tuple[Change, ...] = ()
+    surprises: Mapping[str, Surprise] = field(default_factory=dict)
     said: Sequence[Event] = ()
 
     def series(self, signal: str) -> Series:
         """The points of the metric that stands for `signal`; empty where there is none."""
         metric = self.inputs.metric(signal)
         return Series.empty() if metric is None else self.logged.get(metric, Series.empty(metric))
+
+    def surprise(self, signal: str) -> Surprise:
+        return self.surprises.get(signal, Surprise.empty())
 
     def missing(self, *signals: str) -> tuple[str, ...]:
         """Those of the signals that the run does not log."""

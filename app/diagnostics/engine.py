@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from app.curves.curve import checked_points
-from app.diagnostics.changes import BATCH_SIZE, DATA, Change, RateWatch, ValueWatch, restarts
+from app.diagnostics.changes import BATCH_SIZE, DATA, DISTURBING, Change, RateWatch, ValueWatch, restarts
 from app.diagnostics.diagnosis import Diagnosis, Window
 from app.diagnostics.event import Event, Findings, Risk
+from app.diagnostics.level import Level
 from app.diagnostics.registry import DIAGNOSES
 from app.diagnostics.series import Series
 from app.diagnostics.signals import Inputs
@@ -32,16 +33,30 @@ WATCHED_VALUES = {"batch_size": BATCH_SIZE, "data_phase": DATA, "sequence_length
 """Signals that are constant by nature, and what it is called when they change."""
 
 
+EXPECTED = ("loss", "grad_norm", "update_norm")
+"""Signals of which it is said how far they lie from what was expected of them."""
+
+
 @dataclass(slots=True)
 class Watches:
-    """What looks for changes from outside."""
+    """What several diagnoses want to know: what was changed from outside, and what was to be expected."""
 
     rate: RateWatch = field(default_factory=RateWatch)
     values: dict[str, ValueWatch] = field(
         default_factory=lambda: {signal: ValueWatch(kind) for signal, kind in WATCHED_VALUES.items()}
     )
 
-    def observe(self, window: Window, segment_starts: Sequence[int], after: int | None) -> tuple[Change, ...]:
+    levels: dict[str, Level] = field(default_factory=lambda: {signal: Level() for signal in EXPECTED})
+
+    def complete(self, window: Window, segment_starts: Sequence[int], after: int | None) -> Window:
+        """The window with its changes, and with what was expected of its points."""
+        changes = self._changes(window, segment_starts, after)
+        window = replace(window, changes=changes)
+        disturbed = window.change_steps(DISTURBING)
+        surprises = {signal: level.observe(window.series(signal), disturbed) for signal, level in self.levels.items()}
+        return replace(window, surprises=surprises)
+
+    def _changes(self, window: Window, segment_starts: Sequence[int], after: int | None) -> tuple[Change, ...]:
         changes = list(restarts(segment_starts, after, window.last_step))
         changes.extend(self.rate.observe(window.series("lr")))
         for signal, watch in self.values.items():
@@ -179,9 +194,9 @@ class Engine:
         risks: list[Risk],
     ) -> None:
         """Show a window to the diagnoses, in their order; what they say is added to the lists."""
-        seen = Window(until, self.inputs, logged)
         said: list[Event] = []
-        window = replace(seen, changes=self._watches.observe(seen, segment_starts, self.last_step), said=said)
+        seen = Window(until, self.inputs, logged, said=said)
+        window = self._watches.complete(seen, segment_starts, self.last_step)
         for diagnosis in self._diagnoses:
             words = list(diagnosis.observe(window))  # all of them first: it is not to read what it says itself
             said.extend(word for word in words if isinstance(word, Event))

@@ -5,6 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
+from app.diagnostics.level import Surprise
+
 LOST_SHARE = 0.5
 """A run that has lost this share of its progress is on its way back to where it began."""
 
@@ -13,6 +17,7 @@ LOST_OF_SIZE = 0.1
 to 0.01 has lost half of the one and a hundredth of the other."""
 
 RECOVERED_SHARE = 0.25
+FIRST_POINTS = 3
 NOISE_SCALES = 6.0
 SMALLEST_LOSS_OF_PROGRESS = math.log(1.1)
 
@@ -22,15 +27,27 @@ class Progress:
     """The way of the logarithm of the loss, from where it began down to the best level it has held."""
 
     points: int = 0
-    first: float = -math.inf  # highest of the first three points: where the run began, not where a lucky batch was
+    first: float = -math.inf  # highest of the first points: where the run began, not where a lucky batch was
     best: float = math.inf  # lowest level held
 
     def observe(self, log: float, level: float) -> None:
+        """A point and the level that was held before it, minus infinity while there was none."""
         self.points += 1
-        if self.points <= 3 and log > self.first:
+        if self.points <= FIRST_POINTS and log > self.first:
             self.first = log
-        if level < self.best:
+        if -math.inf < level < self.best:
             self.best = level
+
+    def observe_all(self, loss: Surprise) -> bool:
+        """The same for many points, if none of them can be lost; otherwise False, and nothing was observed."""
+        held = np.isfinite(loss.excess)
+        best = min(self.best, float(loss.levels[held].min())) if held.any() else self.best
+        safe = best + max(LOST_SHARE * (self.first - best), SMALLEST_LOSS_OF_PROGRESS)
+        if self.points < FIRST_POINTS or (best < math.inf and loss.logs.max() > safe):
+            return False
+        self.points += len(loss)
+        self.best = best
+        return True
 
     def is_lost(self, log: float, scale: float) -> bool:
         """Whether half of the progress is lost at this logarithm of the loss, and more than noise explains."""

@@ -19,14 +19,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from app.curves.bins import LARGEST_VALUE
-from app.diagnostics.changes import RATE_DOWN
+from app.diagnostics.changes import DISTURBING
 from app.diagnostics.diagnosis import Window
 from app.diagnostics.event import Event, Severity
-from app.diagnostics.level import Level
+from app.diagnostics.level import Surprise
 from app.diagnostics.progress import Progress
 from app.diagnostics.rates import Rates
-from app.diagnostics.series import Series
 
 BOTH_SCALES = 4.0
 """Scales above the level, for loss and gradient norm together."""
@@ -44,18 +42,11 @@ thousand. One suffices where it loses half of all progress and the gradient norm
 SMALLEST_JUMP = math.log(1.05)
 """A loss less than this above its level is no news, however quiet it was before."""
 
-SMALLEST_SCALE = 0.005
-DELAY = 20
-"""Points: before a spike of Adam's own the gradient norm grows for some twenty steps."""
-
-TRUSTED_POINTS = 10
-"""A level of fewer points is not yet one that was held."""
-
-FEWEST_POINTS = 20
-"""A level of fewer points has no scale to measure a jump with."""
-
 SETTLE_POINTS = 50
 """Loss points for which the watch is suspended after a change."""
+
+AFTERSHOCK_POINTS = 20
+"""... and after a spike: what follows so closely belongs to it."""
 
 RECENT = 0.25
 """Weight of the newest point in the short average that decides whether the loss is back."""
@@ -112,16 +103,33 @@ class Jump:
 
 
 @dataclass(slots=True)
+class Newest:
+    """How many scales above their level the newest gradient norms of earlier windows were."""
+
+    points: list[float] = field(default_factory=list)
+
+    def keep(self, gradient: Surprise) -> None:
+        newest = gradient.slice(max(0, len(gradient) - TOGETHER_POINTS), len(gradient))
+        self.points += newest.in_scales.tolist()
+        del self.points[:-TOGETHER_POINTS]
+
+    def largest(self, gradient: Surprise, until: int) -> float | None:
+        """Of the newest norms up to a step; None where none was logged."""
+        end = int(np.searchsorted(gradient.steps, until, side="right"))
+        seen = gradient.slice(max(0, end - TOGETHER_POINTS), end).in_scales.tolist()
+        newest = (self.points + seen)[-TOGETHER_POINTS:]
+        return max(newest, default=None)
+
+
+@dataclass(slots=True)
 class Spike:
     name: ClassVar[str] = "spike"
     kinds: ClassVar[tuple[str, ...]] = ("spike", "divergence")
 
-    loss: Level = field(default_factory=lambda: Level(SMALLEST_SCALE, DELAY))
-    gradient: Level = field(default_factory=lambda: Level(SMALLEST_SCALE, DELAY))
     progress: Progress = field(default_factory=Progress)
     rates: Rates = field(default_factory=Rates)
     settling: int = 0  # loss points until the watch for spikes goes on
-    gradient_jumps: list[tuple[int, float]] = field(default_factory=list)  # newest points: step, scales above the level
+    gradient_jumps: Newest = field(default_factory=Newest)
     candidate: Candidate | None = None
     jump: Jump | None = None
     lost: int = 0  # points running with half of the progress lost
@@ -136,75 +144,66 @@ class Spike:
             return "diverging"
         if self.jump is not None:
             return "in a spike" if not self.jump.event.outcome else f"in a {self.jump.event.outcome} spike"
-        return "too early" if self.loss.n < FEWEST_POINTS else "calm"
+        return "too early" if self.progress.best == math.inf else "calm"
 
     def observe(self, window: Window) -> Iterator[Event]:
-        changes = [change.step for change in window.changes if change.kind != RATE_DOWN]
-        gradient = self._gradient_jumps(window.series("grad_norm"), changes)
-        for changed_at, piece in _logarithms(window.series("loss")).cut_before(changes):
+        changes = window.change_steps(DISTURBING)
+        loss, gradient = window.surprise("loss"), window.surprise("grad_norm")
+        ends = [*np.searchsorted(loss.steps, changes).tolist(), len(loss)]
+        begin = 0
+        for changed_at, end in zip((None, *changes), ends, strict=True):
             if changed_at is not None:
                 yield from self._changed(changed_at)
-            yield from self._observe_loss(piece, gradient, window)
+            yield from self._observe_loss(loss.slice(begin, end), gradient, window)
+            begin = end
+        self.gradient_jumps.keep(gradient)
         self.rates.observe(window)
-        self.gradient_jumps = [
-            (int(step), float(jump))
-            for step, jump in zip(gradient.steps[-TOGETHER_POINTS:], gradient.values[-TOGETHER_POINTS:], strict=True)
-        ]
-
-    def _gradient_jumps(self, norms: Series, changes: list[int]) -> Series:
-        """How many scales above its level the norm is at each point, the newest of the last window first."""
-        jumps = [jump for _, jump in self.gradient_jumps]
-        steps = [step for step, _ in self.gradient_jumps]
-        level = self.gradient
-        for changed_at, piece in _logarithms(norms).cut_before(changes):
-            if changed_at is not None:
-                level.forget()
-            steps.extend(piece.steps.tolist())
-            for log in piece.values.tolist():
-                scale, known = level.scale, level.n
-                excess = level.observe(log)
-                jumps.append(excess / scale if known >= FEWEST_POINTS else -math.inf)
-        return Series(norms.name, np.array(steps, np.int64), np.array(jumps, np.float64))
 
     def _changed(self, step: int) -> Iterator[Event]:
-        self.loss.forget()
         self.settling, self.candidate = SETTLE_POINTS, None
         if self.jump is not None:
             yield self.jump.event.resolved(step, self.jump.event.outcome or "cut short")
             self.jump = None
 
-    def _observe_loss(self, logs: Series, gradient: Series, window: Window) -> Iterator[Event]:
-        level, progress = self.loss, self.progress
-        for step, log in zip(logs.steps.tolist(), logs.values.tolist(), strict=True):
-            expected, scale = level.mean, level.scale
-            excess = level.observe(log)
-            progress.observe(log, level.mean if level.n >= TRUSTED_POINTS else math.inf)
+    def _observe_loss(self, loss: Surprise, gradient: Surprise, window: Window) -> Iterator[Event]:
+        high = (loss.in_scales > BOTH_SCALES) & (loss.excess > SMALLEST_JUMP)
+        if not len(loss) or (self._is_quiet and not high.any() and self.progress.observe_all(loss)):
+            return  # nearly every window of nearly every run
+        held = np.where(np.isfinite(loss.excess), loss.levels, -np.inf)
+        rows = zip(loss.steps.tolist(), loss.logs.tolist(), loss.levels.tolist(), held.tolist(), loss.scales.tolist(),
+                   high.tolist(), strict=True)  # fmt: skip
+        for step, log, expected, level, scale, is_high in rows:
+            self.progress.observe(log, level)
             if self.jump is not None:
                 yield from self._follow(step, log)
             elif self.settling:
                 self.settling -= 1
-            elif (excess > BOTH_SCALES * scale and excess > SMALLEST_JUMP) or self.candidate is not None:
+            elif is_high or self.candidate is not None:
                 yield from self._consider(step, log, expected, scale, gradient, window)
-            if self.lost or self.divergence is not None or excess > SMALLEST_JUMP:
-                yield from self._judge_progress(step, log, scale, window)
+            yield from self._judge_progress(step, log, scale, window)
+
+    @property
+    def _is_quiet(self) -> bool:
+        busy = self.jump is not None or self.candidate is not None or self.divergence is not None
+        return not (busy or self.settling or self.lost)
 
     def _consider(
-        self, step: int, log: float, expected: float, scale: float, gradient: Series, window: Window
+        self, step: int, log: float, expected: float, scale: float, gradient: Surprise, window: Window
     ) -> Iterator[Event]:
         """A high loss, or the points after one."""
-        if self.loss.n < FEWEST_POINTS or self.rates.is_idle(step, window):
+        if self.rates.is_idle(step, window):
             return
         if self.candidate is None:
             self.candidate = Candidate(step, expected, scale, log)
         candidate = self.candidate
         candidate.log = max(candidate.log, log)
         candidate.age += 1
-        gradient_jump = _largest_jump(gradient, step)
-        with_gradient = len(gradient) > 0
+        gradient_jump = self.gradient_jumps.largest(gradient, step)
+        with_gradient = gradient_jump is not None
         candidate.high += candidate.excess(log) > (BOTH_SCALES if with_gradient else ALONE_SCALES)
         is_huge = candidate.high > 0 and self.progress.is_lost(candidate.log, scale)
         if (candidate.high >= HIGH_POINTS or (is_huge and with_gradient)) and (
-            gradient_jump > BOTH_SCALES or not with_gradient
+            gradient_jump is None or gradient_jump > BOTH_SCALES
         ):
             event = self._spiked(step, candidate, gradient_jump, window)
             self.jump = Jump(candidate.expected, candidate.scale, candidate.log, log, event)
@@ -224,7 +223,7 @@ class Spike:
         if jump.is_back:
             evidence = {**jump.event.evidence, "peak": math.exp(jump.peak)}
             yield jump.event.resolved(step, jump.event.outcome or "benign", evidence=evidence)
-            self.jump = None
+            self.jump, self.settling = None, AFTERSHOCK_POINTS
         elif is_late and not jump.event.outcome:
             jump.event = replace(
                 jump.event,
@@ -236,7 +235,7 @@ class Spike:
             yield jump.event.resolved(step, jump.event.outcome)  # the loss has a new level
             self.jump = None
 
-    def _spiked(self, step: int, candidate: Candidate, gradient_jump: float, window: Window) -> Event:
+    def _spiked(self, step: int, candidate: Candidate, gradient_jump: float | None, window: Window) -> Event:
         metric, norm = window.inputs.metric("loss") or "", window.inputs.metric("grad_norm")
         expected, value = math.exp(candidate.expected), math.exp(candidate.log)
         evidence: dict[str, float | int | str | bool | None] = {
@@ -245,7 +244,7 @@ class Spike:
             "scales": candidate.excess(candidate.log),
         }
         text = f"{metric} jumped to {value:.4g} at step {candidate.step}, where {expected:.4g} was expected"
-        if norm is not None and math.isfinite(gradient_jump):
+        if norm is not None and gradient_jump is not None:
             evidence["grad_norm_scales"] = gradient_jump
             text += f"; {norm} is {gradient_jump:.1f} scales above its level"
         return Event(
@@ -266,7 +265,7 @@ class Spike:
         if is_lost and not self.lost:
             self.lost_since, self.lost_at_low_rate = step, self.rates.is_low(step, window)
         self.lost = self.lost + 1 if is_lost else 0
-        self.back = self.back + 1 if self.progress.is_regained(log) else 0
+        self.back = self.back + 1 if self.divergence is not None and self.progress.is_regained(log) else 0
         needed = LOST_POINTS if self.jump is None else LOST_POINTS_IN_SPIKE
         if self.lost == needed and self.lost_at_low_rate:
             self._started_over()
@@ -284,7 +283,6 @@ class Spike:
     def _started_over(self) -> None:
         """The rate is a small part of what this run has trained at, and all is lost: these are other weights."""
         self.progress = Progress()
-        self.loss.forget(keep=1)
         self.lost = 0
         self.settling, self.candidate = SETTLE_POINTS, None
 
@@ -306,16 +304,3 @@ class Spike:
             evidence={"first": first, "best": best, "value": value, "lost_share": share if share < math.inf else None},
             sharpen=window.missing("grad_norm", "update_norm", "max_attn_logit"),
         )
-
-
-def _logarithms(series: Series) -> Series:
-    """Of the positive, finite values; what has no logarithm is the business of `app.diagnostics.nonfinite`."""
-    kept = (series.values > 0) & (series.values <= LARGEST_VALUE)
-    return Series(series.name, series.steps[kept], np.log(series.values[kept]))
-
-
-def _largest_jump(jumps: Series, until: int) -> float:
-    """Of the newest points up to a step; minus infinity without one."""
-    end = int(np.searchsorted(jumps.steps, until, side="right"))
-    newest = jumps.values[max(0, end - TOGETHER_POINTS) : end]
-    return float(newest.max()) if len(newest) else -math.inf
