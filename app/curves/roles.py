@@ -31,6 +31,7 @@ ROLES = (
     "train_metric",  # another measure on the training data, e.g. accuracy or reward
     "val_metric",  # another measure on held-out data
     "throughput",  # speed and time
+    "probe",  # what `losscast.probe` measured inside the network
     "other",
 )
 
@@ -133,8 +134,16 @@ _SCORE = (
     r"(acc|accuracy|ppl|perplexity|f1|bleu|wer|cer|auc|map|mean/average/precision|top1|top5|reward\w*|score|bpb|ssim)"
 )
 
+_PROBES = (
+    r"rankme(/covariance)?|(effective|stable)/rank|participation/ratio|spectral/entropy|top/share|unit/spread"
+    r"|features/alpha(/r2)?|nc1(/cdnv)?|nc2/equi(norm/(means|w)|angle)|nc3|nc4|gnc2/(norm|uniformity)/\w+"
+    r"|unc3/(mean|spread)|tokens/classes|(dead|dormant)/share|massive/ratio|units/(largest|rms)"
+    r"|weights/(norm|(relative/)?distance|cosine/to/start|effective/rate)|gradient/(noise(/scale)?|signal|snr)"
+)
+
 # (role, what the name does, pattern).
 PATTERNS: tuple[tuple[str, str, str], ...] = (
+    ("probe", "is one that losscast.probe gives", rf"(^|/)({_PROBES})$"),
     ("val_metric", "speaks of held-out data and a perplexity", rf"({_HELD_OUT}/(.*/)?(ppl|perplexity))$"),
     ("train_loss", "has “train” followed by “loss”", rf"(^|/){_TRAINING}/.*loss$|^loss/{_TRAINING}(/|$)"),
     ("val_loss", "has “val”, “eval” or the like and “loss”", rf"(^|/){_HELD_OUT}/.*(loss|bpb|crossentropy|nll)$"),
