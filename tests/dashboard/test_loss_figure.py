@@ -209,3 +209,7 @@ def test_every_figure_has_the_same_panels() -> None:
 
 def test_an_empty_chart_is_a_chart() -> None:
     assert draw(points=Points.empty())["layout"]["yaxis"]["range"] == [0.0, 1.0]
+
+
+def test_an_update_is_drawn_at_once_since_its_page_may_be_left() -> None:
+    assert "transition" not in draw()["layout"]

@@ -43,8 +43,9 @@ def base_layout(palette: Palette, *, narrow: bool = False) -> dict[str, Any]:
         "hovermode": "x unified",
         # On a phone a drag must scroll the page, not zoom the chart.
         "dragmode": False if narrow else "zoom",
+        # No `transition`, not even one of no duration: with it Plotly draws an update in a later frame, and trips over
+        # the missing panels ("reading '_plots'") where the reader has left the page by then.
         "showlegend": False,
-        "transition": {"duration": 0},
     }
 
 
