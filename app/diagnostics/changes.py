@@ -14,6 +14,7 @@ from app.diagnostics.series import Series
 
 RATE_UP = "rate_up"
 RATE_DOWN = "rate_down"
+WARMED_UP = "warmed_up"
 BATCH_SIZE = "batch_size"
 DATA = "data"
 RESTART = "restart"
@@ -60,6 +61,7 @@ class RateWatch:
             if self.is_warming_up and self.not_rising >= STEADY_POINTS and self.last > 0:
                 self.is_warming_up = False
                 self.lowest = value
+                yield Change(step, WARMED_UP)
 
     def _moved(self, step: int, value: float) -> Iterator[Change]:
         self.not_rising = 0 if not value <= self.last else self.not_rising + 1

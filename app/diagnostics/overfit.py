@@ -1,0 +1,168 @@
+"""The validation loss has turned up while the training loss goes on falling.
+
+Raised when the validation loss was above its best, by more than its noise, at three evaluations running, and the
+training loss is lower than it was at that best. What Prechelt's criteria [1]_ and a plain patience would have said is
+in the evidence, by name. A network that memorises before it generalises looks the same: that is
+`app.diagnostics.grokking`'s to tell.
+
+.. [1] L. Prechelt, "Early Stopping - But When?", in Neural Networks: Tricks of the Trade, 1998: generalisation loss
+   GL = 100 (E_va / E_best - 1), here against 2 and 5 percent; UP_s, s strips that each end higher than the one before.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from app.diagnostics.changes import DISTURBING
+from app.diagnostics.diagnosis import Window
+from app.diagnostics.event import Event, Number, Severity
+from app.diagnostics.level import Surprise
+from app.diagnostics.series import Series
+
+SMALLEST_RISE = math.log(1.02)
+NOISE_SCALES = 4.0
+"""A rise counts from two percent, or four times the usual difference between one evaluation and the next."""
+
+IN_A_ROW = 3
+FEWEST_EVALUATIONS = 5
+TRAINING_FALL = math.log(1.005)
+"""The training loss must be lower by half a percent, or the run does not overfit, it diverges."""
+
+DIFFERENCE_MEMORY = 0.1
+GL_LIMITS = {"gl2": 2.0, "gl5": 5.0}
+UP_STRIPS = 3
+PATIENCES = (3, 10)
+
+
+@dataclass(slots=True)
+class Overfit:
+    name: ClassVar[str] = "overfit"
+    kinds: ClassVar[tuple[str, ...]] = ("overfit",)
+
+    evaluations: int = 0  # since the last change from outside
+    last: float = math.nan  # logarithms of the validation loss
+    best: float = math.inf
+    best_step: int = 0
+    difference: float = 0.0  # between neighbours, mean size
+    above: int = 0  # evaluations running by which it was above its best by more than noise
+    since_best: int = 0
+    ups: int = 0  # evaluations running that were higher than the one before
+    training: float = math.nan  # logarithm of the training loss: its level, or its newest point
+    training_at_best: float = math.nan
+    epochs: float = math.nan
+    fired: dict[str, int] = field(default_factory=dict)  # named criterion -> the step at which it would have stopped
+    event: Event | None = None
+
+    @property
+    def state(self) -> str:
+        if self.event is not None:
+            return "overfitting"
+        return "too early" if self.evaluations < FEWEST_EVALUATIONS else "generalising"
+
+    def observe(self, window: Window) -> Iterator[Event]:
+        validation, epochs = window.series("val_loss"), window.series("epoch")
+        training = window.surprise("loss") if window.inputs.metric("train_loss") is not None else Surprise.empty()
+        changes = window.change_steps(DISTURBING)
+        for step, value in zip(validation.steps.tolist(), validation.values.tolist(), strict=True):
+            while changes and changes[0] <= step:
+                yield from self._changed(changes.pop(0))
+            self._read(training, epochs, step)
+            if 0.0 < value < math.inf:
+                yield from self._evaluated(step, math.log(value), window)
+        for step in changes:
+            yield from self._changed(step)
+        self._read(training, epochs, window.last_step)
+
+    def _read(self, training: Surprise, epochs: Series, until: int) -> None:
+        """How far training had come by a step."""
+        end = int(np.searchsorted(training.steps, until, side="right"))
+        if end:
+            has_level = math.isfinite(training.excess[end - 1])
+            self.training = float((training.levels if has_level else training.logs)[end - 1])
+        end = int(np.searchsorted(epochs.steps, until, side="right"))
+        if end:
+            self.epochs = float(epochs.values[end - 1])
+
+    def _changed(self, step: int) -> Iterator[Event]:
+        """What was best before a change is no measure of what comes after it."""
+        self.evaluations, self.best, self.last = 0, math.inf, math.nan
+        self.above = self.since_best = self.ups = 0
+        self.fired.clear()
+        if self.event is not None:
+            yield self.event.resolved(step, "cut short")
+            self.event = None
+
+    def _evaluated(self, step: int, log: float, window: Window) -> Iterator[Event]:
+        self.evaluations += 1
+        if self.evaluations > 1:
+            weight = max(DIFFERENCE_MEMORY, 1.0 / (self.evaluations - 1))
+            self.difference += weight * (abs(log - self.last) - self.difference)
+            self.ups = self.ups + 1 if log > self.last else 0
+        self.last = log
+        if log < self.best:
+            self.best, self.best_step, self.training_at_best = log, step, self.training
+            self.since_best = self.above = 0
+        else:
+            self.since_best += 1
+            self.above = self.above + 1 if log - self.best > self._smallest_rise else 0
+        self._ask_the_named(step, log)
+        if self.event is None and self._is_overfitting:
+            self.event = self._raised(step, log, window)
+            yield self.event
+        elif self.event is not None and log <= self.best:
+            yield self.event.resolved(step, "recovered")
+            self.event = None
+
+    @property
+    def _smallest_rise(self) -> float:
+        return max(SMALLEST_RISE, NOISE_SCALES * self.difference)
+
+    @property
+    def _is_overfitting(self) -> bool:
+        if self.evaluations < FEWEST_EVALUATIONS or self.above < IN_A_ROW:
+            return False
+        knows_training = math.isfinite(self.training) and math.isfinite(self.training_at_best)
+        return not knows_training or self.training < self.training_at_best - TRAINING_FALL
+
+    def _ask_the_named(self, step: int, log: float) -> None:
+        """Note where each criterion of the literature would first have stopped the run."""
+        loss_of_generality = 100.0 * math.expm1(log - self.best)
+        verdicts = {name: loss_of_generality > limit for name, limit in GL_LIMITS.items()}
+        verdicts[f"up{UP_STRIPS}"] = self.ups >= UP_STRIPS
+        verdicts |= {f"patience{patience}": self.since_best >= patience for patience in PATIENCES}
+        for name, stops in verdicts.items():
+            if stops:
+                self.fired.setdefault(name, step)
+
+    def _raised(self, step: int, log: float, window: Window) -> Event:
+        metric = window.inputs.metric("val_loss") or ""
+        training = window.inputs.metric("train_loss")
+        best, value = math.exp(self.best), math.exp(log)
+        evidence: dict[str, Number] = {"best": best, "best_step": self.best_step, "value": value}
+        evidence |= {"train_at_best": _exp(self.training_at_best), "train_now": _exp(self.training)}
+        evidence |= {"epochs": self.epochs if math.isfinite(self.epochs) else None}
+        evidence |= {f"{name}_at": at for name, at in self.fired.items()}
+        text = f"{metric} has risen from {best:.4g} at step {self.best_step} to {value:.4g}"
+        if training is not None:
+            text += f", while {training} went on falling"
+        if self.epochs > 1:
+            text += f"; this is pass {math.ceil(self.epochs)} over the data"
+        return Event(
+            kind="overfit",
+            severity=Severity.WARNING,
+            step=self.best_step,
+            raised_at=step,
+            message=f"{text}.",
+            inputs=(metric,) if training is None else (metric, training),
+            evidence=evidence,
+            sharpen=window.missing("train_loss", "epoch", "val_accuracy"),
+        )
+
+
+def _exp(log: float) -> float | None:
+    return math.exp(log) if math.isfinite(log) else None
