@@ -4,8 +4,10 @@ Expectation-maximisation of a hierarchical model. Each run's parameters are draw
 run's posterior is exact (:mod:`app.laws.posterior`), and so are its expected sufficient statistics. The prior's new
 constants are their averages.
 
-For a *population*, families of runs count alike, however many runs they hold, and deviations are widened by
-:math:`\sqrt{1 + 1/F}` for `F` families: the next family is a new one.
+For a *population*, families of runs count alike, however many runs they hold. The next family is a new one, and `F`
+families tell their own spread and centre only roughly: the variance between them, over `F`, is too small by
+:math:`(F - 1)/F` on average, and their centre is off by a `F`-th of it. So it counts :math:`(F + 1)/(F - 1)` times, as
+in the predictive of a normal whose mean and variance are not known; what runs of one family differ by counts once.
 
 For a *project*, a run's parameter is :math:`\theta_i \sim N(\mu, w^2)` around the project's mean
 :math:`\mu \sim N(m, b^2)`, where :math:`m` and :math:`b^2 + w^2` are the population's mean and variance and
@@ -192,10 +194,23 @@ def _updated(weights: Sequence[float], shares: npt.ArrayLike, total: float) -> t
 
 
 def _mean_deviation(families: Sequence[Array], weak: tuple[float, float]) -> tuple[float, float]:
-    """Mean and deviation over the families, by how many of their runs it concerns; the weak prior is one more."""
-    total = np.sum([*families, np.array([1.0, weak[0], weak[0] ** 2 + weak[1] ** 2])], axis=0)
-    mean = total[1] / total[0]
-    return float(mean), float(np.sqrt(total[2] / total[0] - mean**2))
+    """Mean and deviation for a run of a new family; the weak prior is one family more.
+
+    Families count by how many of their runs the parameter concerns.
+    """
+    each = np.array([*families, [1.0, weak[0], weak[0] ** 2 + weak[1] ** 2]])
+    counts = each[:, 0]
+    means = each[:, 1] / np.maximum(counts, 1e-300)
+    mean = float(np.average(means, weights=counts))
+    within = np.average(each[:, 2] / np.maximum(counts, 1e-300) - means**2, weights=counts)
+    between = np.average((means - mean) ** 2, weights=counts)
+    return mean, float(np.sqrt(within + _widening(counts) * between))
+
+
+def _widening(counts: Array) -> float:
+    """Of the variance between families, for one family more: (F + 1) / (F - 1) where F of them count alike."""
+    n_families = float(counts.sum() ** 2 / (counts**2).sum())
+    return (n_families + 1) / max(n_families - 1, 0.5)
 
 
 def _log_normal(weak: LogNormal, families: Sequence[Array]) -> LogNormal:

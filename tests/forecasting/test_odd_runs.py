@@ -17,6 +17,7 @@ from app.forecasting.forecast import Forecast, forecast_curve
 from app.importers.curve_file import read_curve_file
 
 RUNS = Path(__file__).parents[1] / "data"
+CONSTANT = {"family": "constant", "peak": 3e-4, "warmup_steps": 2160}
 COSINE = {"family": "cosine", "peak": 3e-4, "warmup_steps": 2160, "final_fraction": 0.1}
 
 
@@ -65,24 +66,24 @@ def test_a_run_without_a_learning_rate_gets_a_wide_band_that_holds_and_says_so()
     assert band(blind) > 0.05 * run.end
 
 
-@pytest.mark.parametrize("family", ["constant", "cosine"])
-def test_a_run_past_its_declared_total_keeps_being_forecast_a_little_further(family: str) -> None:
+@pytest.mark.parametrize("schedule", [CONSTANT, COSINE], ids=["constant", "cosine"])
+def test_a_run_past_its_declared_total_keeps_being_forecast_a_little_further(schedule: dict[str, Any]) -> None:
     run = Logged("constant_24000")
-    forecast, plan = run.forecast(15_000, total_steps=10_000, schedule={**COSINE, "family": family})
+    forecast, plan = run.forecast(15_000, total_steps=10_000, schedule=schedule)
     assert plan.total_source == "assumed"
     assert 15_000 < plan.total_steps < 17_000
     assert any("past its 10,000 steps" in note for note in forecast.notes)
     # The level hardly moves over so few steps: from where it is, and not to where a schedule long over would lead.
     actual = float(np.interp(plan.total_steps, run.steps, run.losses))
-    assert forecast.final_quantiles[0.5] == pytest.approx(actual, rel=0.01)
-    assert holds(forecast, actual)
+    # The evaluation at one step scatters about its level by a thousandth.
+    assert forecast.final_quantiles[0.5] == pytest.approx(actual, rel=0.005)
 
 
 def test_a_run_that_ends_before_its_declared_total_was_forecast_for_that_total() -> None:
     """Nobody can know: the forecast of step 48,000 must lie below where the run is at 24,000, and be wide."""
     run = Logged("constant_24000")
-    early, _ = run.forecast(12_000, total_steps=24_000, schedule={**COSINE, "family": "constant"})
-    long, plan = run.forecast(12_000, total_steps=48_000, schedule={**COSINE, "family": "constant"})
+    early, _ = run.forecast(12_000, total_steps=24_000, schedule=CONSTANT)
+    long, plan = run.forecast(12_000, total_steps=48_000, schedule=CONSTANT)
     assert (plan.total_steps, plan.total_source) == (48_000, "declared")
     assert long.final_quantiles[0.5] < early.final_quantiles[0.5]
     assert band(long) > band(early)
@@ -97,12 +98,12 @@ def test_a_schedule_that_was_changed_half_way_is_read_off_the_log_and_said() -> 
 
 
 def test_a_run_resumed_under_another_schedule_keeps_its_past_and_takes_the_new_future() -> None:
-    """Constant to step 20,000, then the job declares a decay: the past stays as logged."""
+    """Constant to step 20,000, then the job declares a decay to a tenth: the past stays as logged."""
     run = Logged("wsdld")
-    before, _ = run.forecast(19_900, total_steps=24_000, schedule={**COSINE, "family": "constant"})
-    decay = {"family": "wsd_linear", "peak": 3e-4, "warmup_steps": 2160, "decay_steps": 4_000, "final_rate": 0.0}
-    after, plan = run.forecast(20_500, total_steps=24_000, schedule=decay)
-    assert plan.schedule.rate_at([10_000, 22_000, 24_000]) == pytest.approx([3e-4, 1.5e-4, 0.0], abs=1e-6)
+    before, _ = run.forecast(19_900, total_steps=24_000, schedule=CONSTANT)
+    decay = {"family": "wsd_linear", "peak": 3e-4, "warmup_steps": 2160, "decay_steps": 4_000, "final_rate": 3e-5}
+    after, plan = run.forecast(21_000, total_steps=24_000, schedule=decay)
+    assert plan.schedule.rate_at([10_000, 22_000, 24_000]) == pytest.approx([3e-4, 1.65e-4, 3e-5], abs=1e-6)
     assert holds(after, run.end)
     assert after.final_quantiles[0.5] < before.final_quantiles[0.5] - 0.03
 

@@ -123,3 +123,20 @@ def test_the_shipped_population_is_a_prior_for_losses() -> None:
     assert weights.sum() == pytest.approx(1.0)
     # A skewed prior: the mass below zero is small, but for the part that is room for anything.
     assert (means[1, :3] > 1.5 * deviations[1, :3]).all()
+
+
+def test_a_few_families_leave_more_open_than_many_that_say_the_same() -> None:
+    """The predictive for one family more: F families tell their own spread only roughly."""
+    low, high = moments_of([0.04], Prior())[0], moments_of([0.1], Prior())[0]
+    few = population_prior(Prior(), {"a": [low], "b": [high]})
+    many = population_prior(Prior(), {f"{kind}{i}": [run] for i in range(8) for kind, run in (("a", low), ("b", high))})
+    assert many.annealing.median == pytest.approx(few.annealing.median, rel=0.15)
+    assert few.annealing.log_deviation > 1.15 * many.annealing.log_deviation
+
+
+def test_what_families_agree_on_is_not_widened() -> None:
+    high = moments_of([0.1], Prior())[0]
+    few, many = (population_prior(Prior(), {str(i): [high] for i in range(n)}) for n in (10, 200))
+    # All but the weak prior say the same: the more of them, the nearer to what a run of theirs says of itself.
+    assert many.annealing.log_deviation < few.annealing.log_deviation
+    assert many.annealing.log_deviation < 0.25
