@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -12,10 +12,7 @@ from app.curves.plan import ASSUMED, Plan
 from app.curves.schedule import Schedule
 from app.forecasting.forecaster import Array, Forecaster, Paths
 from app.forecasting.last import LastValueForecaster
-from app.forecasting.law import FLOOR_SHARE, N_PATHS, LawForecaster, PowerLawForecaster, above_zero
-from app.forecasting.observations import is_positive
-from app.forecasting.pfn import PfnForecaster
-from app.forecasting.typicality import Typicality, typicality
+from app.forecasting.law import LawForecaster, PowerLawForecaster
 from app.laws.prior import Prior
 
 LEVELS = (0.05, 0.25, 0.50, 0.75, 0.95)
@@ -24,23 +21,18 @@ FINAL_SHARE = 0.02
 """The final value is the mean level over this last share of the steps: a single point is mostly noise."""
 
 
-NETWORK = PfnForecaster()
-
-
 def forecasters(prior: Prior | None = None) -> tuple[tuple[Forecaster, float], ...]:
-    """Forecasters and their weights in the mixture: the law and the network, half and half.
-
-    The network knows nothing of a project's finished runs; the more of them the law has heard, the more it counts.
-    """
-    network_share = 1 / (2 + (prior.finished_runs if prior else 0) / 2)
-    network_paths = round(network_share * N_PATHS)
+    """Forecasters and their weights in the mixture."""
     return (
-        (LawForecaster(prior=prior, n_paths=N_PATHS - network_paths), 1 - network_paths / N_PATHS),
-        (replace(NETWORK, n_paths=network_paths), network_paths / N_PATHS),
+        (LawForecaster(prior=prior), 1.0),
         # Shown beside the forecast, so that people see what they would believe without a schedule; no part of it.
         (PowerLawForecaster(), 0.0),
         (LastValueForecaster(), 0.0),
     )
+
+
+FORECASTERS = forecasters()
+"""What a run of a project without finished runs is forecast by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +55,6 @@ class Forecast:
     quantiles : float64, shape (len(LEVELS), n_path)                                     [of the loss]
     forecasters : name -> what it says; weights sum to 1
     notes : plain sentences: what was assumed, why the band is wide
-    improvement : probability of a new lowest level before the end, by the network; None where nobody said
     """
 
     cutoff: int
@@ -74,7 +65,6 @@ class Forecast:
     quantiles: Array
     forecasters: dict[str, ForecasterShare]
     notes: tuple[str, ...]
-    improvement: float | None = None
 
 
 def forecast_curve(curve: Curve, plan: Plan, prior: Prior | None = None) -> Forecast:
@@ -94,19 +84,11 @@ def forecast_curve(curve: Curve, plan: Plan, prior: Prior | None = None) -> Fore
     CurveTooShort
         With fewer than 5 finite bins.
     """
-    known = typicality(curve, plan, NETWORK.network)
-    forecast = mix(curve, plan, forecasters(prior), stretch=known.stretch if known else 1.0)
-    return replace(
-        forecast,
-        notes=(*forecast.notes, *_doubts(forecast, known)),
-        improvement=NETWORK.improvement(curve, plan),
-    )
+    return mix(curve, plan, FORECASTERS if prior is None else forecasters(prior))
 
 
-def mix(
-    curve: Curve, plan: Plan, forecasters: tuple[tuple[Forecaster, float], ...], *, stretch: float = 1.0
-) -> Forecast:
-    """Pool forecasters by weight. The weights must sum to 1. `stretch` widens the band about its median."""
+def mix(curve: Curve, plan: Plan, forecasters: tuple[tuple[Forecaster, float], ...]) -> Forecast:
+    """Pool forecasters by weight. The weights must sum to 1."""
     horizon = max(plan.total_steps, curve.cutoff)
     steps = path_steps(plan.schedule, curve.cutoff, horizon)
     pool: list[Paths] = []
@@ -123,8 +105,6 @@ def mix(
             notes.extend(note for note in paths.notes if note not in notes)
     values = np.concatenate([paths.values for paths in pool])
     weight_of_path = np.concatenate(weights)
-    if stretch > 1.0:
-        values = _stretched(values, weight_of_path, stretch, curve)
     finals = final_levels(Paths(steps, values), curve, horizon)
     return Forecast(
         cutoff=curve.cutoff,
@@ -180,7 +160,7 @@ def weighted_quantiles(values: Array, weights: Array, levels: tuple[float, ...])
 
     A point stands at the middle of its own weight; between points, linear.
     """
-    if np.ptp(weights) <= 1e-9 * weights.max():
+    if np.ptp(weights) == 0:
         # The same in closed form; one sort costs a third of what numpy's quantiles do, which partition ten times.
         ordered = np.sort(values, axis=0)
         places = np.clip(np.asarray(levels) * len(values) - 0.5, 0.0, len(values) - 1.0)
@@ -198,39 +178,6 @@ def weighted_quantiles(values: Array, weights: Array, levels: tuple[float, ...])
     return np.stack(columns, axis=1).reshape(len(levels), *values.shape[1:])
 
 
-def _stretched(values: Array, weights: Array, stretch: float, curve: Curve) -> Array:
-    middle = weighted_quantiles(values, weights, (0.5,))[0]
-    wider: Array = middle + stretch * (values - middle)
-    if not is_positive(curve.values):
-        return wider
-    return above_zero(wider, FLOOR_SHARE * float(np.median(curve.values[-5:])))
-
-
-def _doubts(forecast: Forecast, known: Typicality | None) -> list[str]:
-    """What the forecasters' record and their disagreement say against this forecast."""
-    doubts: list[str] = []
-    if known is not None and known.is_atypical:
-        doubts.append(
-            f"This curve is unlike those that the network learned from: from step {known.hidden_from:,} it would have "
-            f"missed what followed. The band is {known.stretch:.1f} times as wide for that."
-        )
-    law, network = (forecast.forecasters.get(name) for name in ("law", "pfn"))
-    if law is not None and network is not None and _disagree(law, network):
-        doubts.append(
-            f"The law and the network disagree about the final value, {law.final_quantiles[0.5]:.4g} and "
-            f"{network.final_quantiles[0.5]:.4g}: the band covers both."
-        )
-    return doubts
-
-
-def _disagree(one: ForecasterShare, other: ForecasterShare) -> bool:
-    """Whether neither holds the other's median for likely."""
-    return all(
-        not mine.final_quantiles[LEVELS[0]] <= its.final_quantiles[0.5] <= mine.final_quantiles[LEVELS[-1]]
-        for mine, its in ((one, other), (other, one))
-    )
-
-
 def _by_level(finals: Array, weights: Array) -> dict[float, float]:
     return dict(zip(LEVELS, map(float, weighted_quantiles(finals, weights, LEVELS)), strict=True))
 
@@ -238,9 +185,7 @@ def _by_level(finals: Array, weights: Array) -> dict[float, float]:
 def _notes(curve: Curve, plan: Plan) -> list[str]:
     notes: list[str] = []
     if plan.total_source == ASSUMED:
-        notes.append(
-            f"The end of the run is assumed ({plan.total_why.rstrip('.')}); declare total_steps to forecast its end."
-        )
+        notes.append(f"The end of the run is assumed ({plan.total_why.rstrip('.')}); declare total_steps to forecast its end.")
     if curve.nonfinite:
         notes.append(f"{curve.nonfinite} points were NaN or infinite and are left out.")
     if len(curve) < 16:
