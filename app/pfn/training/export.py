@@ -16,9 +16,12 @@ import torch
 from app.pfn.prior import PRIOR_VERSION
 from app.pfn.runtime import Predictor
 from app.pfn.training.examples import VALIDATION_SEED, validation_examples
-from app.pfn.training.score import as_record, scores_of
+from app.pfn.training.score import Score, as_record, scores_of
 from app.pfn.training.training import N_VALIDATION, read_checkpoint, saved_recipe
 from app.pfn.weights import CARD, PARAMETERS, read_network
+
+N_CHECK = 300
+"""Curves of the same seed that the tests score anew, to see that the network is still what the card says."""
 
 
 def export(run: Path, folder: Path, now: datetime.datetime) -> dict[str, Any]:
@@ -51,7 +54,8 @@ def export(run: Path, folder: Path, now: datetime.datetime) -> dict[str, Any]:
         "validation": {"prior_version": PRIOR_VERSION, "seed": VALIDATION_SEED, "n_curves": N_VALIDATION},
     }
     _write(folder, card)
-    card["validation"]["scores"] = as_record(_scores(folder))
+    card["validation"]["scores"] = as_record(_scores(folder, N_VALIDATION))
+    card["check"] = {"n_curves": N_CHECK, "scores": as_record(_scores(folder, N_CHECK))}
     _write(folder, card)
     return card
 
@@ -70,7 +74,7 @@ def _write(folder: Path, card: dict[str, Any]) -> None:
     (folder / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
 
 
-def _scores(folder: Path) -> Any:
+def _scores(folder: Path, n_curves: int) -> dict[str, Score]:
     predictor = Predictor(*read_network(folder))
-    examples = validation_examples(N_VALIDATION)
+    examples = validation_examples(n_curves)
     return scores_of(predictor.judge(examples.inputs), examples)
