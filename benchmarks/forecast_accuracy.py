@@ -27,7 +27,7 @@ from app.curves.curve import Curve
 from app.curves.plan import Plan
 from app.curves.schedule import Schedule
 from app.errors import CurveTooShort
-from app.forecasting.forecast import FORECASTERS, mix
+from app.forecasting.forecast import forecasters, mix
 from app.forecasting.forecaster import Forecaster
 
 Array = npt.NDArray[np.float64]
@@ -141,7 +141,7 @@ def _groups(family: str, runs: list[RecordedRun]) -> list[tuple[str, list[Record
 
 
 def _print_rows(label: str, runs: Sequence[RecordedRun], fraction: float) -> None:
-    for forecaster, _ in FORECASTERS:
+    for forecaster, _ in forecasters():
         scores = [found for run in runs if (found := score(run, fraction, forecaster))]
         if not scores:
             continue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,10 @@ from app.curves.plan import ASSUMED, Plan
 from app.curves.schedule import Schedule
 from app.forecasting.forecaster import Array, Forecaster, Paths
 from app.forecasting.last import LastValueForecaster
-from app.forecasting.law import LawForecaster, PowerLawForecaster
+from app.forecasting.law import FLOOR_SHARE, LawForecaster, PowerLawForecaster, above_zero
+from app.forecasting.observations import is_positive
+from app.forecasting.pfn import PfnForecaster
+from app.forecasting.typicality import Typicality, typicality
 from app.laws.prior import Prior
 
 LEVELS = (0.05, 0.25, 0.50, 0.75, 0.95)
@@ -21,18 +24,22 @@ FINAL_SHARE = 0.02
 """The final value is the mean level over this last share of the steps: a single point is mostly noise."""
 
 
+NETWORK = PfnForecaster()
+
+
 def forecasters(prior: Prior | None = None) -> tuple[tuple[Forecaster, float], ...]:
-    """Forecasters and their weights in the mixture."""
+    """Forecasters and their weights in the mixture: the law and the network, half and half.
+
+    The network knows nothing of a project's finished runs; the more of them the law has heard, the more it counts.
+    """
+    network_share = 1 / (2 + (prior.finished_runs if prior else 0))
     return (
-        (LawForecaster(prior=prior), 1.0),
+        (LawForecaster(prior=prior), 1 - network_share),
+        (NETWORK, network_share),
         # Shown beside the forecast, so that people see what they would believe without a schedule; no part of it.
         (PowerLawForecaster(), 0.0),
         (LastValueForecaster(), 0.0),
     )
-
-
-FORECASTERS = forecasters()
-"""What a run of a project without finished runs is forecast by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +62,7 @@ class Forecast:
     quantiles : float64, shape (len(LEVELS), n_path)                                     [of the loss]
     forecasters : name -> what it says; weights sum to 1
     notes : plain sentences: what was assumed, why the band is wide
+    improvement : probability of a new lowest level before the end, by the network; None where nobody said
     """
 
     cutoff: int
@@ -65,6 +73,7 @@ class Forecast:
     quantiles: Array
     forecasters: dict[str, ForecasterShare]
     notes: tuple[str, ...]
+    improvement: float | None = None
 
 
 def forecast_curve(curve: Curve, plan: Plan, prior: Prior | None = None) -> Forecast:
@@ -84,35 +93,56 @@ def forecast_curve(curve: Curve, plan: Plan, prior: Prior | None = None) -> Fore
     CurveTooShort
         With fewer than 5 finite bins.
     """
-    return mix(curve, plan, FORECASTERS if prior is None else forecasters(prior))
+    known = typicality(curve, plan, NETWORK.network)
+    forecast = mix(curve, plan, forecasters(prior), stretch=known.stretch if known else 1.0)
+    return replace(
+        forecast,
+        notes=(*forecast.notes, *_doubts(forecast, known)),
+        improvement=NETWORK.improvement(curve, plan),
+    )
 
 
-def mix(curve: Curve, plan: Plan, forecasters: tuple[tuple[Forecaster, float], ...]) -> Forecast:
-    """Pool forecasters by weight. The weights must sum to 1."""
+def mix(
+    curve: Curve, plan: Plan, forecasters: tuple[tuple[Forecaster, float], ...], *, stretch: float = 1.0
+) -> Forecast:
+    """Average the quantiles of forecasters by weight. The weights must sum to 1.
+
+    Averages of quantiles [1]_ rather than of probabilities: where two sound forecasts differ a little, a mixture of
+    their probabilities is wider than both, and no better.
+
+    Parameters
+    ----------
+    stretch : float
+        Widens the bands about their medians.
+
+    References
+    ----------
+    .. [1] K. C. Lichtendahl, Y. Grushka-Cockayne, R. L. Winkler, "Is It Better to Average Probabilities or
+       Quantiles?", Management Science 59, 2013.
+    """
     horizon = max(plan.total_steps, curve.cutoff)
     steps = path_steps(plan.schedule, curve.cutoff, horizon)
-    pool: list[Paths] = []
-    weights: list[Array] = []
+    path, final = np.zeros((len(LEVELS), len(steps))), np.zeros(len(LEVELS))
+    final_mean = 0.0
     shares: dict[str, ForecasterShare] = {}
     notes: list[str] = []
     for forecaster, weight in forecasters:
         paths = forecaster.predict(curve, plan, steps)
         finals = final_levels(paths, curve, horizon)
-        shares[forecaster.name] = ForecasterShare(weight, float(finals.mean()), _by_level(finals, np.ones(len(finals))))
+        mean, quantiles = float(finals.mean()), quantiles_of(finals, LEVELS)
+        shares[forecaster.name] = ForecasterShare(weight, mean, _by_level(quantiles))
         if weight > 0:
-            pool.append(paths)
-            weights.append(np.full(len(finals), weight / len(finals)))
+            path += weight * quantiles_of(paths.values, LEVELS)
+            final += weight * quantiles
+            final_mean += weight * mean
             notes.extend(note for note in paths.notes if note not in notes)
-    values = np.concatenate([paths.values for paths in pool])
-    weight_of_path = np.concatenate(weights)
-    finals = final_levels(Paths(steps, values), curve, horizon)
     return Forecast(
         cutoff=curve.cutoff,
         horizon=horizon,
-        final_mean=float(np.average(finals, weights=weight_of_path)),
-        final_quantiles=_by_level(finals, weight_of_path),
+        final_mean=final_mean,
+        final_quantiles=_by_level(_stretched(final, stretch, curve)),
         path_steps=steps,
-        quantiles=weighted_quantiles(values, weight_of_path, LEVELS),
+        quantiles=_stretched(path, stretch, curve),
         forecasters=shares,
         notes=tuple(notes + _notes(curve, plan)),
     )
@@ -155,37 +185,67 @@ def final_levels(paths: Paths, curve: Curve, horizon: int) -> Array:
     return share * float(np.average(curve.values[seen], weights=curve.counts[seen])) + (1 - share) * ahead
 
 
-def weighted_quantiles(values: Array, weights: Array, levels: tuple[float, ...]) -> Array:
-    """Quantiles over the first axis, shape (len(levels), ...), of points that count by weight.
+def quantiles_of(values: Array, levels: tuple[float, ...]) -> Array:
+    """Quantiles over the first axis, shape (len(levels), ...), of equally likely values.
 
-    A point stands at the middle of its own weight; between points, linear.
+    Hazen's definition: each value stands at the middle of its own weight. One sort costs a third of what numpy's
+    quantiles do, which partition ten times.
     """
-    if np.ptp(weights) == 0:
-        # The same in closed form; one sort costs a third of what numpy's quantiles do, which partition ten times.
-        ordered = np.sort(values, axis=0)
-        places = np.clip(np.asarray(levels) * len(values) - 0.5, 0.0, len(values) - 1.0)
-        below = places.astype(np.intp)
-        above = np.minimum(below + 1, len(values) - 1)
-        shares = (places - below).reshape(-1, *[1] * (values.ndim - 1))
-        quantiles: Array = ordered[below] + shares * (ordered[above] - ordered[below])
+    ordered = np.sort(values, axis=0)
+    places = np.clip(np.asarray(levels) * len(values) - 0.5, 0.0, len(values) - 1.0)
+    below = places.astype(np.intp)
+    above = np.minimum(below + 1, len(values) - 1)
+    shares = (places - below).reshape(-1, *[1] * (values.ndim - 1))
+    quantiles: Array = (1 - shares) * ordered[below] + shares * ordered[above]
+    return quantiles
+
+
+def _stretched(quantiles: Array, stretch: float, curve: Curve) -> Array:
+    """Quantiles further from the median; those of a positive loss stay positive."""
+    if stretch == 1.0:
         return quantiles
-    order = np.argsort(values, axis=0, kind="stable")
-    ordered = np.take_along_axis(values, order, axis=0)
-    heavy = weights[order]
-    places = (np.cumsum(heavy, axis=0) - heavy / 2) / weights.sum()
-    flat_places, flat_values = places.reshape(len(values), -1), ordered.reshape(len(values), -1)
-    columns = [np.interp(levels, flat_places[:, i], flat_values[:, i]) for i in range(flat_values.shape[1])]
-    return np.stack(columns, axis=1).reshape(len(levels), *values.shape[1:])
+    middle = quantiles[LEVELS.index(0.5)]
+    wider: Array = middle + stretch * (quantiles - middle)
+    if not is_positive(curve.values):
+        return wider
+    return above_zero(wider, FLOOR_SHARE * float(np.median(curve.values[-5:])))
 
 
-def _by_level(finals: Array, weights: Array) -> dict[float, float]:
-    return dict(zip(LEVELS, map(float, weighted_quantiles(finals, weights, LEVELS)), strict=True))
+def _doubts(forecast: Forecast, known: Typicality | None) -> list[str]:
+    """What the forecasters' record and their disagreement say against this forecast."""
+    doubts: list[str] = []
+    if known is not None and known.is_atypical:
+        doubts.append(
+            f"This curve is unlike those that the network learned from: from step {known.hidden_from:,} it would have "
+            f"missed what followed. The band is {known.stretch:.1f} times as wide for that."
+        )
+    law, network = (forecast.forecasters.get(name) for name in ("law", "pfn"))
+    if law is not None and network is not None and _disagree(law, network):
+        doubts.append(
+            f"The law and the network disagree about the final value, {law.final_quantiles[0.5]:.4g} and "
+            f"{network.final_quantiles[0.5]:.4g}: the band covers both."
+        )
+    return doubts
+
+
+def _disagree(one: ForecasterShare, other: ForecasterShare) -> bool:
+    """Whether neither holds the other's median for likely."""
+    return all(
+        not mine.final_quantiles[LEVELS[0]] <= its.final_quantiles[0.5] <= mine.final_quantiles[LEVELS[-1]]
+        for mine, its in ((one, other), (other, one))
+    )
+
+
+def _by_level(quantiles: Array) -> dict[float, float]:
+    return dict(zip(LEVELS, map(float, quantiles), strict=True))
 
 
 def _notes(curve: Curve, plan: Plan) -> list[str]:
     notes: list[str] = []
     if plan.total_source == ASSUMED:
-        notes.append(f"The end of the run is assumed ({plan.total_why.rstrip('.')}); declare total_steps to forecast its end.")
+        notes.append(
+            f"The end of the run is assumed ({plan.total_why.rstrip('.')}); declare total_steps to forecast its end."
+        )
     if curve.nonfinite:
         notes.append(f"{curve.nonfinite} points were NaN or infinite and are left out.")
     if len(curve) < 16:
