@@ -45,6 +45,30 @@ SIGNALS: tuple[tuple[str, str, str], ...] = (
     ("sequence_length", "tokens a sequence", r"(^|/)(seq|sequence|context)/len(gth)?$"),
     ("train_accuracy", "accuracy on the training data", r"(^|/)train\w*/(.*/)?acc(uracy)?$"),
     ("val_accuracy", "accuracy on held-out data", r"(^|/)(val|valid|validation|eval|test|dev)/(.*/)?acc(uracy)?$"),
+    (
+        "weight_distance",
+        "way of the weights from their start",
+        r"relative/distance$|dist(ance)?/(from/|to/)?(the/)?(init|start)$",
+    ),
+    ("alignment", "alignment of the kernel or the features with the target", r"(^|/)(kernel/|feature/)?align(ment)?$"),
+    (
+        "feature_rank",
+        "directions that the features make use of",
+        r"(^|/)rankme$|(^|/)(feat\w*|emb\w*|repr\w*|hidden|cov)/(eff(ective)?/)?e?rank$",
+    ),
+    ("spectral_entropy", "entropy of the features' spectrum, between 0 and 1", r"(^|/)spectral/entropy$"),
+    ("top_share", "share of the features' variance along one direction", r"(^|/)top/share$|^top1$"),
+    ("feature_spread", "spread of the features over the sphere", r"(^|/)unit/spread$|std/l2norm"),
+    ("nc1", "variability within classes over that between them", r"(^|/)nc1$"),
+    ("nc2", "distance of the class means from a simplex", r"(^|/)nc2/equiangle$"),
+    ("nc3", "distance of the last layer from the class means", r"(^|/)nc3$"),
+    (
+        "modes",
+        "how many modes the samples cover, or their perplexity",
+        r"(^|/)modes?/(perplexity|count|covered)$|^modes$",
+    ),
+    ("sample_spread", "spread of generated samples", r"(^|/)samples?/(std|spread|diversity)$"),
+    ("task", "number of the task, or how long it took", r"(^|/)task(/id|/number)?$|steps/to/threshold$"),
     ("chance_loss", "loss of a guess that knows nothing", r"(^|/)chance/loss$"),
 )
 
