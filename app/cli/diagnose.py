@@ -61,6 +61,8 @@ def diagnosed_file(path: Path) -> dict[str, Any]:
     from app.importers.run_files import read_file
 
     logged = points_by_metric(list(read_file(path).batches))
+    if not any(len(points) for points in logged.values()):
+        raise BadInput("no row holds a number.")
     inputs = choose_inputs({metric: len(points) for metric, points in logged.items()})
     engine = Engine(inputs)
     found = engine.observe({metric: (points.steps, points.values) for metric, points in logged.items()})

@@ -117,6 +117,9 @@ REACH = 3.0
 """A trend speaks of at most so many times the steps it has seen: a run's first steps rise towards everything. Further
 ahead it is taken to stand still."""
 
+UNSETTLED_POINTS = 50
+"""Where no warm-up was seen to end, the first points may be one, in which everything grows: no trend before so many."""
+
 STAYS_BEYOND = math.log(2.0)
 """A scalar that went beyond its level counts as beyond until it has halved."""
 
@@ -127,6 +130,7 @@ class Rising:
 
     history: History = field(default_factory=History)
     trend: Trend | None = None
+    is_settled: bool = False  # the warm-up of the rate is known to be over
     since: float = 0.0  # the step from which on it was watched
     is_beyond: bool = False
 
@@ -249,10 +253,11 @@ class DivergenceRisk:
         logs = Series(signal, series.steps[kept], np.log(series.values[kept]))
         for changed_at, piece in logs.cut_before(anew):
             if changed_at is not None:
-                rising.history = History()
+                rising.history, rising.is_settled = History(), True
             for step in rising.history.observe(piece.steps, piece.values):
                 steps, recent = rising.history.recent(RECENT_SHARE)
-                trend = fit_trend(np.maximum(steps, 1.0), recent)
+                is_settled = rising.is_settled or rising.history.points >= UNSETTLED_POINTS
+                trend = fit_trend(np.maximum(steps, 1.0), recent) if is_settled else None
                 yield Moment(step, _Order.FITTED, signal, trend, float(recent[-1]), rising.history.steps[0])
 
     def _at(self, moment: Moment, window: Window) -> Iterator[Event | Risk]:
