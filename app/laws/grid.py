@@ -3,7 +3,7 @@
 A grid that is fixed in advance is too coarse for a parameter that the data know well (an exponent to 3 %, a memory to
 5 % once a jump of the rate was seen) and wastes its nodes on one that they do not speak of. So a first grid with few
 sizes of the misfit finds where each parameter lies and how well it is known, and the last one has its nodes there.
-Where even the next nodes are too far apart to tell, only exponent and memory are moved, and the sizes are looked for
+Where even the next nodes of the memory are too far apart, only it and the exponent move, and the sizes are looked for
 again: on a grid that misses them, misfit takes the blame. All carry the prior as density times spacing, so that nothing
 is counted twice and nothing but the tails is lost.
 """
@@ -122,7 +122,8 @@ def zoomed_grid(prior: Prior, grid: Grid, probabilities: Array, *, last: bool = 
     by_exponent = weighted.sum((0, 2, 3))
     exponents = _zoomed(grid.exponents, by_exponent, N_EXPONENTS, REACH_OF_EXPONENTS)
     memories = _zoomed(grid.memories.points, by_memory, N_MEMORIES, REACH_OF_MEMORIES)
-    if not last and (_is_unresolved(by_exponent) or _is_unresolved(by_memory)):
+    # The exponent is found by one zoom: its first nodes are near enough to each other.
+    if not last and by_memory.max() > UNRESOLVED * by_memory.sum() and len(by_memory) > 1:
         return _grid(prior, exponents, memories, _Sizes.of(prior, whole=False))
     by_size = probabilities.sum((1, 2, 3))
     sizes = _Sizes(
@@ -132,10 +133,6 @@ def zoomed_grid(prior: Prior, grid: Grid, probabilities: Array, *, last: bool = 
         whole=True,
     )
     return _grid(prior, exponents, memories, sizes)
-
-
-def _is_unresolved(weights: Array) -> bool:
-    return len(weights) > 1 and bool(weights.max() > UNRESOLVED * weights.sum())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -160,7 +157,7 @@ class _Sizes:
         # Beside abrupt changes the other processes hardly show: a coarser grid of them will do.
         smooth, widest = prior.misfit_of_power.points[::2], prior.misfit_of_response.points[-1]
         if not self.whole:
-            correlated, smooth = correlated[-1:], smooth[-1:]
+            correlated, smooth, response = correlated[-1:], smooth[-1:], [response[0], *response[1:][-1:]]
         lawful_share, abrupt_share = (
             float(np.log(max(p, 1e-300))) for p in (1 - prior.abrupt_probability, prior.abrupt_probability)
         )
