@@ -106,7 +106,7 @@ class Level:
         return Surprise(logs.steps, logs.values, levels, excess, scales)
 
     def _doubt(self) -> None:
-        self.n = min(self.n, 10)
+        self.n = min(self.n, 1)  # what it was is kept as if it were one point: the new level is learned from scratch
         self.waiting.clear()
 
     def _take_in(self, logs: list[float], levels: Floats, scales: Floats, known: npt.NDArray[np.int64]) -> None:

@@ -63,6 +63,7 @@ class Plateau:
     rates_until: int | None = None
     first: list[float] = field(default_factory=list)  # logarithms of the first three points of the run
     newest: float = math.nan  # logarithm of the loss
+    lowest: float = math.inf  # logarithm of the lowest level held: what fell and was lost again diverged
     points_at_rate: int = 0  # since the run began, at a rate that is up
     gone: dict[str, int] = field(default_factory=dict)  # metric -> points running that it was gone
     word: str = "too early"
@@ -153,7 +154,8 @@ class Plateau:
         return "flat at the full rate" if self.rate > FULL_RATE * self.largest_rate else "plateau"
 
     def _judge_dead(self, step: int, level: float, is_flat: bool, window: Window) -> Iterator[Event]:
-        never_fell = level > min(self.first) - SMALLEST_FALL
+        self.lowest = min(self.lowest, level)
+        never_fell = self.lowest > min(self.first) - SMALLEST_FALL
         if self.dead is None and never_fell and is_flat and self.points_at_rate >= DEAD_POINTS:
             metric = window.inputs.metric("loss") or ""
             first, now = math.exp(min(self.first)), math.exp(level)
