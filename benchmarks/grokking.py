@@ -62,7 +62,7 @@ class Outcome:
 
     @property
     def is_called_in_time(self) -> bool:
-        return self.call is not None and self.at_30 is not None and self.call.raised_at <= self.at_30
+        return self.call is not None and self.at_30 is not None and self.call.raised_at < self.at_30
 
     def looks(self) -> list[tuple[Event, float]]:
         """Versions of the call with the true logarithm of (step of generalisation / step)."""

@@ -72,11 +72,11 @@ MEMORY = 0.3
 
 NORMAL_90 = 1.2816
 
-REMAINING = (-0.338, 0.931, -0.722)
+REMAINING = (-0.378, 0.931, -0.707)
 """Expected logarithm of the logarithm of (step of generalisation / this step): constant, coefficient of the logarithm
 of the gap, coefficient of the logarithm of (1 + speed). Fitted by `python -m benchmarks.grokking`."""
 
-REMAINING_SPREAD = 0.72
+REMAINING_SPREAD = 0.71
 """Its standard deviation: what 80 % of the forecasts need for runs of a family that they were not fitted to."""
 
 # Progress reached -> how many runs that were called came to generalise at least half-way, and how many did not within
@@ -249,12 +249,12 @@ class Grokking:
             yield from self._wait(step, loss, progress, is_solved, math.isnan(accuracy), window)
         else:
             self.pace.observe(step, progress)
-            if self.state == "memorised":
-                yield from self._await_turn(step, loss, accuracy, progress, is_solved, window)
-            elif self.state in ("turning", "generalising"):
-                yield from self._await_end(step, loss, accuracy, progress, is_solved, window)
-            else:
-                yield from self._guard(step, loss, accuracy, is_solved, window)
+        if self.state == "memorised":
+            yield from self._await_turn(step, loss, accuracy, progress, is_solved, window)
+        elif self.state in ("turning", "generalising"):
+            yield from self._await_end(step, loss, accuracy, progress, is_solved, window)
+        elif self.state in ("grokked", "un-grokking"):
+            yield from self._guard(step, loss, accuracy, is_solved, window)
 
     def _note_peak(self, train_loss: float, loss: float) -> None:
         if not math.isnan(self.peak):
@@ -297,7 +297,7 @@ class Grokking:
             self.turned = self.turned + 1 if loss <= TURNED_LOSS_ALONE * self.peak else 0
             has_turned = self.turned >= TURNED_EVALUATIONS
         else:
-            risen = self.progress_at_memorisation + TURNED_PROGRESS * (1 - self.first_accuracy)
+            risen = self.progress_at_memorisation + TURNED_PROGRESS
             has_turned = loss <= TURNED_LOSS * self.peak and (progress >= risen or progress >= PARTIAL_PROGRESS)
         if not has_turned:
             return
