@@ -164,6 +164,26 @@ class Pace:
         return early, median, late
 
 
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One look at the validation data.
+
+    accuracy : NaN where none is logged
+    progress : from 0, as at the first evaluation, to 1
+    is_solved : whether training was
+    """
+
+    step: int
+    loss: float
+    accuracy: float
+    progress: float
+    is_solved: bool
+
+    @property
+    def is_loss_alone(self) -> bool:
+        return math.isnan(self.accuracy)
+
+
 @dataclass(slots=True)
 class Grokking:
     name: ClassVar[str] = "grokking"
@@ -244,17 +264,17 @@ class Grokking:
             return
         self._note_peak(train_loss, loss)
         is_solved = self._is_solved(train_loss, train_accuracy, accuracy)
-        progress = self._progress(loss, accuracy)
+        now = Evaluation(step, loss, accuracy, self._progress(loss, accuracy), is_solved)
         if self.memorised_at is None:
-            yield from self._wait(step, loss, progress, is_solved, math.isnan(accuracy), window)
+            yield from self._wait(now, window)
         else:
-            self.pace.observe(step, progress)
+            self.pace.observe(step, now.progress)
         if self.state == "memorised":
-            yield from self._await_turn(step, loss, accuracy, progress, is_solved, window)
+            yield from self._await_turn(now, window)
         elif self.state in ("turning", "generalising"):
-            yield from self._await_end(step, loss, accuracy, progress, is_solved, window)
+            yield from self._await_end(now, window)
         elif self.state in ("grokked", "un-grokking"):
-            yield from self._guard(step, loss, accuracy, is_solved, window)
+            yield from self._guard(now, window)
 
     def _note_peak(self, train_loss: float, loss: float) -> None:
         if not math.isnan(self.peak):
@@ -273,65 +293,57 @@ class Grokking:
             return max(0.0, (accuracy - self.first_accuracy) / (1 - self.first_accuracy))
         return max(0.0, 1 - loss / self.peak) if self.peak > 0 else 0.0
 
-    def _wait(
-        self, step: int, loss: float, progress: float, is_solved: bool, is_loss_alone: bool, window: Window
-    ) -> Iterator[Event]:
+    def _wait(self, now: Evaluation, window: Window) -> Iterator[Event]:
         self.state = "fitting"
-        is_unsolved = loss >= UNSOLVED_LOSS * self.first_loss if is_loss_alone else progress < HALF_WAY
-        self.unsolved = self.unsolved + 1 if is_solved and is_unsolved and not math.isnan(self.peak) else 0
+        is_unsolved = now.loss >= UNSOLVED_LOSS * self.first_loss if now.is_loss_alone else now.progress < HALF_WAY
+        self.unsolved = self.unsolved + 1 if now.is_solved and is_unsolved and not math.isnan(self.peak) else 0
         # One evaluation that went wrong makes a loss look unsolved; accuracies of both kinds it does not.
-        if self.unsolved < (UNSOLVED_EVALUATIONS if is_loss_alone else 1):
+        if self.unsolved < (UNSOLVED_EVALUATIONS if now.is_loss_alone else 1):
             return
-        self.memorised_at, self.progress_at_memorisation = step, progress
+        self.memorised_at, self.progress_at_memorisation = now.step, now.progress
         for readout in self.readouts.values():
             readout.at_memorisation = readout.now
         self.state = "memorised"
-        self.pace.observe(step, progress)
-        self.memorised = self._memorised(step, loss, window)
+        self.pace.observe(now.step, now.progress)
+        self.memorised = self._memorised(now, window)
         yield self.memorised
 
-    def _await_turn(
-        self, step: int, loss: float, accuracy: float, progress: float, is_solved: bool, window: Window
-    ) -> Iterator[Event]:
-        if math.isnan(accuracy):
-            self.turned = self.turned + 1 if loss <= TURNED_LOSS_ALONE * self.peak else 0
+    def _await_turn(self, now: Evaluation, window: Window) -> Iterator[Event]:
+        if now.is_loss_alone:
+            self.turned = self.turned + 1 if now.loss <= TURNED_LOSS_ALONE * self.peak else 0
             has_turned = self.turned >= TURNED_EVALUATIONS
         else:
             risen = self.progress_at_memorisation + TURNED_PROGRESS
-            has_turned = loss <= TURNED_LOSS * self.peak and (progress >= risen or progress >= PARTIAL_PROGRESS)
+            has_turned = now.loss <= TURNED_LOSS * self.peak and now.progress >= min(risen, PARTIAL_PROGRESS)
         if not has_turned:
             return
         self.state = "turning"
         self.shown_tenth = int(10 * self.pace.best)
-        self.call = self._called(step, loss, accuracy, window)
+        self.call = self._called(now, window)
         if self.memorised is not None:
-            yield self.memorised.resolved(step, "turning")
+            yield self.memorised.resolved(now.step, "turning")
             self.memorised = None
         yield self.call
-        yield from self._await_end(step, loss, accuracy, progress, is_solved, window)
+        yield from self._await_end(now, window)
 
-    def _await_end(
-        self, step: int, loss: float, accuracy: float, progress: float, is_solved: bool, window: Window
-    ) -> Iterator[Event]:
+    def _await_end(self, now: Evaluation, window: Window) -> Iterator[Event]:
         assert self.call is not None  # it was made before this state was reached
-        if self._has_generalised(loss, accuracy):
-            yield self.call.resolved(step, "grokked", probability=None)
+        if self._has_generalised(now.loss, now.accuracy):
+            yield self.call.resolved(now.step, "grokked", probability=None)
             self.call, self.state, self.lost = None, "grokked", 0
             return
-        is_back = is_solved and loss >= self.peak and progress <= self.progress_at_memorisation
+        is_back = now.is_solved and now.loss >= self.peak and now.progress <= self.progress_at_memorisation
         self.back = self.back + 1 if is_back else 0
         if self.back >= TURNED_EVALUATIONS:
-            yield self.call.resolved(step, "turned back")
+            yield self.call.resolved(now.step, "turned back")
             self.call, self.state, self.back, self.turned = None, "memorised", 0, 0
-            self.pace.best = progress
+            self.pace.best = now.progress
             return
         self.state = "generalising" if self.pace.best >= HALF_WAY else "turning"
         tenth = int(10 * self.pace.best)
         if tenth > self.shown_tenth:
             self.shown_tenth = tenth
-            self.call = replace(
-                self._called(step, loss, accuracy, window), step=self.call.step, raised_at=self.call.raised_at
-            )
+            self.call = replace(self._called(now, window), step=self.call.step, raised_at=self.call.raised_at)
             yield self.call
 
     def _has_generalised(self, loss: float, accuracy: float) -> bool:
@@ -339,20 +351,20 @@ class Grokking:
             return accuracy >= GENERALISED
         return loss <= GENERALISED_LOSS * self.first_loss
 
-    def _guard(self, step: int, loss: float, accuracy: float, is_solved: bool, window: Window) -> Iterator[Event]:
+    def _guard(self, now: Evaluation, window: Window) -> Iterator[Event]:
         """After grokking: validation lost while training stays solved. A slingshot loses both."""
-        if math.isnan(accuracy):
-            is_lost, is_well = loss > LOST_LOSS * self.first_loss, loss <= GENERALISED_LOSS * self.first_loss
+        if now.is_loss_alone:
+            is_lost, is_well = now.loss > LOST_LOSS * self.first_loss, now.loss <= GENERALISED_LOSS * self.first_loss
         else:
-            is_lost, is_well = accuracy < LOST_ACCURACY, accuracy >= GENERALISED
-        if is_solved:
+            is_lost, is_well = now.accuracy < LOST_ACCURACY, now.accuracy >= GENERALISED
+        if now.is_solved:
             self.lost = self.lost + 1 if is_lost else 0
         if self.ungrokking is None and self.lost >= LOST_EVALUATIONS:
             self.state = "un-grokking"
-            self.ungrokking = self._ungrokked(step, loss, accuracy, window)
+            self.ungrokking = self._ungrokked(now, window)
             yield self.ungrokking
         elif self.ungrokking is not None and is_well:
-            yield self.ungrokking.resolved(step, "recovered")
+            yield self.ungrokking.resolved(now.step, "recovered")
             self.ungrokking, self.state = None, "grokked"
 
     def _start_again(self, step: int) -> Iterator[Event]:
@@ -364,51 +376,52 @@ class Grokking:
         for name in self.__slots__:
             setattr(self, name, getattr(fresh, name))
 
-    def _memorised(self, step: int, loss: float, window: Window) -> Event:
+    def _memorised(self, now: Evaluation, window: Window) -> Event:
         came, did_not = MEMORISED_RECORD
         return Event(
             kind="memorised",
             severity=Severity.INFO,
-            step=step,
-            raised_at=step,
+            step=now.step,
+            raised_at=now.step,
             message=(
-                f"Training is solved at step {step}, validation is not: {window.inputs.metric('val_loss')} is "
-                f"{loss:.4g}, it began at {self.first_loss:.4g}. Overfitting looks like this, and so does the first "
-                "part of grokking: this alone is no reason to stop. Whether validation turns will show."
+                f"Training is solved at step {now.step}, validation is not: {window.inputs.metric('val_loss')} is "
+                f"{now.loss:.4g}, it began at {self.first_loss:.4g}. Overfitting looks like this, and so does the "
+                "first part of grokking: this alone is no reason to stop. Whether validation turns will show."
             ),
             inputs=_inputs(window),
-            evidence={"val_loss": loss, "first_val_loss": self.first_loss, **self._read_out()},
+            evidence={"val_loss": now.loss, "first_val_loss": self.first_loss, **self._read_out()},
             probability=(came + 1) / (came + did_not + 2),
             sharpen=window.missing("val_accuracy", "train_accuracy", "param_norm"),
         )
 
-    def _called(self, step: int, loss: float, accuracy: float, window: Window) -> Event:
+    def _called(self, now: Evaluation, window: Window) -> Event:
         early, expected, late = self.pace.remaining()
         probability = _probability(self.pace.best)
         evidence: dict[str, Number] = {
             "memorised_at": self.memorised_at,
-            "val_loss": loss,
+            "val_loss": now.loss,
             "peak_val_loss": self.peak,
             "progress": self.pace.best,
             "speed": self.pace.speed,
-            "judged_at": step,
+            "judged_at": now.step,
             "expected_step": round(expected),
             "expected_from": round(early),
             "expected_to": round(late),
-            "calibrated": not math.isnan(accuracy),
+            "calibrated": not now.is_loss_alone,
             **self._read_out(),
         }
-        if not math.isnan(accuracy):
-            evidence["val_accuracy"] = accuracy
+        if not now.is_loss_alone:
+            evidence["val_accuracy"] = now.accuracy
         return Event(
             kind="grokking",
             severity=Severity.INFO,
-            step=step,
-            raised_at=step,
+            step=now.step,
+            raised_at=now.step,
             message=(
                 f"Validation has turned after step {self.memorised_at}, where training was solved: "
-                f"{window.inputs.metric('val_loss')} is down to {loss:.4g} from {self.peak:.4g}. If it generalises, "
-                f"then most likely around step {expected:,.0f}, with 80 % between {early:,.0f} and {late:,.0f}."
+                f"{window.inputs.metric('val_loss')} is down to {now.loss:.4g} from {self.peak:.4g}. If it "
+                f"generalises, then most likely around step {expected:,.0f}, with 80 % between {early:,.0f} and "
+                f"{late:,.0f}."
             ),
             inputs=_inputs(window),
             evidence=evidence,
@@ -416,18 +429,18 @@ class Grokking:
             sharpen=window.missing("val_accuracy", "train_accuracy", "param_norm"),
         )
 
-    def _ungrokked(self, step: int, loss: float, accuracy: float, window: Window) -> Event:
-        evidence: dict[str, Number] = {"val_loss": loss, **self._read_out()}
-        if not math.isnan(accuracy):
-            evidence["val_accuracy"] = accuracy
+    def _ungrokked(self, now: Evaluation, window: Window) -> Event:
+        evidence: dict[str, Number] = {"val_loss": now.loss, **self._read_out()}
+        if not now.is_loss_alone:
+            evidence["val_accuracy"] = now.accuracy
         return Event(
             kind="ungrokking",
             severity=Severity.WARNING,
-            step=step,
-            raised_at=step,
+            step=now.step,
+            raised_at=now.step,
             message=(
                 f"What had been understood is being lost: training is still solved, {window.inputs.metric('val_loss')} "
-                f"is back at {loss:.4g}. The best checkpoint lies before this step."
+                f"is back at {now.loss:.4g}. The best checkpoint lies before this step."
             ),
             inputs=_inputs(window),
             evidence=evidence,
