@@ -13,6 +13,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, make_url, text
 
+# As every process of ours sets it, before numpy is loaded.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 from app import migrate
 from app.embedded import EmbeddedPostgres
 from app.storage.database import Database, sqlalchemy_url

@@ -68,10 +68,6 @@ def serve(
 
 def work() -> None:
     """Run one worker process: refits, compaction, deliveries. Needs DATABASE_URL; run as many as you like."""
-    import os
-
-    # Before numpy is loaded: its matrices here are small, and more threads than one double the CPU of a refit.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from app.cli.logs import configure
     from app.migrate import require_current
     from app.storage.database import Database

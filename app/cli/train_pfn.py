@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import importlib.util
-import os
 import sys
 from collections.abc import Callable, Mapping
 from enum import StrEnum
@@ -53,9 +52,6 @@ def train_pfn(
     weights are chosen by the log score on invented curves that the training has not seen, never by real ones.
     """
     _require_torch()
-    # Before numpy is loaded. On a busy machine two threads of small matrices wait for each other a hundred times longer
-    # than they work.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", str(threads))
     if minutes is not None or curves is not None:
         from app.pfn.network import Size
         from app.pfn.training.training import CHECKPOINT, Budget, Recipe, Training, choose_device
