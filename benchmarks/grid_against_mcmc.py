@@ -45,8 +45,8 @@ Array = npt.NDArray[np.float64]
 
 SEEN = (0.4, 0.8)
 RUNS_PER_FAMILY = 3
-WALKERS = 24
-STEPS, MOST_STEPS = 1500, 12_000
+WALKERS = 16
+STEPS, MOST_STEPS = 1250, 20_000
 BURN_IN = 0.25
 """Share of the chain that is thrown away."""
 

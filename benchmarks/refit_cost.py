@@ -1,8 +1,8 @@
 """What one refit costs as a run grows: one more batch into the reduction, then a forecast; beside a peer.
 
 Run ``python -m benchmarks.refit_cost [LARGEST]`` (default: up to 10,000,000 points). CPU time of the process, median of
-several refits. Set ``OPENBLAS_NUM_THREADS=1``, as a worker should: matrices of 64 rows gain nothing from threads, and
-threads that wait burn CPU.
+several refits. Set ``OPENBLAS_NUM_THREADS=1``, as a worker should: matrices of 40 rows gain nothing from threads, and
+threads that wait burn CPU. ``law``: the annealing law's part of the forecast alone.
 
 The peer is the way of the law's paper: minimise the Huber loss of the log residual (delta 1e-3) by L-BFGS from many
 starts, once for each of three decay factors, with the same exact features; on the same bins, and on all points up to a
@@ -24,7 +24,9 @@ from scipy.optimize import minimize
 from app.curves.plan import Plan
 from app.curves.reduction import Reduction
 from app.curves.schedule import Schedule
-from app.forecasting.forecast import forecast_curve
+from app.forecasting.forecast import forecast_curve, mix
+from app.forecasting.law import LawForecaster
+from app.forecasting.observations import observe
 from app.laws.annealing import annealing_response, effective_steps
 
 Array = npt.NDArray[np.float64]
@@ -44,7 +46,7 @@ def main() -> None:
     largest = int(sys.argv[1]) if len(sys.argv) > 1 else LENGTHS[-1]
     print(f"CPU of one refit [ms]: {BATCH} new points, then the forecast.")
     print(f"Peer: the best of {len(STARTS) * len(DECAYS)} fits by L-BFGS.\n")
-    print("    points  bins  extend  forecast  sum   | peer on bins  peer on all points")
+    print("    points  bins  extend     law  forecast  sum   | peer on bins  peer on all points")
     for length in LENGTHS:
         if length <= largest:
             print(_row(length))
@@ -57,15 +59,22 @@ def _row(length: int) -> str:
     before = Reduction.empty().extend(steps[:-BATCH], values[:-BATCH])
     extend = _cpu_milliseconds(lambda: before.extend(steps[-BATCH:], values[-BATCH:]), repeats=50)
     curve = before.extend(steps[-BATCH:], values[-BATCH:]).to_curve()
-    forecast = _cpu_milliseconds(lambda: forecast_curve(curve, plan), repeats=30)
+    law = _cpu_milliseconds(lambda: _afresh(lambda: mix(curve, plan, ((LawForecaster(), 1.0),))), repeats=30)
+    forecast = _cpu_milliseconds(lambda: _afresh(lambda: forecast_curve(curve, plan)), repeats=30)
     on_bins = _cpu_milliseconds(lambda: fit_point(curve.steps, curve.values, plan.schedule), repeats=1)
     on_all = "not tried"
     if length <= LARGEST_FOR_PEER:
         starts = STARTS if length < LARGEST_FOR_PEER else STARTS[:1]
         spent = _cpu_milliseconds(lambda: fit_point(steps.astype(float), values, plan.schedule, starts), repeats=1)
         on_all = f"{spent * len(STARTS) / len(starts):,.0f}" + ("" if starts is STARTS else " (one start, scaled)")
-    ours = f"{length:10,} {len(curve):5} {extend:7.2f} {forecast:9.2f} {extend + forecast:6.2f}"
+    ours = f"{length:10,} {len(curve):5} {extend:7.2f} {law:7.2f} {forecast:9.2f} {extend + forecast:6.2f}"
     return f"{ours} | {on_bins:11,.0f}   {on_all}"
+
+
+def _afresh(work: Callable[[], object]) -> None:
+    """As for a curve that was never seen: what forecasters share within one refit is not kept for the next."""
+    observe.cache_clear()
+    work()
 
 
 def fit_point(
