@@ -144,6 +144,7 @@ class StoredForecast:
     forecasters: Mapping[str, Any]  # name -> {"weight", "final": {...}}
     notes: tuple[str, ...]
     siblings: tuple[SiblingRun, ...] = ()  # whose end it was judged from; none: from public runs only
+    improvement: float | None = None  # probability of a new lowest level before the end; None where nobody said
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,9 @@ def diagnose(
     ],
     as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
 ) -> None:
-    """Diagnose runs: what broke, what was about to, what recovered, and when that could be known.
+    """Diagnose runs: what broke, and when one could know.
+
+    What broke, what was about to, what recovered, and when that could be known.
 
     The files are read in the order of steps, and what is said at a step depends on nothing after it. Files that cannot
     be read are skipped and named.

@@ -172,6 +172,7 @@ class RunReading:
     alerts: Sequence[StoredAlert]  # newest first
     steps_per_second: float | None
     now: datetime
+    forecast: StoredForecast | None = None  # the newest of the loss shown first
     siblings: SiblingsReading | None = None  # None before the first forecast
     scored_at: datetime | None = None  # None before the run has ended
 
@@ -224,6 +225,7 @@ def read_run(database: Database, run_id: str) -> RunReading:
         summary = runs.read_summary(connection, run_id)
         series = runs.list_series(connection, run_id)
         roles, metric = _roles(run, summary, series)
+        newest = forecasts.latest_forecast(connection, run_id, metric)
         return RunReading(
             run=run,
             summary=summary,
@@ -234,13 +236,13 @@ def read_run(database: Database, run_id: str) -> RunReading:
             alerts=alerts.list_alerts(connection, run_id=run_id, limit=ALERTS_SHOWN),
             steps_per_second=_step_rate(connection, run, metric),
             now=datetime.now(UTC),
-            siblings=_siblings(connection, run_id, metric),
+            forecast=newest,
+            siblings=_siblings(connection, run_id, newest),
             scored_at=newest_score(connection, run_id=run_id),
         )
 
 
-def _siblings(connection: Connection, run_id: str, metric: str | None) -> SiblingsReading | None:
-    newest = forecasts.latest_forecast(connection, run_id, metric)
+def _siblings(connection: Connection, run_id: str, newest: StoredForecast | None) -> SiblingsReading | None:
     if newest is None:
         return None
     return SiblingsReading(priors.named(connection, newest.siblings), *priors.count_finished(connection, run_id))

@@ -95,11 +95,7 @@ def forecast_curve(curve: Curve, plan: Plan, prior: Prior | None = None) -> Fore
     """
     known = typicality(curve, plan, NETWORK.network)
     forecast = mix(curve, plan, forecasters(prior), stretch=known.stretch if known else 1.0)
-    return replace(
-        forecast,
-        notes=(*forecast.notes, *_doubts(forecast, known)),
-        improvement=NETWORK.improvement(curve, plan),
-    )
+    return replace(forecast, notes=(*forecast.notes, *_doubts(forecast, known)))
 
 
 def mix(
@@ -124,6 +120,7 @@ def mix(
     steps = path_steps(plan.schedule, curve.cutoff, horizon)
     path, final = np.zeros((len(LEVELS), len(steps))), np.zeros(len(LEVELS))
     final_mean = 0.0
+    improvement: float | None = None
     shares: dict[str, ForecasterShare] = {}
     notes: list[str] = []
     for forecaster, weight in forecasters:
@@ -136,6 +133,7 @@ def mix(
             final += weight * quantiles
             final_mean += weight * mean
             notes.extend(note for note in paths.notes if note not in notes)
+            improvement = paths.improvement if improvement is None else improvement
     return Forecast(
         cutoff=curve.cutoff,
         horizon=horizon,
@@ -145,6 +143,7 @@ def mix(
         quantiles=_stretched(path, stretch, curve),
         forecasters=shares,
         notes=tuple(notes + _notes(curve, plan)),
+        improvement=improvement,
     )
 
 

@@ -21,11 +21,13 @@ class Paths:
     steps : int64, shape (n_steps,), strictly increasing     [steps]
     values : float64, shape (n_paths, n_steps), finite       [of the loss]
     notes : plain sentences for the user: what was assumed
+    improvement : probability of a new lowest level before the end, where the forecaster was asked that jointly
     """
 
     steps: npt.NDArray[np.int64]
     values: Array
     notes: tuple[str, ...] = ()
+    improvement: float | None = None
 
 
 class Forecaster(Protocol):

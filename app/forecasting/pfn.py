@@ -20,8 +20,11 @@ from app.pfn.runtime import Predictor, shipped_predictor
 
 N_PATHS = 256
 
-LEVELS_OF_A_CURVE = 50
-"""The lowest level so far is that of the best fiftieth of the bins."""
+LEVELS_OF_A_CURVE = 20
+"""The lowest level so far is that of the best twentieth of the bins: of shorter parts, the lowest is mostly luck."""
+
+MOST_STEPS = 48
+"""Steps that the network is asked about; a path of twice as many is as good as straight between them."""
 
 READ_AT = np.linspace(-2.75, 2.75, 34)
 """Normal scores at which the network's distributions are read; paths between them are interpolated."""
@@ -48,17 +51,7 @@ class PfnForecaster:
         return self.predictor or shipped_predictor()
 
     def predict(self, curve: Curve, plan: Plan, steps: npt.NDArray[np.int64]) -> Paths:
-        if len(curve) < MIN_BINS:
-            raise CurveTooShort(needed=MIN_BINS, got=len(curve))
-        reading = read_run(curve, plan, np.maximum(steps, curve.cutoff + 1))
-        bars = reading.restored(self.network.predict(reading.tasks))
-        values = paths_of(bars, self.n_paths)
-        if is_positive(curve.values):
-            values = above_zero(values, FLOOR_SHARE * float(np.median(curve.values[-MIN_BINS:])))
-        return Paths(steps, values)
-
-    def improvement(self, curve: Curve, plan: Plan) -> float | None:
-        """Probability that the level falls below the lowest so far before the run ends; None where it has ended.
+        """Paths, and the probability of a new lowest level before the last of the steps.
 
         The network is asked for the lowest level to come, as the joint question it is. LC-PFN's criterion [1]_ asks
         each step by itself and takes the most promising; that is never more than this.
@@ -66,15 +59,37 @@ class PfnForecaster:
         .. [1] S. Adriaensen et al., "Efficient Bayesian Learning Curve Extrapolation using Prior-Data Fitted Networks,"
            arXiv:2310.20447, 2023, section 4.3.
         """
-        if plan.total_steps <= curve.cutoff or len(curve) < MIN_BINS:
-            return None
-        reading = read_run(curve, plan, np.array([plan.total_steps], dtype=np.int64), minimum=True)
-        lowest = reading.restored(self.network.predict(reading.tasks))
-        return float(lowest.cdf(lowest_level(curve))[0, 0])
+        if len(curve) < MIN_BINS:
+            raise CurveTooShort(needed=MIN_BINS, got=len(curve))
+        asked = steps[_evenly(len(steps))]
+        ahead = np.maximum(np.append(asked, steps[-1]), curve.cutoff + 1)
+        is_minimum = np.arange(len(ahead)) == len(asked)
+        reading = read_run(curve, plan, ahead, minimum=is_minimum)
+        bars = reading.restored(self.network.predict(reading.tasks))
+        values = _between(paths_of(bars, self.n_paths)[:, :-1], asked, steps)
+        if is_positive(curve.values):
+            values = above_zero(values, FLOOR_SHARE * float(np.median(curve.values[-MIN_BINS:])))
+        lower = float(bars.cdf(lowest_level(curve))[0, -1])
+        return Paths(steps, values, improvement=lower if steps[-1] > curve.cutoff else None)
+
+
+def _evenly(n: int) -> npt.NDArray[np.intp]:
+    """Which of the steps to ask about, at most `MOST_STEPS`: the first and the last among them."""
+    return np.unique(np.linspace(0, n - 1, min(n, MOST_STEPS)).round().astype(np.intp))
+
+
+def _between(values: Array, asked: npt.NDArray[np.int64], steps: npt.NDArray[np.int64]) -> Array:
+    """Paths at all steps, straight between those that were asked about."""
+    if len(asked) == len(steps):
+        return values
+    after = np.clip(np.searchsorted(asked, steps), 1, len(asked) - 1)
+    share = (steps - asked[after - 1]) / (asked[after] - asked[after - 1])
+    between: Array = (1 - share) * values[:, after - 1] + share * values[:, after]
+    return between
 
 
 def lowest_level(curve: Curve) -> float:
-    """The lowest of the levels so far: of means over a few bins, since the lowest single bin is mostly luck."""
+    """The lowest of the levels so far, each a mean over some bins."""
     width = max(1, len(curve) // LEVELS_OF_A_CURVE)
     starts = np.arange(0, len(curve) - width + 1, width)
     starts += len(curve) - width - int(starts[-1])  # the last one ends at the cutoff

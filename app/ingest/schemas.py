@@ -189,6 +189,7 @@ class ForecastView(Wire):
     final: dict[str, Number]
     path: list[PathPoint]
     forecasters: dict[str, Any]
+    improvement: float | None = Field(description="Probability of a new lowest level before the end, by the network.")
     prior: PriorView
     notes: list[str]
 

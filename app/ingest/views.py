@@ -123,6 +123,7 @@ def forecast_view(forecast: StoredForecast, siblings: Sequence[SiblingRun]) -> F
         final=numbers({"mean": forecast.final_mean, **final}),
         path=path,
         forecasters=dict(forecast.forecasters),
+        improvement=forecast.improvement,
         prior=prior_view(siblings),
         notes=list(forecast.notes),
     )

@@ -37,6 +37,7 @@ def save_forecast(
         "schedule": schedule,
         "forecasters": shares,
         "notes": forecast.notes,
+        "improvement": forecast.improvement,
         "siblings": siblings_to_json(siblings),
     }
     # The whole schedule would be the largest thing in the row; along the path it is one more row of numbers.
@@ -121,5 +122,7 @@ def _stored(row: Row[Any]) -> StoredForecast:
         schedule=row.details["schedule"] | rates,
         forecasters=row.details["forecasters"],
         notes=tuple(row.details["notes"]),
-        siblings=siblings_from_json(row.details.get("siblings", ())),  # forecasts of before had none
+        # Forecasts of before had neither.
+        siblings=siblings_from_json(row.details.get("siblings", ())),
+        improvement=row.details.get("improvement"),
     )

@@ -297,6 +297,17 @@ def test_futures_are_compared_on_demand(desktop: Watched, seed: Seeder) -> None:
     expect(table).to_contain_text("Best linear cool-down: from step")
 
 
+def test_the_law_and_the_network_are_shown_side_by_side(desktop: Watched, seed: Seeder) -> None:
+    half_done(seed)
+    desktop.open("/runs/run")
+    table = desktop.page.locator("#run-grounds .opinions table")
+    expect(table.get_by_role("row")).to_have_count(5)
+    expect(table.get_by_role("row").nth(1)).to_contain_text("Annealing law50 %")
+    expect(table.get_by_role("row").nth(2)).to_contain_text("Network50 %")
+    expect(table.get_by_role("row").filter(has_text="Power law")).to_contain_text("no")
+    expect(desktop.page.locator("#run-grounds .opinions")).to_contain_text("below its lowest level so far")
+
+
 def finished_sibling(seed: Seeder, run_id: str, name: str, **said: object) -> None:
     steps = np.arange(1, 2001)
     seed.open(run_id, name=name, plan={"total_steps": 2000}, **said)

@@ -49,6 +49,7 @@ from app.dashboard.glyphs import range_glyph
 from app.dashboard.liveness import Liveness
 from app.dashboard.pages import what_if
 from app.dashboard.pages.fit import fit_href
+from app.dashboard.pages.opinions import opinions
 from app.dashboard.pages.siblings import sibling_list
 from app.dashboard.pages.what_if import what_if_card
 from app.dashboard.readings import (
@@ -571,6 +572,7 @@ def grounds(reading: RunReading) -> list[Component | None]:
     roles = [(metric, match.get("rule", "")) for metric, match in summary.roles.items() if match.get("role") != "other"]
     notes = [html.Li(note) for note in summary.notes]
     return [
+        opinions(reading.forecast),
         html.Ul(notes, className="notes") if notes else html.P("No reservations.", className="muted"),
         sibling_list(reading.siblings),
         html.Details(

@@ -1,0 +1,102 @@
+"""What each forecaster says of the final loss, side by side, as the page of a run tells of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dash import html
+from dash.development.base_component import Component
+
+from app.dashboard.components import BAND_MEANING, hint
+from app.dashboard.formatting import format_band, format_percent, format_value
+from app.runs import StoredForecast
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A forecaster, in words."""
+
+    title: str
+    meaning: str
+
+
+FORECASTERS: Mapping[str, Known] = {
+    "law": Known(
+        "Annealing law",
+        "A law of the loss under a learning rate, with every set of parameters that fits the points so far, and what "
+        "finished runs say of them.",
+    ),
+    "pfn": Known(
+        "Network",
+        "A network trained on millions of invented training curves. It reads the points so far and the whole "
+        "learning-rate schedule, past and planned.",
+    ),
+    "power": Known("Power law", "In steps alone, blind to the learning rate. For comparison: it is not counted."),
+    "last": Known("Last value", "The loss stays where it is. For comparison: it is not counted."),
+}
+
+
+def opinions(forecast: StoredForecast | None) -> Component | None:
+    """A table of the forecasters, the counted ones first, and the chance of a new lowest level."""
+    if forecast is None or not forecast.forecasters:
+        return None
+    ordered = sorted(forecast.forecasters.items(), key=lambda each: -float(each[1]["weight"]))
+    return html.Div(
+        [
+            html.Div(
+                html.Table(
+                    [
+                        html.Thead(
+                            html.Tr(
+                                [
+                                    html.Th("Forecaster", scope="col"),
+                                    html.Th("counts", scope="col", className="number"),
+                                    html.Th("final loss", scope="col", className="number"),
+                                    html.Th(hint("90 %", BAND_MEANING), scope="col", className="number"),
+                                ]
+                            )
+                        ),
+                        html.Tbody([_row(name, said) for name, said in ordered]),
+                    ],
+                    className="table",
+                ),
+                className="table-box",
+            ),
+            _chance(forecast.improvement),
+        ],
+        className="opinions",
+    )
+
+
+def _row(name: str, said: Mapping[str, Any]) -> Component:
+    known = FORECASTERS.get(name, Known(name, ""))
+    weight, final = float(said["weight"]), said["final"]
+    return html.Tr(
+        [
+            html.Th(hint(known.title, known.meaning) if known.meaning else known.title, scope="row"),
+            html.Td(format_percent(weight) if weight > 0 else "no", className="number"),
+            html.Td(format_value(final["0.5"]), className="number"),
+            html.Td(format_band(final["0.05"], final["0.95"]), className="number"),
+        ],
+        className="" if weight > 0 else "muted",
+    )
+
+
+def _chance(improvement: float | None) -> Component | None:
+    if improvement is None:
+        return None
+    return html.P(
+        [
+            "Chance that the loss still goes ",
+            hint(
+                "below its lowest level so far",
+                "Of the smoothed level, at any step before the end, by the network. Under 5 % is where the authors of "
+                "LC-PFN would stop a run.",
+            ),
+            ": ",
+            html.Span(format_percent(improvement), className="number"),
+            ".",
+        ]
+    )
