@@ -19,9 +19,11 @@ import numpy as np
 import numpy.typing as npt
 
 from app.curves.curve import Curve
-from app.curves.plan import Plan
+from app.curves.inference import HOLD
+from app.curves.plan import ASSUMED, Plan
+from app.curves.schedule import Schedule
 from app.errors import CurveTooShort
-from app.forecasting.forecast import LEVELS, Forecast, forecast_curve, forecasters, mix
+from app.forecasting.forecast import LEVELS, NETWORK, Forecast, forecast_curve, forecasters, mix
 from app.forecasting.forecaster import Forecaster
 from app.forecasting.point_fit import point_fits
 from app.forecasting.recorded_run import RecordedRun
@@ -35,6 +37,9 @@ FRACTIONS = (0.2, 0.4, 0.6, 0.8)
 
 ENSEMBLE = "ensemble"
 """The product's own forecast, whatever it is made of."""
+
+BLIND = "pfn_blind"
+"""The network with the learning rate hidden from it: what knowing the schedule is worth."""
 
 PATH_BLOCKS = 40
 """The rest of a run is scored in this many blocks of equal length, each by its mean."""
@@ -98,7 +103,9 @@ def contenders(prior: Prior | None = None) -> dict[str, Contender]:
     alone = [forecaster for forecaster, _ in forecasters(prior)]
     others = [each for each in point_fits() if each.name not in {one.name for one in alone}]
     product: dict[str, Contender] = {ENSEMBLE: lambda curve, plan: forecast_curve(curve, plan, prior)}
-    return product | {each.name: _by_itself(each) for each in [*alone, *others]}
+    blind: dict[str, Contender] = {BLIND: lambda curve, plan: _by_itself(NETWORK)(curve, _without_rate(plan))}
+    parts = {each.name: _by_itself(each) for each in alone}
+    return product | parts | blind | {each.name: _by_itself(each) for each in others}
 
 
 def backtest_run(
@@ -148,6 +155,11 @@ def as_record(summary: Summary) -> dict[str, float | int | None]:
 
 def _by_itself(forecaster: Forecaster) -> Contender:
     return lambda curve, plan: mix(curve, plan, ((forecaster, 1.0),))
+
+
+def _without_rate(plan: Plan) -> Plan:
+    constant = Schedule.constant(1.0, last=float(max(plan.total_steps, 1)))
+    return dataclasses.replace(plan, schedule=constant, schedule_source=ASSUMED, schedule_family=HOLD)
 
 
 def _score(

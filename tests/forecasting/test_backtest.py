@@ -142,3 +142,22 @@ def test_thinning_averages_neighbours() -> None:
     assert few.steps.tolist() == [0.5, 2.5, 4.5]
     assert few.values.tolist() == [1, 5, 9]
     assert thinned(sample, 6) is sample
+
+
+def test_the_blind_network_does_not_see_the_rate() -> None:
+    compared = contenders()
+    steps = np.arange(1, 2001)
+    curve = Curve.from_points(steps, 2.0 + 8.0 * (steps + 20.0) ** -0.4)
+    decayed, constant = (
+        Plan(4000, "declared", "", schedule, "declared", "explicit", "")
+        for schedule in (
+            Schedule(np.array([0.0, 1000, 4000]), np.array([1e-3, 1e-3, 0])),
+            Schedule.constant(1e-3, last=4000),
+        )
+    )
+    said = {
+        name: [compared[name](curve, plan).final_quantiles[0.5] for plan in (decayed, constant)]
+        for name in ("pfn", "pfn_blind")
+    }
+    assert said["pfn"][0] != said["pfn"][1]
+    assert said["pfn_blind"][0] == said["pfn_blind"][1]
