@@ -1,7 +1,7 @@
 """How much invented curves surprise the shipped network: where `app.forecasting.typicality` calls a curve atypical.
 
-Run ``python -m benchmarks.pfn_typicality [N]``. Each of N invented tasks (default 4,000) is asked for noisy values up to
-1.67 times its cutoff, as a real curve is when its last 40 % are hidden; printed are quantiles of a task's mean surprise.
+Run ``python -m benchmarks.pfn_typicality [N]``. Each of N invented tasks (default 4,000) is asked for noisy values up
+to 1.67 times its cutoff, as a real curve is when its last 40 % are hidden. Printed: quantiles of the mean surprise.
 """
 
 from __future__ import annotations
