@@ -16,6 +16,7 @@ from app.diagnostics.diagnosis import Diagnosis, Window
 from app.diagnostics.event import Event, Findings, Risk
 from app.diagnostics.level import Level
 from app.diagnostics.registry import DIAGNOSES
+from app.diagnostics.risk import HORIZONS, DivergenceRisk
 from app.diagnostics.series import Series
 from app.diagnostics.signals import Inputs
 from app.errors import BadInput
@@ -92,6 +93,12 @@ class Engine:
     def states(self) -> dict[str, str]:
         """Diagnosis -> where the run stands."""
         return {diagnosis.name: diagnosis.state for diagnosis in self._diagnoses}
+
+    @property
+    def risk(self) -> dict[int, float]:
+        """Horizon in steps -> probability of a fault within it, as it was last said; empty before the first word."""
+        said = next((one.said for one in self._diagnoses if isinstance(one, DivergenceRisk)), [])
+        return dict(zip(HORIZONS, said, strict=False))
 
     def observe(
         self, logged: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]], segment_starts: Sequence[int] = ()

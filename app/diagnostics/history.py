@@ -42,11 +42,14 @@ class History:
             piece = slice(begin, begin + room)
             ends = steps[piece][self.width - self.points % self.width - 1 :: self.width].tolist()
             means = self._joined(steps[piece].astype(np.float64), values[piece])
-            self.points += len(steps[piece])
+            points = self.points + len(steps[piece])
             for end, step, value in zip(ends, *(mean.tolist() for mean in means), strict=True):
                 self.steps.append(step)
                 self.values.append(value)
+                # Not the points behind the block: how many came with it depends on how the input was cut.
+                self.points += self.width - self.points % self.width
                 yield end
+            self.points = points
             begin += room
             if len(self) == MOST_BLOCKS:
                 self._double()

@@ -271,6 +271,42 @@ forecast_score = Table(
     comment="Every forecast of an ended run against what happened; made again whenever its end changes",
 )
 
+run_diagnosis = Table(
+    "run_diagnosis",
+    metadata,
+    Column("run_key", ForeignKey("run.key", ondelete="CASCADE"), primary_key=True, comment="the run"),
+    Column("arrivals", BigInteger, nullable=False, comment="batches of the run that it knows of"),
+    Column("starts", JSONB, nullable=False, comment="where later segments began when it was made: segment -> step"),
+    Column("read_to", BigInteger, comment="the last step read; null before any [steps]"),
+    Column("is_complete", Boolean, nullable=False, comment="false while a long run is still read in slices"),
+    Column("is_news", Boolean, nullable=False, comment="false where the run was over before anyone diagnosed it"),
+    Column("engine", LargeBinary, comment="app.diagnostics.engine, versioned bytes; null: begin anew"),
+    Column("conclusions", JSONB, nullable=False, comment="states, risks and metrics that are read"),
+    Column(
+        "updated_at",
+        DateTime(timezone=True),
+        nullable=False,
+        server_default=_now,
+        comment="when it last took in points",
+    ),
+    comment="Where the diagnoses of a run stand, so that a refit reads only what is new",
+)
+
+diagnosis_event = Table(
+    "diagnosis_event",
+    metadata,
+    Column("run_key", ForeignKey("run.key", ondelete="CASCADE"), primary_key=True, comment="the run"),
+    Column("id", Text, primary_key=True, comment="kind, metric and step: the same in each version"),
+    Column("kind", Text, nullable=False, comment="what happened"),
+    Column("severity", Text, nullable=False, comment="info, warning or critical"),
+    Column("step", BigInteger, nullable=False, comment="where it shows [steps]"),
+    Column("raised_at", BigInteger, nullable=False, comment="where it could be said [steps]"),
+    Column("resolved_at", BigInteger, comment="where it was over; null while open [steps]"),
+    Column("outcome", Text, nullable=False, comment="how it went on; empty while that is not known"),
+    Column("details", JSONB, nullable=False, comment="message, probability, evidence, inputs"),
+    comment="What was said of a run, each in its last version",
+)
+
 alert = Table(
     "alert",
     metadata,

@@ -34,6 +34,7 @@ from app.storage.database import Database
 from app.storage.points import segment_starts
 from app.storage.priors import Standing, StoredPrior, read_standing
 from app.worker.catch_up import caught_up
+from app.worker.diagnosing import diagnose_run
 from app.worker.priors import Subject, current_priors, offer_or_withdraw, save_priors
 
 log = logging.getLogger(__name__)
@@ -81,10 +82,11 @@ class RefitResult:
 
     has_messages: bool
     is_finished: bool
+    is_behind: bool  # with its diagnoses: a long run is read in slices
 
 
 def refit_run(database: Database, run_id: str, targets: Sequence[Target]) -> RefitResult | None:
-    """Bring a run's curves, plan, forecasts and alerts up to date; None where there is no such run any more."""
+    """Bring a run's curves, plan, forecasts, alerts and diagnoses up to date; None where the run is gone."""
     with database.read() as connection:
         mark = fit_mark(connection, run_id)
         if mark is None:
@@ -99,7 +101,12 @@ def refit_run(database: Database, run_id: str, targets: Sequence[Target]) -> Ref
     decisions = decide(open_alerts, judge(_facts(loaded)))
     with database.write() as connection:
         has_messages = save(connection, loaded, Conclusions(subject, made, priors, decisions, notes), targets)
-    return RefitResult(has_messages, loaded.run.status is not RunStatus.RUNNING)
+    diagnosed = diagnose_run(database, run_id, targets, is_news=mark.revision > mark.fitted_revision)
+    return RefitResult(
+        has_messages=has_messages or diagnosed.has_messages,
+        is_finished=loaded.run.status is not RunStatus.RUNNING,
+        is_behind=diagnosed.is_behind,
+    )
 
 
 def load(connection: Connection, mark: FitMark, run_id: str) -> Loaded:

@@ -14,6 +14,7 @@ from app.storage.alerts import Target
 from app.storage.compaction import compact_run
 from app.storage.curves import fit_mark, runs_to_fit, uncompacted_batches
 from app.storage.database import Database, driver_dsn
+from app.storage.diagnoses import runs_to_diagnose
 from app.storage.jobs import COMPACT, DELIVER, REFIT, SCORE, JobQueue
 from app.storage.priors import runs_to_offer
 from app.storage.track_record import runs_to_score
@@ -64,6 +65,8 @@ def make_app(database: Database, queue: JobQueue, alerting: Alerting) -> procras
             return
         if result.has_messages:
             queue.ask_for_deliveries()
+        if result.is_behind:
+            queue.ask_for_refits([run_id])
         if result.is_finished:
             queue.ask_for_scores([run_id])
         if result.is_finished or _has_much_to_compact(database, run_id):
@@ -91,7 +94,7 @@ def make_app(database: Database, queue: JobQueue, alerting: Alerting) -> procras
     def sweep(timestamp: int) -> None:
         """Find what a lost hint or a dead process left undone."""
         with database.read() as connection:
-            behind = [*runs_to_fit(connection), *runs_to_offer(connection, RULES)]
+            behind = [*runs_to_fit(connection), *runs_to_offer(connection, RULES), *runs_to_diagnose(connection)]
             unscored = runs_to_score(connection)
         queue.ask_for_refits(behind)
         queue.ask_for_scores(unscored)

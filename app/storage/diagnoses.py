@@ -1,0 +1,257 @@
+"""What the diagnostics said of a run, and the state from which they go on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, bindparam, text
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.types import BigInteger
+
+from app.diagnostics.event import Event, Severity
+from app.storage.json import as_json
+from app.storage.points import LOWEST_STEP
+from app.storage.runs import run_key
+
+EVENTS_SHOWN = 500
+
+
+@dataclass(frozen=True, slots=True)
+class DiagnosisState:
+    """Where the diagnoses of a run stand.
+
+    arrivals : batches of the run that it knows of
+    starts : of later segments, when it was made: segment -> first step that it replaced
+    read_to : the last step read; None before any [steps]
+    is_complete : False while a long run is still read in slices
+    is_news : whether what is found may fire alerts
+    engine : bytes of `app.diagnostics.engine.Engine`; None: begin anew
+    """
+
+    arrivals: int
+    starts: Mapping[int, int]
+    read_to: int | None
+    is_complete: bool
+    is_news: bool
+    engine: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What there is to show of a run's diagnoses.
+
+    watched : signal -> the metric that stands for it
+    states : diagnosis -> where the run stands
+    risk : horizon in steps -> probability of a fault within it
+    events : in the order they were raised; the newest of more than `EVENTS_SHOWN`
+    has_failed : a fault of ours kept the newest points from being diagnosed
+    """
+
+    read_to: int | None
+    is_complete: bool
+    has_failed: bool
+    updated_at: datetime
+    watched: Mapping[str, str]
+    states: Mapping[str, str]
+    risk: Mapping[int, float]
+    events: Sequence[Event]
+
+
+def runs_to_diagnose(connection: Connection, limit: int = 20) -> list[str]:
+    """Runs with points that no diagnosis has read: what a crash left, a long run read in slices, runs of before."""
+    return list(
+        connection.execute(
+            text("""
+                SELECT run.id FROM run_progress p JOIN run ON run.key = p.run_key
+                LEFT JOIN run_diagnosis d ON d.run_key = p.run_key
+                WHERE p.fitted_arrivals > 0
+                  AND (d.run_key IS NULL OR d.arrivals < p.fitted_arrivals OR NOT d.is_complete)
+                ORDER BY p.last_seen_at DESC LIMIT :limit
+            """),
+            {"limit": limit},
+        ).scalars()
+    )
+
+
+def read_diagnosis_state(connection: Connection, run_key: int) -> DiagnosisState | None:
+    row = connection.execute(
+        text("""
+            SELECT arrivals, starts, read_to, is_complete, is_news, engine FROM run_diagnosis WHERE run_key = :key
+        """),
+        {"key": run_key},
+    ).one_or_none()
+    if row is None:
+        return None
+    starts = {int(segment): start for segment, start in row.starts.items()}
+    return DiagnosisState(row.arrivals, starts, row.read_to, row.is_complete, row.is_news, row.engine)
+
+
+def save_diagnosis_state(
+    connection: Connection, run_key: int, state: DiagnosisState, conclusions: Mapping[str, Any]
+) -> None:
+    connection.execute(
+        text("""
+            INSERT INTO run_diagnosis
+                (run_key, arrivals, starts, read_to, is_complete, is_news, engine, conclusions)
+            VALUES (:key, :arrivals, CAST(:starts AS jsonb), :read_to, :is_complete, :is_news, :engine,
+                CAST(:conclusions AS jsonb))
+            ON CONFLICT (run_key) DO UPDATE SET arrivals = excluded.arrivals, starts = excluded.starts,
+                read_to = excluded.read_to, is_complete = excluded.is_complete, is_news = excluded.is_news,
+                engine = excluded.engine, conclusions = excluded.conclusions, updated_at = now()
+        """),
+        {
+            "key": run_key,
+            "arrivals": state.arrivals,
+            "starts": as_json(state.starts),
+            "read_to": state.read_to,
+            "is_complete": state.is_complete,
+            "is_news": state.is_news,
+            "engine": state.engine,
+            "conclusions": as_json(conclusions),
+        },
+    )
+
+
+def first_step_since(connection: Connection, run_key: int, after: int, up_to: int) -> int | None:
+    """The smallest step in the batches `after < arrival <= up_to`; compaction leaves it in place. [steps]"""
+    step: int | None = connection.execute(
+        text("SELECT min(step_min) FROM metric_batch WHERE run_key = :key AND arrival > :after AND arrival <= :up_to"),
+        {"key": run_key, "after": after, "up_to": up_to},
+    ).scalar_one()
+    return step
+
+
+def step_within(
+    connection: Connection, run_key: int, series_ids: Sequence[int], lowest: int, points: int
+) -> int | None:
+    """Up to which step, from `lowest` on, some series hold about so many points; None where they hold fewer.
+
+    Counted in whole chunks and batches, so that no point is decoded; a slice holds at least one of them. [steps]
+    """
+    step: int | None = connection.execute(
+        text("""
+            SELECT min(step_max) FROM (
+                SELECT step_max, sum(n_points) OVER (ORDER BY step_max) AS so_far FROM (
+                    SELECT step_max, n_points FROM series_chunk
+                    WHERE series_id = ANY(:ids) AND step_max >= :lowest
+                    UNION ALL
+                    SELECT step_max, n_points FROM metric_batch
+                    WHERE run_key = :key AND data IS NOT NULL AND step_max >= :lowest AND series && :ids
+                ) stored
+            ) counted WHERE so_far >= :points
+        """).bindparams(bindparam("ids", type_=ARRAY(BigInteger))),
+        {"key": run_key, "ids": list(series_ids), "lowest": lowest, "points": points},
+    ).scalar_one()
+    return step
+
+
+def take_back(connection: Connection, run_key: int, from_step: int | None) -> None:
+    """Forget what was said at or after a step that is read again; None: everything."""
+    asked = {"key": run_key, "step": LOWEST_STEP if from_step is None else from_step}
+    connection.execute(text("DELETE FROM diagnosis_event WHERE run_key = :key AND raised_at >= :step"), asked)
+    connection.execute(
+        text("""
+            UPDATE diagnosis_event SET resolved_at = NULL, outcome = '' WHERE run_key = :key AND resolved_at >= :step
+        """),
+        asked,
+    )
+
+
+def save_events(connection: Connection, run_key: int, events: Sequence[Event]) -> None:
+    """Keep each event in its last version."""
+    newest = {event.id: event for event in events}
+    if not newest:
+        return
+    connection.execute(
+        text("""
+            INSERT INTO diagnosis_event (run_key, id, kind, severity, step, raised_at, resolved_at, outcome, details)
+            VALUES (:key, :id, :kind, :severity, :step, :raised_at, :resolved_at, :outcome, CAST(:details AS jsonb))
+            ON CONFLICT (run_key, id) DO UPDATE SET severity = excluded.severity, step = excluded.step,
+                resolved_at = excluded.resolved_at, outcome = excluded.outcome, details = excluded.details
+        """),
+        [_event_row(run_key, event) for event in newest.values()],
+    )
+
+
+def _event_row(run_key: int, event: Event) -> dict[str, Any]:
+    details = {
+        "message": event.message,
+        "probability": event.probability,
+        "inputs": event.inputs,
+        "evidence": event.evidence,
+        "sharpen": event.sharpen,
+    }
+    return {
+        "key": run_key,
+        "id": event.id,
+        "kind": event.kind,
+        "severity": event.severity.value,
+        "step": event.step,
+        "raised_at": event.raised_at,
+        "resolved_at": event.resolved_at,
+        "outcome": event.outcome,
+        "details": as_json(details),
+    }
+
+
+def read_events(connection: Connection, run_key: int, limit: int = EVENTS_SHOWN) -> list[Event]:
+    """The newest events, in the order they were raised."""
+    rows = connection.execute(
+        text("""
+            SELECT kind, severity, step, raised_at, resolved_at, outcome, details FROM diagnosis_event
+            WHERE run_key = :key ORDER BY raised_at DESC, id DESC LIMIT :limit
+        """),
+        {"key": run_key, "limit": limit},
+    ).all()
+    return [_event(row) for row in reversed(rows)]
+
+
+def _event(row: Row[Any]) -> Event:
+    details = row.details
+    return Event(
+        kind=row.kind,
+        severity=Severity(row.severity),
+        step=row.step,
+        raised_at=row.raised_at,
+        message=details["message"],
+        inputs=tuple(details["inputs"]),
+        evidence=details["evidence"],
+        outcome=row.outcome,
+        probability=details["probability"],
+        resolved_at=row.resolved_at,
+        sharpen=tuple(details["sharpen"]),
+    )
+
+
+def read_health(connection: Connection, run_id: str, limit: int = EVENTS_SHOWN) -> Health | None:
+    """None before the first look. Raises `NotFound`."""
+    key = run_key(connection, run_id)
+    row = connection.execute(
+        text("SELECT read_to, is_complete, conclusions, updated_at FROM run_diagnosis WHERE run_key = :key"),
+        {"key": key},
+    ).one_or_none()
+    if row is None:
+        return None
+    said = row.conclusions
+    return Health(
+        read_to=row.read_to,
+        is_complete=row.is_complete,
+        has_failed=bool(said.get("failed")),
+        updated_at=row.updated_at,
+        watched=said.get("watched", {}),
+        states=said.get("states", {}),
+        risk={int(horizon): probability for horizon, probability in said.get("risk", {}).items()},
+        events=read_events(connection, key, limit),
+    )
+
+
+def diagnosed_at(connection: Connection, run_id: str) -> datetime | None:
+    """When the run was last diagnosed: changes when what is said of it may have."""
+    when: datetime | None = connection.execute(
+        text("SELECT d.updated_at FROM run_diagnosis d JOIN run ON run.key = d.run_key WHERE run.id = :run_id"),
+        {"run_id": run_id},
+    ).scalar_one_or_none()
+    return when
