@@ -46,7 +46,7 @@ class Health:
     watched : signal -> the metric that stands for it
     states : diagnosis -> where the run stands
     risk : horizon in steps -> probability of a fault within it
-    events : in the order they were raised; the newest of more than `EVENTS_SHOWN`
+    events : in the order they were raised; of more than were asked for the open ones and the newest
     has_failed : a fault of ours kept the newest points from being diagnosed
     """
 
@@ -198,15 +198,15 @@ def _event_row(run_key: int, event: Event) -> dict[str, Any]:
 
 
 def read_events(connection: Connection, run_key: int, limit: int = EVENTS_SHOWN) -> list[Event]:
-    """The newest events, in the order they were raised."""
+    """The open events and the newest of the others, in the order they were raised."""
     rows = connection.execute(
         text("""
             SELECT kind, severity, step, raised_at, resolved_at, outcome, details FROM diagnosis_event
-            WHERE run_key = :key ORDER BY raised_at DESC, id DESC LIMIT :limit
+            WHERE run_key = :key ORDER BY resolved_at IS NULL DESC, raised_at DESC, id LIMIT :limit
         """),
         {"key": run_key, "limit": limit},
-    ).all()
-    return [_event(row) for row in reversed(rows)]
+    )
+    return sorted((_event(row) for row in rows), key=lambda event: (event.raised_at, event.id))
 
 
 def _event(row: Row[Any]) -> Event:

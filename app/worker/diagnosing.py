@@ -13,10 +13,13 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.alerts.diagnosed import judge_events
+from app.alerts.rules import decide
 from app.diagnostics.engine import Engine
 from app.diagnostics.signals import Inputs, choose_inputs
 from app.errors import BadInput
 from app.runs import Points
+from app.storage import alerts
 from app.storage.alerts import Target
 from app.storage.curves import FitMark, fit_mark, read_news
 from app.storage.database import Database
@@ -24,6 +27,7 @@ from app.storage.diagnoses import (
     DiagnosisState,
     first_step_since,
     read_diagnosis_state,
+    read_events,
     save_diagnosis_state,
     save_events,
     step_within,
@@ -124,7 +128,18 @@ def _diagnose(database: Database, run_id: str, targets: Sequence[Target], is_new
                 "risk": found.engine.risk,
             },
         )
-    return Diagnosed(is_behind=not found.is_complete)
+        # What is read in slices or anew is not known before it was read whole.
+        has_messages = found.is_complete and may_alert and _alert(connection, key, targets)
+    return Diagnosed(has_messages, is_behind=not found.is_complete)
+
+
+def _alert(connection: Connection, run_key: int, targets: Sequence[Target]) -> bool:
+    """Fire and resolve; True where messages now wait to be sent."""
+    still_open = alerts.open_keys(connection, run_key)
+    decided = decide(still_open, judge_events(read_events(connection, run_key), still_open))
+    changed = [alerts.fire(connection, run_key, finding, targets) for finding in decided.fire]
+    changed += [alerts.resolve(connection, run_key, cleared, targets) for cleared in decided.resolve]
+    return bool(targets) and any(one is not None for one in changed)
 
 
 def _next_slice(connection: Connection, run_id: str) -> Slice | None:

@@ -14,6 +14,7 @@ from app.diagnostics.event import Event
 from app.importers.run_files import read_file
 from app.runs import Batch
 from app.storage import alerts
+from app.storage.alerts import Target
 from app.storage.database import Database
 from app.storage.diagnoses import Health, read_health, runs_to_diagnose
 from app.worker import diagnosing
@@ -213,6 +214,68 @@ def test_a_long_run_is_read_in_slices_with_the_same_result(database: Database, m
     assert in_order(health(database).events) == said_of(whole)
     with database.read() as connection:
         assert runs_to_diagnose(connection) == []
+
+
+def test_a_run_at_too_high_a_rate_fires_one_alert_while_it_runs_and_resolves_when_it_is_begun_anew(
+    database: Database,
+) -> None:
+    start(database)
+    for seq, part in enumerate(parts(real_run("lm_too_hot.csv"), 20)):
+        store(database, part, seq=seq)
+        diagnose(database)
+    with database.read() as connection:
+        (alert,) = alerts.list_alerts(connection)
+    assert (alert.kind, alert.severity, alert.metric, alert.step) == ("cold_start", "critical", "train_loss", 3600)
+    assert alert.resolved_at is None
+    segment = start(database, session="second", resume_step=0)
+    for seq, part in enumerate(parts(real_run("lm_cosine.csv"), 4)):
+        store(database, part, segment=segment, seq=seq)
+        diagnose(database)
+    with database.read() as connection:
+        (alert,) = alerts.list_alerts(connection)
+    assert alert.resolved_at is not None
+
+
+def test_a_loss_that_becomes_nan_does_not_call_twice(database: Database) -> None:
+    start(database)
+    for seq, part in enumerate(parts(real_run("deepspeech_diverges.csv"), 3)):
+        store(database, part, seq=seq)
+        refit(database)
+    with database.read() as connection:
+        still_open = [alert.kind for alert in alerts.list_alerts(connection, open_only=True)]
+    assert still_open == ["nonfinite_loss"]
+
+
+def test_alerts_of_a_diagnosis_are_sent(database: Database) -> None:
+    start(database)
+    store(database, real_run("lm_too_hot.csv"), seq=0)
+    channel = Target("hash", "https://host/...")
+    assert diagnose_run(database, "run", [channel], is_news=True).has_messages
+    with database.write() as connection:
+        (delivery,) = alerts.claim_deliveries(connection)
+    assert (delivery.event, delivery.alert.kind) == ("fired", "cold_start")
+
+
+def test_what_is_found_in_a_run_long_over_calls_nobody(database: Database) -> None:
+    start(database)
+    store(database, rows(real_run("lm_too_hot.csv"), slice(0, 200)), seq=0)
+    diagnose_run(database, "run", [], is_news=False)
+    assert [event for event in health(database).events if event.kind == "cold_start"]
+    with database.read() as connection:
+        assert alerts.list_alerts(connection) == []
+    store(database, rows(real_run("lm_too_hot.csv"), slice(200, 210)), seq=1)
+    diagnose(database)
+    with database.read() as connection:
+        assert [alert.kind for alert in alerts.list_alerts(connection)] == ["cold_start"], "it goes on, and so badly"
+
+
+def test_a_healthy_run_calls_nobody(database: Database) -> None:
+    start(database)
+    for seq, part in enumerate(parts(real_run("lm_wsd.csv"), 12)):
+        store(database, part, seq=seq)
+        diagnose(database)
+    with database.read() as connection:
+        assert alerts.list_alerts(connection) == []
 
 
 def test_a_fault_in_a_diagnosis_keeps_no_forecast_and_no_alert_back(

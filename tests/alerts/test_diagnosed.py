@@ -1,0 +1,88 @@
+"""Which diagnoses become alerts, and that one cause calls once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from app.alerts.diagnosed import ALERTING, judge_events
+from app.alerts.rules import AlertKey, Decisions, decide
+from app.diagnostics.event import Event, Severity
+from app.diagnostics.registry import DIAGNOSES
+
+
+def event(kind: str, severity: Severity = Severity.CRITICAL, **changes: object) -> Event:
+    base = Event(kind, severity, step=90, raised_at=100, message="It broke.", inputs=("loss", "lr"))
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+def decided(events: list[Event], *open_alerts: AlertKey) -> Decisions:
+    return decide(open_alerts, judge_events(events, open_alerts))
+
+
+def fired(events: list[Event], *open_alerts: AlertKey) -> list[str]:
+    return [finding.kind for finding in decided(events, *open_alerts).fire]
+
+
+SPIKE = event("spike", Severity.WARNING)
+LASTING = replace(SPIKE, outcome="lasting")
+RISK = event("divergence_risk", Severity.WARNING, probability=0.9)
+DIVERGENCE = event("divergence")
+
+
+def test_every_kind_is_one_that_some_diagnosis_says() -> None:
+    assert set(ALERTING) <= {kind for diagnosis in DIAGNOSES for kind in diagnosis.kinds}
+
+
+@pytest.mark.parametrize("one", [DIVERGENCE, event("cold_start"), event("dead"), LASTING, RISK], ids=lambda e: e.kind)
+def test_what_ruins_a_run_is_an_alert(one: Event) -> None:
+    (finding,) = decided([one]).fire
+    assert (finding.kind, finding.metric, finding.step, finding.severity) == (one.kind, "loss", 90, one.severity)
+    assert finding.evidence["raised_at"] == 100
+    assert not decided([one], AlertKey(one.kind, "loss")).fire, "it is open already"
+
+
+@pytest.mark.parametrize(
+    "one",
+    [
+        SPIKE,
+        replace(LASTING, resolved_at=200),
+        replace(RISK, probability=0.6),
+        event("nonfinite"),
+        event("plateau", Severity.WARNING),
+        event("overfit", Severity.WARNING),
+    ],
+)
+def test_what_recovers_or_may_be_wrong_calls_nobody(one: Event) -> None:
+    assert not decided([one]).fire
+
+
+def test_one_cause_calls_once_and_again_only_where_it_got_worse() -> None:
+    assert fired([RISK, LASTING, DIVERGENCE]) == ["divergence"]
+    assert fired([event("cold_start"), DIVERGENCE, event("dead")]) == ["cold_start"]
+    assert fired([LASTING, DIVERGENCE], AlertKey("spike", "loss")) == ["divergence"]
+    assert fired([LASTING, RISK], AlertKey("spike", "loss")) == []
+    assert fired([DIVERGENCE], AlertKey("nonfinite_loss", "val_loss")) == []
+    assert fired([DIVERGENCE], AlertKey("nonfinite_grad_norm", "grad_norm")) == ["divergence"]
+
+
+def test_an_alert_resolves_with_its_event_and_says_how_it_went_on() -> None:
+    over = replace(DIVERGENCE, resolved_at=300, outcome="recovered")
+    (cleared,) = decided([over], AlertKey("divergence", "loss")).resolve
+    assert (cleared.step, cleared.message) == (300, "Over at step 300: recovered.")
+    again = replace(DIVERGENCE, raised_at=400)
+    assert not decided([over, again], AlertKey("divergence", "loss")).resolve
+
+
+def test_an_alert_whose_points_were_replaced_resolves() -> None:
+    (cleared,) = decided([], AlertKey("divergence", "loss")).resolve
+    assert "replaced" in cleared.message
+
+
+def test_an_alert_stays_open_while_its_probability_falls_but_its_event_lasts() -> None:
+    assert decided([replace(RISK, probability=0.6)], AlertKey("divergence_risk", "loss")) == Decisions()
+
+
+def test_alerts_of_other_rules_are_left_alone() -> None:
+    assert decided([], AlertKey("nonfinite_loss", "loss")) == Decisions()
