@@ -34,6 +34,7 @@ from app.runs import (
 )
 from app.storage import alerts, curves, forecasts, points, priors, runs
 from app.storage.database import Database
+from app.storage.diagnoses import Health, diagnosed_at, read_health
 from app.storage.track_record import RunTrackRecord, ScoredForecast, newest_score, run_track_record
 
 PAGE_SIZE = 50
@@ -175,6 +176,7 @@ class RunReading:
     forecast: StoredForecast | None = None  # the newest of the loss shown first
     siblings: SiblingsReading | None = None  # None before the first forecast
     scored_at: datetime | None = None  # None before the run has ended
+    health: Health | None = None  # None before its first diagnosis
 
     @property
     def state(self) -> Liveness:
@@ -182,7 +184,8 @@ class RunReading:
 
     @property
     def revision(self) -> str:
-        return run_revision(self.run, self.summary, self.alerts, self.scored_at, self.now)
+        diagnosed = self.health.updated_at if self.health else None
+        return run_revision(self.run, self.summary, self.alerts, self.scored_at, diagnosed, self.now)
 
     @property
     def open_alerts(self) -> list[StoredAlert]:
@@ -193,7 +196,12 @@ class RunReading:
 
 
 def run_revision(
-    run: Run, summary: Summary | None, fired: Sequence[StoredAlert], scored_at: datetime | None, now: datetime
+    run: Run,
+    summary: Summary | None,
+    fired: Sequence[StoredAlert],
+    scored_at: datetime | None,
+    diagnosed: datetime | None,
+    now: datetime,
 ) -> str:
     """Changes when something on the run's page does."""
     return _digest(
@@ -205,17 +213,19 @@ def run_revision(
         summary,
         [(alert.id, alert.resolved_at) for alert in fired],
         scored_at,
+        diagnosed,
     )
 
 
 def read_revision(database: Database, run_id: str) -> str:
-    """Four small queries: what an open page asks every two seconds."""
+    """Five small queries: what an open page asks every two seconds."""
     with database.read() as connection:
         run = runs.get_run(connection, run_id)
         summary = runs.read_summary(connection, run_id)
         fired = alerts.list_alerts(connection, run_id=run_id, limit=ALERTS_SHOWN)
         scored_at = newest_score(connection, run_id=run_id)
-    return run_revision(run, summary, fired, scored_at, datetime.now(UTC))
+        diagnosed = diagnosed_at(connection, run_id)
+    return run_revision(run, summary, fired, scored_at, diagnosed, datetime.now(UTC))
 
 
 def read_run(database: Database, run_id: str) -> RunReading:
@@ -239,6 +249,7 @@ def read_run(database: Database, run_id: str) -> RunReading:
             forecast=newest,
             siblings=_siblings(connection, run_id, newest),
             scored_at=newest_score(connection, run_id=run_id),
+            health=read_health(connection, run_id),
         )
 
 

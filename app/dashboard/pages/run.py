@@ -49,6 +49,7 @@ from app.dashboard.glyphs import range_glyph
 from app.dashboard.liveness import Liveness
 from app.dashboard.pages import what_if
 from app.dashboard.pages.fit import fit_href
+from app.dashboard.pages.health import health_report
 from app.dashboard.pages.opinions import opinions
 from app.dashboard.pages.siblings import sibling_list
 from app.dashboard.pages.what_if import what_if_card
@@ -130,6 +131,10 @@ def layout(reading: RunReading) -> Component:
             what_if_card(),
             html.Div(
                 [
+                    card(
+                        hint("Health", "What broke, what is about to, and what only looked like it."),
+                        html.Div(health_report(reading.health), id="run-health", className="health"),
+                    ),
                     card(
                         hint("How the forecast moved", "Each forecast is kept. This is what was predicted, and when."),
                         html.Div(id="run-history-note", className="muted"),
@@ -228,6 +233,7 @@ def register(app: dash.Dash, database: Database) -> None:
         Output("run-head", "children"),
         Output("run-banner", "children"),
         Output("run-tiles", "children"),
+        Output("run-health", "children"),
         Output("run-alerts", "children"),
         Output("run-grounds", "children"),
         Output("run-details", "children"),
@@ -242,6 +248,7 @@ def register(app: dash.Dash, database: Database) -> None:
             header(reading),
             banner(reading),
             tiles(reading),
+            health_report(reading.health),
             alert_list(reading),
             grounds(reading),
             details(reading),

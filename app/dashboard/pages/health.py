@@ -1,0 +1,158 @@
+"""The card that says how a run is doing: what the diagnostics found, and what they had to go by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dash import html
+from dash.development.base_component import Component
+
+from app.dashboard.components import SEVERITIES, aria, definition_list, severity_badge
+from app.dashboard.formatting import format_percent, format_step
+from app.diagnostics.advice import worth_logging
+from app.diagnostics.event import Event, Severity
+from app.diagnostics.registry import DIAGNOSES
+from app.storage.diagnoses import Health
+
+EVENTS_AT_ONCE = 12
+
+# Signals in the words of people; the others are shown by their own names.
+SIGNAL_WORDS = {
+    "train_loss": "training loss",
+    "val_loss": "validation loss",
+    "lr": "learning rate",
+    "grad_norm": "gradient norm",
+    "max_attn_logit": "largest attention logit",
+    "update_norm": "update norm",
+}
+UNTOLD = frozenset({"epoch", "tokens", "batch_size", "data_phase", "sequence_length", "task"})
+"""Signals that are read to understand the others: no trouble shows in them."""
+
+
+def health_report(health: Health | None) -> list[Component | None]:
+    if health is None:
+        return [html.P("Not diagnosed yet: that comes with the worker's next fit.", className="muted")]
+    if health.has_failed:
+        text = "The newest points could not be diagnosed: a fault of ours, which the worker's log describes."
+        return [html.P(text, className="muted"), event_list(health.events)]
+    return [
+        html.P(verdict(health), className="health-verdict"),
+        html.P(watched_text(health), className="muted"),
+        html.P(sharpening_text(health), className="muted") if worth_logging(health.watched) else None,
+        event_list(health.events),
+        grounds(health),
+    ]
+
+
+def verdict(health: Health) -> list[Component | str]:
+    """The state in one line. Events that only inform do not make a run sick."""
+    troubles = [event for event in health.events if event.severity is not Severity.INFO]
+    still = worst_first([event for event in troubles if event.is_open])
+    if still:
+        kinds = list(dict.fromkeys(kind_words(event) for event in still))
+        return [severity_badge(still[0].severity, still[0].severity.capitalize()), html.B(", ".join(kinds))]
+    if not health.is_complete:
+        return [html.Span("Reading", className="badge"), html.B(f"up to step {format_step(health.read_to)} so far")]
+    word = "Healthy so far" if not troubles else "Healthy again"
+    passed = f"{len(troubles)} {'event has' if len(troubles) == 1 else 'events have'} passed" if troubles else ""
+    mark = html.Span("✓", className="shape", **aria(hidden="true"))
+    return [html.Span([mark, word], className="badge badge-finished"), html.Span(passed)]
+
+
+def watched_text(health: Health) -> list[Component | str]:
+    told = [signal for signal in health.watched if signal not in UNTOLD]
+    if not told:
+        return ["Nothing that is logged could be recognised, so nothing is watched."]
+    order = {signal: at for at, signal in enumerate(SIGNAL_WORDS)}
+    words = [SIGNAL_WORDS.get(one, one.replace("_", " ")) for one in sorted(told, key=lambda s: order.get(s, 99))]
+    return [f"Watched up to step {format_step(health.read_to)}: {_listed(words)}."]
+
+
+def sharpening_text(health: Health) -> list[Component | str]:
+    words = [SIGNAL_WORDS.get(signal, signal) for signal in worth_logging(health.watched)]
+    return [f"More could be said with the {_listed(words)}."]
+
+
+def event_list(events: Sequence[Event]) -> Component | None:
+    if not events:
+        return None
+    ordered = [
+        *worst_first([event for event in events if event.is_open]),
+        *reversed([event for event in events if not event.is_open]),
+    ]
+    rest = len(ordered) - EVENTS_AT_ONCE
+    return html.Div(
+        [
+            *(event_item(event) for event in ordered[:EVENTS_AT_ONCE]),
+            html.P(f"{rest} more, all over. The API has them.", className="muted") if rest > 0 else None,
+        ],
+        className="health-events",
+    )
+
+
+def event_item(event: Event) -> Component:
+    """One line; what it rests on when opened."""
+    state = event.outcome or ("now" if event.is_open else "over")
+    return html.Details(
+        [
+            html.Summary(
+                [
+                    severity_badge(event.severity),
+                    html.Span(kind_words(event), className="health-kind"),
+                    html.Span(f"step {format_step(event.step)}", className="number"),
+                    html.Span(state, className="health-state"),
+                ]
+            ),
+            html.P(event.message, className="alert-message"),
+            definition_list(_facts(event)),
+        ],
+        className=f"health-event alert-{event.severity.value} " + ("alert-open" if event.is_open else "alert-resolved"),
+    )
+
+
+def _facts(event: Event) -> list[tuple[str, object]]:
+    facts: list[tuple[str, object]] = [("said at step", f"{event.raised_at:,}")]
+    if event.resolved_at is not None:
+        facts.append(("over at step", f"{event.resolved_at:,}"))
+    if event.probability is not None:
+        facts.append(("probability", format_percent(event.probability)))
+    facts.append(("decided by", ", ".join(name for name in event.inputs if name)))
+    facts.extend((name.replace("_", " "), value) for name, value in event.evidence.items())
+    if event.sharpen:
+        words = (SIGNAL_WORDS.get(signal, signal.replace("_", " ")) for signal in event.sharpen)
+        facts.append(("would say more", ", ".join(words)))
+    return facts
+
+
+def grounds(health: Health) -> Component:
+    """Where each diagnosis stands, how likely a fault is held, and what further scalars would add."""
+    risks = [(f"fault within {horizon:,} steps", _chance(chance)) for horizon, chance in sorted(health.risk.items())]
+    names = [diagnosis.name for diagnosis in DIAGNOSES if diagnosis.name in health.states]
+    states = [(name.replace("_", " "), health.states[name]) for name in names]
+    advice = [(SIGNAL_WORDS.get(signal, signal), why) for signal, why in worth_logging(health.watched).items()]
+    return html.Details(
+        [
+            html.Summary("What was looked for"),
+            definition_list([*states, *risks]),
+            html.P("What further scalars would add", className="health-subhead") if advice else None,
+            definition_list(advice) if advice else None,
+        ],
+        className="fold",
+    )
+
+
+def worst_first(events: Sequence[Event]) -> list[Event]:
+    """Of equals the one that came first: it is the likeliest cause of the others."""
+    return sorted(events, key=lambda event: (SEVERITIES.index(event.severity.value), event.raised_at))
+
+
+def kind_words(event: Event) -> str:
+    return event.kind.replace("_", " ")
+
+
+def _chance(probability: float) -> str:
+    return "below 0.1 %" if probability < 0.001 else f"{100 * probability:.2g} %"
+
+
+def _listed(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

@@ -1,0 +1,97 @@
+"""The health card in a real Chromium: a healthy run, a sick one, one of which nothing is known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, expect
+
+from app.importers.run_files import read_file
+from tests.dashboard.browser import DESKTOP, PHONE, Watched, chromium, open_page
+from tests.dashboard.seeding import Seeder
+
+pytestmark = pytest.mark.browser
+
+DATA = Path(__file__).parents[2] / "app" / "demo" / "data"
+PATIENCE_MS = 30_000
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    expect.set_options(timeout=PATIENCE_MS)
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture
+def desktop(browser: Browser, base_url: str) -> Iterator[Watched]:
+    watched = open_page(browser, base_url, size=DESKTOP)
+    yield watched
+    watched.page.context.close()
+    assert watched.errors == []
+
+
+def replay(seed: Seeder, file: str) -> None:
+    seed.open("run", name=file)
+    for batch in read_file(DATA / file).batches:
+        loss, rate = (batch.metrics.index(name) for name in ("train_loss", "lr"))
+        here = batch.present[loss] & batch.present[rate]
+        seed.log("run", batch.steps[here], {"train_loss": batch.values[loss, here], "lr": batch.values[rate, here]})
+
+
+def test_a_healthy_run_says_what_was_watched_and_what_would_say_more(desktop: Watched, seed: Seeder) -> None:
+    replay(seed, "lm_wsd.csv")
+    desktop.open("/runs/run")
+    health = desktop.page.locator("#run-health")
+    expect(health).to_contain_text("Healthy so far")
+    expect(health).to_contain_text("training loss and learning rate")
+    expect(health).to_contain_text("More could be said with the gradient norm")
+    health.get_by_text("What was looked for").click()
+    expect(health).to_contain_text("fault within 1,000 steps")
+    desktop.keep_picture("health-well-light")
+
+
+def test_a_sick_run_names_its_trouble_and_shows_the_evidence_when_opened(desktop: Watched, seed: Seeder) -> None:
+    replay(seed, "lm_too_hot.csv")
+    desktop.open("/runs/run")
+    health = desktop.page.locator("#run-health")
+    expect(health.locator(".health-verdict")).to_contain_text("Critical")
+    expect(health.locator(".health-verdict")).to_contain_text("cold start")
+    event = health.locator("details.health-event").filter(has_text="cold start")
+    expect(event.get_by_text("first value", exact=True)).to_be_hidden()
+    event.locator("summary").click()
+    expect(event.get_by_text("first value", exact=True)).to_be_visible()
+    desktop.keep_picture("health-sick-light")
+
+
+def test_the_card_fits_a_phone_in_the_dark(browser: Browser, base_url: str, seed: Seeder) -> None:
+    replay(seed, "lm_too_hot.csv")
+    phone = open_page(browser, base_url, size=PHONE, theme="dark", touch=True)
+    phone.open("/runs/run")
+    expect(phone.page.locator("#run-health")).to_contain_text("cold start")
+    phone.page.locator("#run-health details.health-event summary").first.click()
+    assert not phone.has_horizontal_scrollbar()
+    phone.keep_picture("health-sick-dark-390")
+    phone.page.context.close()
+    assert phone.errors == []
+
+
+def test_a_run_without_a_point_says_that_it_was_not_diagnosed(desktop: Watched, seed: Seeder) -> None:
+    seed.open("run")
+    desktop.open("/runs/run")
+    expect(desktop.page.locator("#run-health")).to_contain_text("Not diagnosed yet")
+
+
+def test_an_open_page_hears_of_a_divergence_without_a_reload(desktop: Watched, seed: Seeder) -> None:
+    seed.open("run")
+    steps = np.arange(1, 401)
+    noise = np.random.default_rng(0).normal(0.0, 0.02, 400)
+    seed.log("run", steps, {"loss": 2.0 + 4.0 * steps**-0.35 + noise})
+    desktop.open("/runs/run")
+    health = desktop.page.locator("#run-health")
+    expect(health).to_contain_text("Healthy so far")
+    seed.log("run", np.arange(401, 421), {"loss": np.linspace(6.0, 9.0, 20)})
+    expect(health).to_contain_text("divergence")
