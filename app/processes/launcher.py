@@ -26,6 +26,8 @@ def main() -> None:
         if sys.platform == "linux":
             _die_with(order["parent"], order["death_signal"])
         # Python ignores these two, and what is ignored stays ignored through exec.
+        # A shell's background job ignores SIGINT, and its children inherit that: not the signal that is to end them.
+        signal.signal(order["death_signal"], signal.SIG_DFL)
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
         os.execv(program[0], program)
