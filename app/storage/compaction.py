@@ -51,6 +51,23 @@ def compact_run(connection: Connection, key: int, *, up_to_arrival: int) -> int:
     return len(rows)
 
 
+def runs_to_compact(connection: Connection, most_batches: int, limit: int = 1000) -> list[str]:
+    """Runs that are fitted and have batches left in the log: any if the run is over, else `most_batches` or more."""
+    return list(
+        connection.execute(
+            text("""
+                SELECT run.id
+                FROM (SELECT run_key, count(*) AS batches FROM metric_batch WHERE data IS NOT NULL GROUP BY run_key) t
+                JOIN run ON run.key = t.run_key
+                JOIN run_progress p ON p.run_key = run.key
+                WHERE p.fitted_revision >= p.revision AND (run.status <> 'running' OR t.batches >= :most_batches)
+                LIMIT :limit
+            """),
+            {"most_batches": most_batches, "limit": limit},
+        ).scalars()
+    )
+
+
 _EMPTY_BATCHES = text("""
     UPDATE metric_batch b SET data = NULL, series = NULL
     FROM unnest(:segments, :seqs) AS done(segment, seq)

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import procrastinate
+from procrastinate.exceptions import UniqueViolation
+from procrastinate.jobs import Job, Status
 
 from app.storage.alerts import Target
-from app.storage.compaction import compact_run
+from app.storage.compaction import compact_run, runs_to_compact
 from app.storage.curves import fit_mark, runs_to_fit, uncompacted_batches
 from app.storage.database import Database, driver_dsn
 from app.storage.diagnoses import runs_to_diagnose
@@ -31,6 +33,7 @@ BATCHES_TO_COMPACT = 64
 
 SWEEP_CRON = "* * * * * */10"  # seconds last
 MEND_CRON = "* * * * * */15"
+COMPACTION_CRON = "*/5 * * * *"
 TIDY_CRON = "17 * * * *"
 STALLED_AFTER_SECONDS = 30.0  # a worker that has not shown itself for so long is dead
 HEARTBEAT_SECONDS = 5.0
@@ -53,12 +56,17 @@ class Alerting:
 
 
 def make_app(database: Database, queue: JobQueue, alerting: Alerting) -> procrastinate.App:
-    """The tasks over one database. Nothing runs before `run_worker`."""
+    """The tasks over one database. Nothing runs before `run_worker`.
+
+    No task has a retry of the queue's own. A job that waits for its retry holds up all later ones of its run, and where
+    another of its kind waits by then its return is refused, which leaves it "doing" for good. The sweeps are the retry:
+    they ask again for whatever is still to do.
+    """
     app = procrastinate.App(
         connector=procrastinate.PsycopgConnector(conninfo=driver_dsn(database.url), min_size=1, max_size=4)
     )
 
-    @app.task(name=REFIT, queue=REFIT, retry=procrastinate.RetryStrategy(max_attempts=3, wait=2))
+    @app.task(name=REFIT, queue=REFIT)
     def refit(run_id: str) -> None:
         result = refit_run(database, run_id, list(alerting.targets))
         if result is None:
@@ -72,7 +80,7 @@ def make_app(database: Database, queue: JobQueue, alerting: Alerting) -> procras
         if result.is_finished or _has_much_to_compact(database, run_id):
             queue.ask_for_compaction(run_id)
 
-    @app.task(name=COMPACT, queue=COMPACT, retry=procrastinate.RetryStrategy(max_attempts=3, wait=10))
+    @app.task(name=COMPACT, queue=COMPACT)
     def compact(run_id: str) -> None:
         with database.read() as connection:
             mark = fit_mark(connection, run_id)
@@ -81,7 +89,7 @@ def make_app(database: Database, queue: JobQueue, alerting: Alerting) -> procras
                 if not compact_run(connection, mark.run_key, up_to_arrival=mark.arrivals):
                     return
 
-    @app.task(name=SCORE, queue=SCORE, retry=procrastinate.RetryStrategy(max_attempts=3, wait=10))
+    @app.task(name=SCORE, queue=SCORE)
     def score(run_id: str) -> None:
         score_run(database, run_id)
 
@@ -101,6 +109,15 @@ def make_app(database: Database, queue: JobQueue, alerting: Alerting) -> procras
         if alerting.urls:
             queue.ask_for_deliveries()
 
+    @app.periodic(cron=COMPACTION_CRON)
+    @app.task(name="sweep_compaction", queue="sweep", queueing_lock="sweep_compaction", pass_context=False)
+    def sweep_compaction(timestamp: int) -> None:
+        """Find what was left in the batch log."""
+        with database.read() as connection:
+            left = runs_to_compact(connection, BATCHES_TO_COMPACT)
+        for run_id in left:
+            queue.ask_for_compaction(run_id)
+
     @app.periodic(cron=MEND_CRON)
     @app.task(name="mend", queue="sweep", queueing_lock="mend", pass_context=True)
     async def mend(context: procrastinate.JobContext, timestamp: int) -> None:
@@ -108,7 +125,7 @@ def make_app(database: Database, queue: JobQueue, alerting: Alerting) -> procras
         stalled = await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=STALLED_AFTER_SECONDS)
         for job in stalled:
             log.warning("taking up %s again: its worker died", job.task_name)
-            await app.job_manager.retry_job(job)
+            await take_up(app, job)
 
     @app.periodic(cron=TIDY_CRON)
     @app.task(name="tidy", queue="sweep", queueing_lock="tidy", pass_context=True)
@@ -116,6 +133,17 @@ def make_app(database: Database, queue: JobQueue, alerting: Alerting) -> procras
         await app.job_manager.delete_old_jobs(nb_hours=24, include_failed=True, include_cancelled=True)
 
     return app
+
+
+async def take_up(app: procrastinate.App, job: Job) -> None:
+    """Put a job whose worker died back into the queue, or drop it where another of its kind waits already.
+
+    The waiting one will do what this one would have, but not before this one lets go of the run's lock.
+    """
+    try:
+        await app.job_manager.retry_job(job)
+    except UniqueViolation:
+        await app.job_manager.finish_job(job, Status.FAILED, delete_job=True)
 
 
 def _has_much_to_compact(database: Database, run_id: str) -> bool:
