@@ -193,7 +193,7 @@ def test_nan_in_the_loss_is_drawn_and_told(desktop: Watched, seed: Seeder) -> No
     drawn(desktop, "NaN logged")
     expect(desktop.page.locator("#run-banner")).to_contain_text("NaN")
     desktop.page.get_by_role("link", name="Alerts").click()
-    expect(desktop.page.locator(".alert-open")).to_contain_text("broken")
+    expect(desktop.page.locator(".alert.alert-open")).to_contain_text("broken")
     desktop.page.get_by_role("link", name="Runs", exact=True).click()
     expect(desktop.page.locator(".runs tbody tr")).to_contain_text("1 critical")
 
