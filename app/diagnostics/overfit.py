@@ -2,8 +2,11 @@
 
 Raised when the validation loss was above its best, by more than its noise, at three evaluations running, and the
 training loss is lower than it was at that best. What Prechelt's criteria [1]_ and a plain patience would have said is
-in the evidence, by name. A network that memorises before it generalises looks the same: that is
-`app.diagnostics.grokking`'s to tell.
+in the evidence, by name.
+
+A network that memorises before it generalises looks the same. So `app.diagnostics.grokking` is heard first: of a run
+that it holds for memorised, and that had learned nothing before which held for other data, and of one whose validation
+has turned, nothing is said here; what was said already is taken back.
 
 .. [1] L. Prechelt, "Early Stopping - But When?", in Neural Networks: Tricks of the Trade, 1998: generalisation loss
    GL = 100 (E_va / E_best - 1), here against 2 and 5 percent; UP_s, s strips that each end higher than the one before.
@@ -21,6 +24,7 @@ import numpy as np
 from app.diagnostics.changes import DISTURBING
 from app.diagnostics.diagnosis import Window
 from app.diagnostics.event import Event, Number, Severity
+from app.diagnostics.grokking import UNSOLVED_LOSS, Grokking
 from app.diagnostics.level import Surprise
 from app.diagnostics.series import Series
 
@@ -37,6 +41,30 @@ DIFFERENCE_MEMORY = 0.1
 GL_LIMITS = {"gl2": 2.0, "gl5": 5.0}
 UP_STRIPS = 3
 PATIENCES = (3, 10)
+
+MEMORISED, TURNING = "memorised", "turning"
+"""What grokking says of a run that is on its way through it, or never will be."""
+
+
+@dataclass(slots=True)
+class ByHeart:
+    """Where a run stands between learning by heart and understanding, followed through what grokking says."""
+
+    stage: str = ""  # MEMORISED, TURNING, or neither
+    first_loss: float = math.nan  # logarithm of the validation loss at the first evaluation
+
+    def hear(self, event: Event) -> None:
+        if event.kind == "memorised" and event.is_open:
+            self.stage, self.first_loss = MEMORISED, math.log(float(event.evidence["first_val_loss"] or math.nan))
+        elif event.kind == "grokking":
+            self.stage = TURNING if event.is_open else (MEMORISED if event.outcome == "turned back" else "")
+        elif event.kind == "memorised" and event.outcome != "turning":
+            self.stage = ""
+
+    def explains(self, best: float) -> bool:
+        """Whether a validation loss above its best, a logarithm, is no loss: nothing had been learned that held."""
+        never_held = best >= self.first_loss + math.log(UNSOLVED_LOSS)
+        return self.stage == TURNING or (self.stage == MEMORISED and never_held)
 
 
 @dataclass(slots=True)
@@ -56,26 +84,34 @@ class Overfit:
     training_at_best: float = math.nan
     epochs: float = math.nan
     fired: dict[str, int] = field(default_factory=dict)  # named criterion -> the step at which it would have stopped
+    by_heart: ByHeart = field(default_factory=ByHeart)
     event: Event | None = None
 
     @property
     def state(self) -> str:
         if self.event is not None:
             return "overfitting"
+        if self.by_heart.explains(self.best):
+            return f"{self.by_heart.stage}, see grokking"
         return "too early" if self.evaluations < FEWEST_EVALUATIONS else "generalising"
 
     def observe(self, window: Window) -> Iterator[Event]:
         validation, epochs = window.series("val_loss"), window.series("epoch")
         training = window.surprise("loss") if window.inputs.metric("train_loss") is not None else Surprise.empty()
         changes = window.change_steps(DISTURBING)
+        heard = [event for event in window.said if event.kind in Grokking.kinds]
         for step, value in zip(validation.steps.tolist(), validation.values.tolist(), strict=True):
             while changes and changes[0] <= step:
                 yield from self._changed(changes.pop(0))
             self._read(training, epochs, step)
+            while heard and _said_at(heard[0]) <= step:
+                self.by_heart.hear(heard.pop(0))
             if 0.0 < value < math.inf:
                 yield from self._evaluated(step, math.log(value), window)
         for step in changes:
             yield from self._changed(step)
+        for event in heard:  # other data came after the last evaluation
+            self.by_heart.hear(event)
         self._read(training, epochs, window.last_step)
 
     def _read(self, training: Surprise, epochs: Series, until: int) -> None:
@@ -111,9 +147,13 @@ class Overfit:
             self.since_best += 1
             self.above = self.above + 1 if log - self.best > self._smallest_rise else 0
         self._ask_the_named(step, log)
-        if self.event is None and self._is_overfitting:
+        is_by_heart = self.by_heart.explains(self.best)
+        if self.event is None and self._is_overfitting and not is_by_heart:
             self.event = self._raised(step, log, window)
             yield self.event
+        elif self.event is not None and is_by_heart:
+            yield self.event.resolved(step, self.by_heart.stage)
+            self.event = None
         elif self.event is not None and log <= self.best:
             yield self.event.resolved(step, "recovered")
             self.event = None
@@ -152,6 +192,8 @@ class Overfit:
             text += f", while {training} went on falling"
         if self.epochs > 1:
             text += f"; this is pass {math.ceil(self.epochs)} over the data"
+        if self.by_heart.stage == MEMORISED:
+            text += ". Training is solved, as in the first part of grokking, but what is lost had held for other data"
         return Event(
             kind="overfit",
             severity=Severity.WARNING,
@@ -162,6 +204,10 @@ class Overfit:
             evidence=evidence,
             sharpen=window.missing("train_loss", "epoch", "val_accuracy"),
         )
+
+
+def _said_at(event: Event) -> int:
+    return event.raised_at if event.resolved_at is None else event.resolved_at
 
 
 def _exp(log: float) -> float | None:

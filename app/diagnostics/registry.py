@@ -19,8 +19,8 @@ DIAGNOSES: tuple[type[Diagnosis], ...] = (
     Spike,
     DivergenceRisk,
     Plateau,
+    Grokking,  # before overfit, which looks the same
     Overfit,
     StabilityGap,
-    Grokking,
     Collapse,
 )
