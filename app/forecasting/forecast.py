@@ -15,7 +15,7 @@ from app.forecasting.last import LastValueForecaster
 from app.forecasting.law import FLOOR_SHARE, LawForecaster, PowerLawForecaster, above_zero
 from app.forecasting.observations import is_positive
 from app.forecasting.pfn import PfnForecaster
-from app.forecasting.typicality import Typicality, typicality
+from app.forecasting.typicality import Typicality
 from app.laws.prior import Prior
 
 LEVELS = (0.05, 0.25, 0.50, 0.75, 0.95)
@@ -25,6 +25,9 @@ FINAL_SHARE = 0.02
 
 
 NETWORK = PfnForecaster()
+
+UNLIKE = "This curve is unlike those that the network learned from"
+"""How the note begins that says so: stored forecasts keep notes, and verdicts must know."""
 
 
 def forecasters(prior: Prior | None = None) -> tuple[tuple[Forecaster, float], ...]:
@@ -63,6 +66,7 @@ class Forecast:
     forecasters : name -> what it says; weights sum to 1
     notes : plain sentences: what was assumed, why the band is wide
     improvement : probability of a new lowest level before the end, by the network; None where nobody said
+    typicality : whether the network knows curves of this kind; None where nobody said
     """
 
     cutoff: int
@@ -74,6 +78,7 @@ class Forecast:
     forecasters: dict[str, ForecasterShare]
     notes: tuple[str, ...]
     improvement: float | None = None
+    typicality: Typicality | None = None
 
 
 def forecast_curve(curve: Curve, plan: Plan, prior: Prior | None = None) -> Forecast:
@@ -93,23 +98,21 @@ def forecast_curve(curve: Curve, plan: Plan, prior: Prior | None = None) -> Fore
     CurveTooShort
         With fewer than 5 finite bins.
     """
-    known = typicality(curve, plan, NETWORK.network)
-    forecast = mix(curve, plan, forecasters(prior), stretch=known.stretch if known else 1.0)
-    return replace(forecast, notes=(*forecast.notes, *_doubts(forecast, known)))
+    forecast = mix(curve, plan, forecasters(prior))
+    stretch = forecast.typicality.stretch if forecast.typicality else 1.0
+    return replace(
+        forecast,
+        final_quantiles=_by_level(_stretched(np.array(list(forecast.final_quantiles.values())), stretch, curve)),
+        quantiles=_stretched(forecast.quantiles, stretch, curve),
+        notes=(*forecast.notes, *_doubts(forecast)),
+    )
 
 
-def mix(
-    curve: Curve, plan: Plan, forecasters: tuple[tuple[Forecaster, float], ...], *, stretch: float = 1.0
-) -> Forecast:
+def mix(curve: Curve, plan: Plan, forecasters: tuple[tuple[Forecaster, float], ...]) -> Forecast:
     """Average the quantiles of forecasters by weight. The weights must sum to 1.
 
     Averages of quantiles [1]_ rather than of probabilities: where two sound forecasts differ a little, a mixture of
     their probabilities is wider than both, and no better.
-
-    Parameters
-    ----------
-    stretch : float
-        Widens the bands about their medians.
 
     References
     ----------
@@ -121,12 +124,14 @@ def mix(
     path, final = np.zeros((len(LEVELS), len(steps))), np.zeros(len(LEVELS))
     final_mean = 0.0
     improvement: float | None = None
+    typicality: Typicality | None = None
     shares: dict[str, ForecasterShare] = {}
     notes: list[str] = []
     for forecaster, weight in forecasters:
         paths = forecaster.predict(curve, plan, steps)
         finals = final_levels(paths, curve, horizon)
         mean, quantiles = float(finals.mean()), quantiles_of(finals, LEVELS)
+        typicality = typicality or paths.typicality
         shares[forecaster.name] = ForecasterShare(weight, mean, _by_level(quantiles))
         if weight > 0:
             path += weight * quantiles_of(paths.values, LEVELS)
@@ -138,12 +143,13 @@ def mix(
         cutoff=curve.cutoff,
         horizon=horizon,
         final_mean=final_mean,
-        final_quantiles=_by_level(_stretched(final, stretch, curve)),
+        final_quantiles=_by_level(final),
         path_steps=steps,
-        quantiles=_stretched(path, stretch, curve),
+        quantiles=path,
         forecasters=shares,
         notes=tuple(notes + _notes(curve, plan)),
         improvement=improvement,
+        typicality=typicality,
     )
 
 
@@ -210,12 +216,13 @@ def _stretched(quantiles: Array, stretch: float, curve: Curve) -> Array:
     return above_zero(wider, FLOOR_SHARE * float(np.median(curve.values[-5:])))
 
 
-def _doubts(forecast: Forecast, known: Typicality | None) -> list[str]:
+def _doubts(forecast: Forecast) -> list[str]:
     """What the forecasters' record and their disagreement say against this forecast."""
     doubts: list[str] = []
+    known = forecast.typicality
     if known is not None and known.is_atypical:
         doubts.append(
-            f"This curve is unlike those that the network learned from: from step {known.hidden_from:,} it would have "
+            f"{UNLIKE}: from step {known.hidden_from:,} it would have "
             f"missed what followed. The band is {known.stretch:.1f} times as wide for that."
         )
     law, network = (forecast.forecasters.get(name) for name in ("law", "pfn"))

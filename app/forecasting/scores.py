@@ -26,6 +26,9 @@ WORST_LOG_SCORE = -10.0
 NARROWEST = 1e-9
 """Least width of a unit of z, over the size of the quantiles: a point forecast has no density."""
 
+LARGEST_SCORE = 40.0
+"""Normal scores beyond this are certainty in double precision."""
+
 
 def relative_error(predicted: float, actual: float) -> float:
     """Signed error over the size of the truth; positive where the forecast was too high. [1]"""
@@ -114,6 +117,29 @@ class QuantileForecast:
             # A tail without width: nothing lies below the first quantile, or all lies at or below the last.
             return float(piece > 0)
         return float(ndtr(edges[anchor] + (value - starts[anchor]) / slope))
+
+    def normal_scores(self, values: npt.ArrayLike) -> Array:
+        """The normal score of the probability of a truth at or below each value; huge where nothing lies between."""
+        edges, starts, slopes = self._pieces()
+        at = np.asarray(values, dtype=np.float64)
+        piece = np.searchsorted(starts, at, side="right")
+        anchor = np.maximum(piece - 1, 0)
+        narrowest = max(NARROWEST * float(np.abs(starts).max()), 1e-300)
+        scores: Array = edges[anchor] + (at - starts[anchor]) / np.maximum(slopes[piece], narrowest)
+        return np.clip(scores, -LARGEST_SCORE, LARGEST_SCORE)
+
+    def mean(self) -> float:
+        """Expected value, in closed form."""
+        edges, starts, slopes = self._pieces()
+        anchors = np.maximum(np.arange(len(slopes)) - 1, 0)
+        ends = np.concatenate([[-np.inf], edges, [np.inf]])
+        masses = np.diff(ndtr(ends))
+        densities = np.diff(np.exp(-0.5 * ends**2)) / np.sqrt(2 * np.pi)
+        return float(((starts[anchors] - slopes * edges[anchors]) * masses - slopes * densities).sum())
+
+    def mirrored(self) -> QuantileForecast:
+        """Of the same number with its sign changed: what is better when high, as if it were better when low."""
+        return QuantileForecast(1 - self.levels[::-1], -self.values[::-1])
 
     def covers(self, actual: float, share: float) -> bool:
         """Whether the truth lies in the central band of that probability, its edges included."""

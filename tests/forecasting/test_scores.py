@@ -136,3 +136,21 @@ def test_what_is_no_distribution_is_refused(quantiles: dict[float, float]) -> No
         QuantileForecast.from_levels(quantiles)
     with pytest.raises(BadInput):
         QuantileForecast(np.array([0.1, 0.9]), np.array([2.0, 1.0]))
+
+
+def test_the_mean_of_a_skewed_forecast_is_its_integral() -> None:
+    forecast = QuantileForecast.from_levels(dict(zip(LEVELS, (1.0, 1.1, 1.3, 1.9, 4.0), strict=True)))
+    expected, _ = quad(forecast.quantile, 0, 1, points=list(LEVELS), limit=500)
+    assert forecast.mean() == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_mirrored_forecast_gives_each_value_the_rest_of_the_probability() -> None:
+    forecast = QuantileForecast.from_levels(dict(zip(LEVELS, (1.0, 1.1, 1.3, 1.9, 4.0), strict=True)))
+    for value in (0.5, 1.2, 3.0):
+        assert forecast.mirrored().cdf(-value) == pytest.approx(1 - forecast.cdf(value))
+
+
+def test_normal_scores_are_those_of_the_probabilities() -> None:
+    forecast = QuantileForecast.from_levels(dict(zip(LEVELS, (1.0, 1.1, 1.3, 1.9, 4.0), strict=True)))
+    values = np.array([0.9, 1.1, 1.5, 6.0])
+    np.testing.assert_allclose(norm.cdf(forecast.normal_scores(values)), [forecast.cdf(value) for value in values])

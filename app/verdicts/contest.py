@@ -1,0 +1,170 @@
+r"""Several runs with uncertain ends: which is best, and what the group loses without one of them. Lower is better.
+
+Forecasts of siblings err together: the same forecaster reads the same recipe on the same data. Their normal scores are
+taken as :math:`z_i = \sqrt{\rho}\, c + \sqrt{1 - \rho}\, e_i` with one shared :math:`c` and independent :math:`e_i`
+(a one-factor Gaussian copula; the forecasts themselves keep their shape). Given :math:`c` the ends are independent, so
+that with :math:`F_i` and :math:`S_i = 1 - F_i` of the ends given :math:`c`
+
+.. math:: P(i\ \text{best} \mid c) = \int \prod_{j \ne i} S_j \, dF_i, \qquad
+          E[\min_{j \ne i} X_j - \min_j X_j \mid c] = \int F_i \prod_{j \ne i} S_j \, dx,
+
+and both are averaged over :math:`c` by Gauss-Hermite quadrature. Nothing is drawn: the same forecasts give the same
+numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from numpy.polynomial.hermite_e import hermegauss
+from scipy.special import ndtr
+
+from app.errors import BadInput
+from app.forecasting.scores import QuantileForecast
+
+Array = npt.NDArray[np.float64]
+Final = QuantileForecast | float
+
+N_SHARED = 21
+"""Nodes of the quadrature over what siblings share."""
+
+N_LEVELS = 81
+REACH = 5.0
+"""Each forecast is read at so many normal scores from -5 to 5."""
+
+MOST_NODES = 1500
+"""Values at which all distributions are known; with more runs every second, third, ... is left out."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Contest:
+    """The joint distribution of several ends on one grid.
+
+    grid : float64, shape (m,), strictly increasing                                [of the metric]
+    weights : float64, shape (n_shared,), of the nodes of what is shared; sum to 1
+    below : float64, shape (n_shared, n_ends, m - 1), probability of an end below the middle of each cell
+    steps : float64, shape (n_shared, n_ends, m - 1), probability of an end inside each cell
+    """
+
+    grid: Array
+    weights: Array
+    below: Array
+    steps: Array
+
+    def best(self) -> Array:
+        """Probability of each end to be the lowest, shape (n_ends,); sums to 1, ties shared."""
+        won = (self.steps * _product_of_others(1 - self.below)).sum(axis=2)
+        chances = self.weights @ won
+        return np.asarray(chances / chances.sum())
+
+    def worth(self) -> Array:
+        """By how much the lowest of all ends is expected to lie below the lowest of the others, shape (n_ends,)."""
+        gained = (self.below * _product_of_others(1 - self.below)) @ np.diff(self.grid)
+        return np.asarray(self.weights @ gained)
+
+    def loss_without(self, left_out: npt.NDArray[np.bool_]) -> float:
+        """By how much the lowest of all is expected to lie below the lowest of those that are not left out."""
+        above = 1 - self.below
+        lost = above[:, ~left_out].prod(axis=1) - above.prod(axis=1)
+        return float(self.weights @ (lost @ np.diff(self.grid)))
+
+    def lead_quantiles(self, levels: Sequence[float]) -> Array:
+        """Quantiles of how far the first end lies below the lowest of the others, never less than zero."""
+        middles = (self.grid[1:] + self.grid[:-1]) / 2
+        others = 1 - (1 - self.below[:, 1:]).prod(axis=1)
+        ranks = (np.arange(41) + 0.5) / 41
+        leads, weights = [], []
+        for weight, own, other in zip(self.weights, self.below[:, 0], others, strict=True):
+            ends, rivals = _inverse(own, middles, ranks), _inverse(other, middles, ranks)
+            leads.append((rivals[:, None] - ends[None, :]).ravel())
+            weights.append(np.full(leads[-1].size, weight))
+        lead, weight = np.concatenate(leads), np.concatenate(weights)
+        order = np.argsort(lead)
+        cumulated = np.cumsum(weight[order])
+        places = np.searchsorted(cumulated, np.asarray(levels) * cumulated[-1])
+        quantiles: Array = np.maximum(lead[order][np.minimum(places, len(lead) - 1)], 0.0)
+        return quantiles
+
+
+def contest(finals: Sequence[Final], correlation: float) -> Contest:
+    """Lay several ends side by side.
+
+    Parameters
+    ----------
+    finals : sequence of QuantileForecast or float
+        A number is certain, and shares no error with anybody.
+    correlation : float
+        Of the normal scores of any two forecasts, at least 0, below 1.
+    """
+    if not finals:
+        raise BadInput("A contest needs somebody to take part.")
+    if not 0 <= correlation < 1:
+        raise BadInput(f"The correlation of forecasts lies in [0, 1); got {correlation:g}.")
+    grid = _grid(finals)
+    middles = (grid[1:] + grid[:-1]) / 2
+    shared, weights = hermegauss(N_SHARED)
+    below = np.empty((N_SHARED, len(finals), len(middles)))
+    edges = np.empty((N_SHARED, len(finals), len(grid)))
+    for place, final in enumerate(finals):
+        if isinstance(final, QuantileForecast):
+            below[:, place] = _given(final.normal_scores(middles), shared, correlation)
+            edges[:, place] = _given(final.normal_scores(grid), shared, correlation)
+        else:
+            below[:, place] = middles >= final
+            edges[:, place] = grid > final
+    edges[:, :, 0], edges[:, :, -1] = 0.0, 1.0
+    return Contest(grid, weights / weights.sum(), below, np.diff(edges, axis=2))
+
+
+def probability_not_below(own: Final, reference: Final, correlation: float, delta: float = 0.0) -> float:
+    """Probability that one end does not lie below another by more than `delta`."""
+    shifted = lowered(reference, delta)
+    if isinstance(own, QuantileForecast) and not isinstance(shifted, QuantileForecast):
+        return 1 - own.cdf(float(shifted))
+    return float(1 - contest([own, shifted], correlation).best()[0])
+
+
+def lowered(final: Final, delta: float) -> Final:
+    """The same end, lower by `delta`."""
+    if isinstance(final, QuantileForecast):
+        return QuantileForecast(final.levels, final.values - delta)
+    return final - delta
+
+
+def _given(scores: Array, shared: Array, correlation: float) -> Array:
+    """Probabilities given each value of what is shared, shape (n_shared, n)."""
+    return np.asarray(ndtr((scores[None, :] - np.sqrt(correlation) * shared[:, None]) / np.sqrt(1 - correlation)))
+
+
+def _grid(finals: Sequence[Final]) -> Array:
+    levels = ndtr(np.linspace(-REACH, REACH, N_LEVELS))
+    values: list[Array] = []
+    certain: list[float] = []
+    for final in finals:
+        if isinstance(final, QuantileForecast):
+            values.append(np.array([final.quantile(float(level)) for level in levels]))
+        else:
+            certain.append(float(final))
+    nodes = np.unique(np.concatenate(values)) if values else np.empty(0)
+    nodes = nodes[:: 1 + len(nodes) // MOST_NODES]
+    nodes = np.concatenate([nodes, certain])
+    margin = max(float(np.ptp(nodes)), 1e-9 * float(np.abs(nodes).max()), 1e-12) * 1e-3
+    # A certain end gets a cell of next to no width, in which nobody else's end lies.
+    nodes = np.unique(np.concatenate([nodes, np.array(certain) + 1e-3 * margin]))
+    return np.concatenate([[nodes[0] - margin], nodes, [nodes[-1] + margin]])
+
+
+def _product_of_others(above: Array) -> Array:
+    """For each end the product over all others, without dividing by what may be zero."""
+    ones = np.ones_like(above[:, :1])
+    before = np.cumprod(np.concatenate([ones, above[:, :-1]], axis=1), axis=1)
+    after = np.cumprod(np.concatenate([ones, above[:, :0:-1]], axis=1), axis=1)[:, ::-1]
+    return np.asarray(before * after)
+
+
+def _inverse(below: Array, middles: Array, ranks: Array) -> Array:
+    places = np.minimum(np.searchsorted(below, ranks), len(middles) - 1)
+    return np.asarray(middles[places])

@@ -1,0 +1,92 @@
+"""What forbids a stop, whatever the numbers say. Each guard has a name and a sentence. Lower is better here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from app.verdicts.estimate import Estimate
+from app.verdicts.outlook import Outlook
+from app.verdicts.situation import Situation
+from app.verdicts.verdict import Guard
+
+FALL_OF_RATE = 0.8
+"""A decay is to come where the planned rate falls below this share of what it is now."""
+
+FALL_AGAIN = 0.5
+"""A decay may bring so much more than was forecast, as a share of the whole fall that was forecast."""
+
+LEAST_SHARE_SEEN = 0.05
+"""Before this share of the run a forecast is mostly its prior."""
+
+SHARE_AFTER_RAISE = 0.25
+"""So long after its rate was raised, as a share of the whole run, a loss that is not back is no re-warm any more."""
+
+MEMORISED = frozenset({"memorised", "turning", "generalising"})
+IN_A_GAP = frozenset({"in a gap", "watching a change"})
+
+
+def guards(situation: Situation, estimate: Estimate | None) -> tuple[Guard, ...]:
+    """Everything that forbids a stop now."""
+    return tuple(_guards(situation, estimate))
+
+
+def _guards(situation: Situation, estimate: Estimate | None) -> Iterator[Guard]:
+    yield from _of_states(situation)
+    outlook = situation.outlook
+    if outlook is None:
+        yield Guard("no_forecast", "There is no forecast yet: too little has been seen.")
+        return
+    if situation.cutoff < LEAST_SHARE_SEEN * situation.total_steps:
+        yield Guard("too_early", f"Less than {LEAST_SHARE_SEEN:.0%} of the run has been seen.")
+    if not outlook.schedule_known:
+        yield Guard("schedule_assumed", "Nobody said how the learning rate goes on: it is only assumed.")
+    if not outlook.total_known:
+        yield Guard("length_assumed", "Nobody said how long the run will be: its end is only assumed.")
+    if outlook.is_atypical:
+        yield Guard("unlike", "The curve is unlike those that the forecasters know.")
+    if estimate is not None:
+        yield from _of_decay(situation, outlook, estimate)
+
+
+def _of_states(situation: Situation) -> Iterator[Guard]:
+    grokking = situation.states.get("grokking")
+    if grokking in MEMORISED:
+        yield Guard(
+            "memorised",
+            f"The training data are learned by heart and validation is not there yet ({grokking}): it may still come.",
+        )
+    if situation.states.get("stability_gap") in IN_A_GAP:
+        yield Guard("stability_gap", "Something was changed a while ago and the loss may not have recovered from it.")
+    raised = situation.raised_at
+    if raised is not None and _is_rewarming(situation, raised):
+        yield Guard(
+            "rewarm", f"The learning rate was raised at step {raised:,} and the loss is not back where it was before."
+        )
+
+
+def _is_rewarming(situation: Situation, raised: int) -> bool:
+    if situation.cutoff - raised > SHARE_AFTER_RAISE * situation.total_steps:
+        return False
+    before, now = situation.history.until(raised).lowest(), situation.history.level()
+    return before is None or now is None or now > before
+
+
+def _of_decay(situation: Situation, outlook: Outlook, estimate: Estimate) -> Iterator[Guard]:
+    """A decay to come whose effect, were it larger than forecast, would bring the run to the reference."""
+    now = situation.history.level()
+    start = decay_start(outlook)
+    if start is None or now is None:
+        return
+    fall = max(now - outlook.median, 0.0)
+    if outlook.median - FALL_AGAIN * fall < estimate.level - situation.delta:
+        yield Guard("decay_to_come", f"The learning rate falls from step {start:,} on: that may change the answer.")
+
+
+def decay_start(outlook: Outlook) -> int | None:
+    """The first step of the path at which the planned rate lies well below that of now; None: it never does."""
+    if outlook.rates is None or not len(outlook.rates):
+        return None
+    fallen = np.flatnonzero(outlook.rates < FALL_OF_RATE * outlook.rates[0])
+    return int(outlook.path_steps[fallen[0]]) if len(fallen) else None

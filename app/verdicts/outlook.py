@@ -1,0 +1,104 @@
+"""What a forecast says, in the form in which verdicts read it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from app.curves.plan import ASSUMED, Plan
+from app.forecasting.forecast import LEVELS, UNLIKE, Forecast
+from app.forecasting.scores import QuantileForecast
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outlook:
+    """Where one metric of one run is going.
+
+    cutoff, horizon : last step seen, last step of the run                                            [steps]
+    final : distribution of the final level                                                           [of the metric]
+    path_steps : int64, shape (n,), from just after the cutoff to the horizon                         [steps]
+    quantiles : float64, shape (5, n); rows belong to `app.forecasting.forecast.LEVELS`               [of the metric]
+    rates : float64, shape (n,), planned learning rate on the path; None where nobody knows it
+    schedule_known, total_known : declared or inferred; False where only assumed
+    is_atypical : the curve is unlike what the forecasters know
+    """
+
+    metric: str
+    lower_is_better: bool
+    cutoff: int
+    horizon: int
+    final: QuantileForecast
+    path_steps: npt.NDArray[np.int64]
+    quantiles: Array
+    rates: Array | None = None
+    schedule_known: bool = True
+    total_known: bool = True
+    is_atypical: bool = False
+
+    @staticmethod
+    def from_parts(
+        *,
+        metric: str,
+        cutoff: int,
+        horizon: int,
+        final_quantiles: Mapping[float, float],
+        path_steps: npt.NDArray[np.int64],
+        quantiles: Array,
+        rates: Sequence[float] | Array | None,
+        schedule_source: str,
+        total_source: str,
+        notes: Sequence[str] = (),
+        lower_is_better: bool = True,
+    ) -> Outlook:
+        """From what storage keeps of a forecast (`StoredForecast`) and of the plan (`Summary.total_source`)."""
+        return Outlook(
+            metric=metric,
+            lower_is_better=lower_is_better,
+            cutoff=cutoff,
+            horizon=horizon,
+            final=QuantileForecast.from_levels(final_quantiles),
+            path_steps=np.asarray(path_steps, dtype=np.int64),
+            quantiles=np.asarray(quantiles, dtype=np.float64),
+            rates=None if rates is None else np.asarray(rates, dtype=np.float64),
+            schedule_known=schedule_source != ASSUMED,
+            total_known=total_source != ASSUMED,
+            is_atypical=any(note.startswith(UNLIKE) for note in notes),
+        )
+
+    @staticmethod
+    def from_forecast(forecast: Forecast, plan: Plan, metric: str, *, lower_is_better: bool = True) -> Outlook:
+        """From a forecast just made."""
+        return Outlook.from_parts(
+            metric=metric,
+            cutoff=forecast.cutoff,
+            horizon=forecast.horizon,
+            final_quantiles=forecast.final_quantiles,
+            path_steps=forecast.path_steps,
+            quantiles=forecast.quantiles,
+            rates=plan.schedule.rate_at(forecast.path_steps),
+            schedule_source=plan.schedule_source,
+            total_source=plan.total_source,
+            notes=forecast.notes,
+            lower_is_better=lower_is_better,
+        )
+
+    def oriented(self) -> Outlook:
+        """The same with the metric better when lower."""
+        if self.lower_is_better:
+            return self
+        # The levels are symmetric about one half, so that turning the rows over keeps them in their places.
+        return replace(self, lower_is_better=True, final=self.final.mirrored(), quantiles=-self.quantiles[::-1])
+
+    @property
+    def median(self) -> float:
+        """Of the final level."""
+        return self.final.quantile(0.5)
+
+    def at(self, place: int) -> QuantileForecast:
+        """Distribution of the level at one step of the path."""
+        return QuantileForecast(np.array(LEVELS), np.maximum.accumulate(self.quantiles[:, place]))

@@ -1,0 +1,71 @@
+"""Who is best and what is lost without them, against millions of draws and against closed forms."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from app.errors import BadInput
+from app.forecasting.forecast import LEVELS
+from app.forecasting.scores import QuantileForecast
+from app.verdicts.contest import contest, probability_not_below
+
+
+def normal_end(mean: float, deviation: float) -> QuantileForecast:
+    return QuantileForecast.from_levels({level: float(norm.ppf(level, mean, deviation)) for level in LEVELS})
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.5, 0.9])
+def test_a_contest_agrees_with_a_million_draws(correlation: float) -> None:
+    together = contest([normal_end(2.0, 1.0), normal_end(2.5, 0.5), 3.0], correlation)
+    rng = np.random.default_rng(3)
+    n = 1_000_000
+    shared = np.sqrt(correlation) * rng.normal(size=n)
+    first, second = (shared + np.sqrt(1 - correlation) * rng.normal(size=n) for _ in range(2))
+    ends = np.stack([2 + first, 2.5 + 0.5 * second, np.full(n, 3.0)])
+    won = np.bincount(ends.argmin(axis=0), minlength=3) / n
+    lost = [(np.delete(ends, i, 0).min(axis=0) - ends.min(axis=0)).mean() for i in range(3)]
+    # Five standard errors of the draws (0.0005) and the grid's own coarseness.
+    np.testing.assert_allclose(together.best(), won, atol=0.004)
+    np.testing.assert_allclose(together.worth(), lost, atol=0.004)
+    lead = np.maximum(np.minimum(ends[1], ends[2]) - ends[0], 0.0)
+    np.testing.assert_allclose(
+        together.lead_quantiles((0.05, 0.5, 0.95)), np.quantile(lead, (0.05, 0.5, 0.95)), atol=0.04
+    )
+
+
+def test_equal_runs_are_equally_likely_the_best() -> None:
+    np.testing.assert_allclose(contest([normal_end(2.0, 0.3)] * 5, 0.6).best(), 0.2, atol=1e-9)
+
+
+def test_two_normal_ends_are_compared_as_the_normal_difference_says() -> None:
+    deviation = np.sqrt(1 + 0.25 - 2 * 0.6 * 0.5)
+    expected = norm.cdf((2.0 - 1.8 + 0.1) / deviation)
+    assert probability_not_below(normal_end(2.0, 1.0), normal_end(1.8, 0.5), 0.6, delta=0.1) == pytest.approx(
+        expected, abs=0.002
+    )
+
+
+def test_errors_that_are_shared_tell_near_ties_apart() -> None:
+    near, better = normal_end(2.02, 0.1), normal_end(2.0, 0.1)
+    apart = probability_not_below(near, better, 0.0)
+    together = probability_not_below(near, better, 0.99)
+    assert apart < 0.6 < 0.9 < together
+
+
+def test_leaving_out_everybody_who_cannot_win_loses_nothing() -> None:
+    together = contest([normal_end(1.0, 0.1), normal_end(9.0, 0.1), normal_end(8.0, 0.1)], 0.3)
+    assert together.loss_without(np.array([False, True, True])) == pytest.approx(0.0, abs=1e-6)
+    assert together.loss_without(np.array([True, False, False])) == pytest.approx(7.0, abs=0.01)
+
+
+def test_certain_ends_are_ranked_with_certainty() -> None:
+    together = contest([3.0, 2.0, 2.5], 0.5)
+    np.testing.assert_allclose(together.best(), [0.0, 1.0, 0.0], atol=1e-9)
+    np.testing.assert_allclose(together.worth(), [0.0, 0.5, 0.0], atol=1e-6)
+
+
+def test_a_contest_of_nobody_is_refused() -> None:
+    with pytest.raises(BadInput, match="somebody"):
+        contest([], 0.5)

@@ -1,0 +1,185 @@
+"""Verdicts on curves whose end is known by construction."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from app.errors import BadInput
+from app.forecasting.forecast import LEVELS
+from app.forecasting.scores import QuantileForecast
+from app.verdicts.history import History
+from app.verdicts.judging import judge
+from app.verdicts.outlook import Outlook
+from app.verdicts.policies import Predictive, policy_named
+from app.verdicts.rivals import Rival, RivalKind
+from app.verdicts.situation import Situation
+from app.verdicts.verdict import Decision
+
+Z = np.array([-1.645, -0.674, 0.0, 0.674, 1.645])
+
+
+def make_situation(final: float = 3.0, deviation: float = 0.02, rates: float | None = 1.0, **changes: Any) -> Situation:
+    """A run of 1,000 steps at step 400, its level 3.2 and falling to `final`."""
+    steps = np.arange(410, 1001, 10)
+    medians = np.linspace(3.2, final, len(steps))
+    outlook = Outlook(
+        metric="loss",
+        lower_is_better=True,
+        cutoff=400,
+        horizon=1000,
+        final=QuantileForecast(np.array(LEVELS), final + deviation * Z),
+        path_steps=steps,
+        quantiles=medians + deviation * Z[:, None],
+        rates=None if rates is None else np.full(len(steps), rates),
+    )
+    history = History(np.arange(10.0, 401, 10), np.linspace(6.0, 3.2, 40))
+    return replace(Situation(outlook, history, total_steps=1000), **changes)
+
+
+def finished(value: float) -> Rival:
+    return Rival("r12", "run-12", RivalKind.FINISHED, value)
+
+
+def test_a_run_that_will_end_above_a_finished_sibling_is_stopped() -> None:
+    verdict = judge(make_situation(rivals=(finished(2.8),)))
+    assert verdict.decision is Decision.STOP
+    assert (verdict.reference, verdict.saved_steps) == ("run-12", 600)
+    assert verdict.saved == pytest.approx(0.6)
+    assert verdict.sentence.startswith("More than 99 % sure that this ends above run-12 (2.8); stopping now saves 60%")
+    assert verdict.next_step is None
+    assert verdict.regret == pytest.approx(0.0, abs=1e-6)
+
+
+def test_a_run_that_will_beat_everything_goes_on() -> None:
+    verdict = judge(make_situation(rivals=(finished(3.1),)))
+    assert verdict.decision is Decision.CONTINUE
+    assert verdict.regret == pytest.approx(0.1, rel=0.05)
+    assert verdict.expected_improvement == pytest.approx(verdict.evidence["best_so_far"] - 3.0, rel=0.02)
+
+
+def test_what_is_not_sure_is_undecided_and_says_when_to_ask_again() -> None:
+    verdict = judge(make_situation(rivals=(finished(2.99),)))
+    assert verdict.decision is Decision.UNDECIDED
+    assert verdict.probability is not None
+    assert 0.5 < verdict.probability < 0.95
+    assert verdict.next_step == 450
+
+
+def test_without_a_forecast_nothing_is_decided_and_the_verdict_says_so() -> None:
+    verdict = judge(replace(make_situation(rivals=(finished(2.0),)), outlook=None))
+    assert verdict.decision is Decision.UNDECIDED
+    assert [guard.name for guard in verdict.guards] == ["no_forecast"]
+    assert "no forecast" in verdict.sentence
+
+
+@pytest.mark.parametrize(
+    ("changes", "guard"),
+    [
+        ({"states": {"grokking": "memorised"}}, "memorised"),
+        ({"states": {"stability_gap": "in a gap"}}, "stability_gap"),
+        ({"total_steps": 100_000}, "too_early"),
+    ],
+)
+def test_a_guard_forbids_a_stop_and_is_named(changes: dict[str, Any], guard: str) -> None:
+    verdict = judge(make_situation(rivals=(finished(2.0),), **changes))
+    assert verdict.decision is Decision.UNDECIDED
+    assert guard in [one.name for one in verdict.guards]
+    assert all(one.sentence in verdict.sentence for one in verdict.guards)
+
+
+@pytest.mark.parametrize(
+    ("changes", "guard"),
+    [({"schedule_known": False}, "schedule_assumed"), ({"is_atypical": True}, "unlike")],
+)
+def test_a_doubtful_forecast_forbids_a_stop(changes: dict[str, Any], guard: str) -> None:
+    situation = make_situation(rivals=(finished(2.0),))
+    assert situation.outlook is not None
+    verdict = judge(replace(situation, outlook=replace(situation.outlook, **changes)))
+    assert verdict.decision is Decision.UNDECIDED
+    assert [one.name for one in verdict.guards] == [guard]
+
+
+def test_a_decay_to_come_forbids_a_stop_only_where_it_could_change_the_answer() -> None:
+    def with_decay(reference: float) -> Situation:
+        situation = make_situation(rivals=(finished(reference),))
+        assert situation.outlook is not None
+        rates = np.where(situation.outlook.path_steps > 700, 0.1, 1.0)
+        return replace(situation, outlook=replace(situation.outlook, rates=rates))
+
+    close, far = judge(with_decay(2.95)), judge(with_decay(2.0))
+    assert close.decision is Decision.UNDECIDED
+    assert [guard.name for guard in close.guards] == ["decay_to_come"]
+    assert "from step 710 on" in close.sentence
+    assert far.decision is Decision.STOP
+
+
+def test_a_rewarmed_run_is_not_stopped_before_it_is_back_where_it_was() -> None:
+    situation = make_situation(rivals=(finished(2.0),))
+    steps, values = situation.history.steps, situation.history.values
+    raised = replace(situation, raised_at=300, history=History(steps, np.where(steps > 300, values + 2.0, values)))
+    verdict = judge(raised)
+    assert verdict.decision is Decision.UNDECIDED
+    assert [guard.name for guard in verdict.guards] == ["rewarm"]
+    assert judge(replace(situation, raised_at=300)).decision is Decision.STOP
+
+
+def test_of_two_live_runs_the_better_one_is_not_held_to_the_worse() -> None:
+    worse = Rival("b", "b", RivalKind.LIVE, QuantileForecast(np.array(LEVELS), 3.1 + 0.02 * Z))
+    better = Rival("a", "a", RivalKind.LIVE, QuantileForecast(np.array(LEVELS), 2.8 + 0.02 * Z))
+    assert judge(make_situation(rivals=(worse,))).decision is Decision.CONTINUE
+    assert judge(make_situation(rivals=(better,))).decision is Decision.STOP
+
+
+def test_a_metric_that_is_better_when_high_gets_the_mirrored_verdict() -> None:
+    situation = make_situation(rivals=(finished(2.95),))
+    assert situation.outlook is not None
+    outlook = situation.outlook
+    turned = replace(
+        situation,
+        lower_is_better=False,
+        history=situation.history.mirrored(),
+        rivals=(finished(-2.95),),
+        outlook=replace(
+            outlook, lower_is_better=False, final=outlook.final.mirrored(), quantiles=-outlook.quantiles[::-1]
+        ),
+    )
+    low, high = judge(situation), judge(turned)
+    assert low.probability == pytest.approx(high.probability)
+    assert low.regret == pytest.approx(high.regret)
+    assert high.comparisons[0].value == pytest.approx(-2.95)
+    assert "ends below run-12 (-2.95)" in high.sentence
+
+
+def test_a_target_out_of_reach_is_the_reference() -> None:
+    verdict = judge(make_situation(target=2.5))
+    assert (verdict.decision, verdict.reference) == (Decision.STOP, "the target")
+
+
+def test_a_gain_smaller_than_delta_is_no_gain() -> None:
+    situation = make_situation(final=3.15, deviation=0.005)
+    assert judge(situation).decision is Decision.CONTINUE
+    assert judge(replace(situation, delta=0.3), Predictive(tolerance=1.0)).decision is Decision.STOP
+
+
+def test_a_verdict_is_plain_json() -> None:
+    told = json.loads(json.dumps(judge(make_situation(rivals=(finished(2.8),))).as_json(), allow_nan=False))
+    assert told["decision"] == "stop"
+    assert told["comparisons"][0]["kind"] == "finished"
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "words"),
+    [
+        ("luck", {}, "No policy named"),
+        ("predictive", {"nerve": 1}, "no parameter nerve"),
+        ("predictive", {"confidence": 2}, "between"),
+    ],
+)
+def test_a_policy_that_is_not_known_is_refused_in_words(name: str, parameters: dict[str, float], words: str) -> None:
+    with pytest.raises(BadInput, match=words):
+        policy_named(name, parameters)
