@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from app.curves.curve import Curve
 from app.curves.plan import Plan
+from app.forecasting.typicality import Typicality
 
 Array = npt.NDArray[np.float64]
 
@@ -22,12 +23,14 @@ class Paths:
     values : float64, shape (n_paths, n_steps), finite       [of the loss]
     notes : plain sentences for the user: what was assumed
     improvement : probability of a new lowest level before the end, where the forecaster was asked that jointly
+    typicality : how well the forecaster would have forecast what is already known, where it was asked
     """
 
     steps: npt.NDArray[np.int64]
     values: Array
     notes: tuple[str, ...] = ()
     improvement: float | None = None
+    typicality: Typicality | None = None
 
 
 class Forecaster(Protocol):

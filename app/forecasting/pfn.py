@@ -14,6 +14,7 @@ from app.errors import CurveTooShort
 from app.forecasting.forecaster import Array, Paths
 from app.forecasting.law import FLOOR_SHARE, above_zero
 from app.forecasting.observations import MIN_BINS, is_positive
+from app.forecasting.typicality import hide_last_part
 from app.pfn.bars import Bars
 from app.pfn.reading import read_run
 from app.pfn.runtime import Predictor, shipped_predictor
@@ -51,7 +52,7 @@ class PfnForecaster:
         return self.predictor or shipped_predictor()
 
     def predict(self, curve: Curve, plan: Plan, steps: npt.NDArray[np.int64]) -> Paths:
-        """Paths, and the probability of a new lowest level before the last of the steps.
+        """Paths, the probability of a new lowest level before the last of the steps, and how typical the curve is.
 
         The network is asked for the lowest level to come, as the joint question it is. LC-PFN's criterion [1]_ asks
         each step by itself and takes the most promising; that is never more than this.
@@ -65,12 +66,18 @@ class PfnForecaster:
         ahead = np.maximum(np.append(asked, steps[-1]), curve.cutoff + 1)
         is_minimum = np.arange(len(ahead)) == len(asked)
         reading = read_run(curve, plan, ahead, minimum=is_minimum)
-        bars = reading.restored(self.network.predict(reading.tasks))
+        hidden = hide_last_part(curve, plan)
+        bars, *answers = self.network.answer([reading, *([hidden.reading] if hidden else [])])
         values = _between(paths_of(bars, self.n_paths)[:, :-1], asked, steps)
         if is_positive(curve.values):
             values = above_zero(values, FLOOR_SHARE * float(np.median(curve.values[-MIN_BINS:])))
         lower = float(bars.cdf(lowest_level(curve))[0, -1])
-        return Paths(steps, values, improvement=lower if steps[-1] > curve.cutoff else None)
+        return Paths(
+            steps,
+            values,
+            improvement=lower if steps[-1] > curve.cutoff else None,
+            typicality=hidden.judged(*answers) if hidden else None,
+        )
 
 
 def _evenly(n: int) -> npt.NDArray[np.intp]:

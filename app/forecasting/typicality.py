@@ -15,9 +15,10 @@ from scipy.special import ndtri
 
 from app.curves.curve import Curve
 from app.curves.plan import Plan
-from app.forecasting.forecaster import Array
-from app.pfn.reading import read_run
-from app.pfn.runtime import Predictor
+from app.pfn.bars import Bars
+from app.pfn.reading import Reading, read_run
+
+Array = npt.NDArray[np.float64]
 
 HIDDEN_SHARE = 0.4
 """Share of the seen steps that is hidden again."""
@@ -57,8 +58,31 @@ class Typicality:
         return max(self.deviation, 1.0) if self.is_atypical else 1.0
 
 
-def typicality(curve: Curve, plan: Plan, predictor: Predictor) -> Typicality | None:
-    """Judge the last part of what was seen by what the network says of it, given the rest. None: too few bins."""
+@dataclass(frozen=True, slots=True, eq=False)
+class HiddenPart:
+    """The last part of what was seen, hidden again: what to ask the network, and what it should have said.
+
+    reading : the curve before, and the steps that followed
+    values : float64, shape (n,), at those steps                   [of the metric]
+    hidden_from : the step from which the curve was hidden         [steps]
+    """
+
+    reading: Reading
+    values: Array
+    hidden_from: int
+
+    def judged(self, answer: Bars) -> Typicality:
+        """How surprising the values are, after what the network answered to the reading."""
+        transforms = answer.cdf(self.values)
+        return Typicality(
+            surprise=float(np.mean(surprises(transforms))),
+            deviation=float(np.sqrt(np.mean(normal_scores(transforms) ** 2))),
+            hidden_from=self.hidden_from,
+        )
+
+
+def hide_last_part(curve: Curve, plan: Plan) -> HiddenPart | None:
+    """What to judge a curve's typicality by. None: too few bins."""
     if len(curve) < 2 * LEAST_BINS:
         return None
     first = float(curve.steps[0])
@@ -77,12 +101,7 @@ def typicality(curve: Curve, plan: Plan, predictor: Predictor) -> Typicality | N
     )
     steps = np.maximum(np.rint(curve.steps[asked]).astype(np.int64), before.cutoff + 1)
     reading = read_run(before, plan, steps, averaged=curve.counts[asked])
-    transforms = reading.restored(predictor.predict(reading.tasks)).cdf(curve.values[asked])
-    return Typicality(
-        surprise=float(np.mean(surprises(transforms))),
-        deviation=float(np.sqrt(np.mean(normal_scores(transforms) ** 2))),
-        hidden_from=before.cutoff,
-    )
+    return HiddenPart(reading, curve.values[asked], before.cutoff)
 
 
 def surprises(transforms: npt.ArrayLike) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from app.pfn.bars import Bars, Knots
 from app.pfn.features import Inputs, read_features
 from app.pfn.network import Network
+from app.pfn.reading import Reading
 from app.pfn.tasks import Tasks
 from app.pfn.weights import read_network, shipped_folder
 
@@ -28,6 +29,20 @@ class Predictor:
     def predict(self, tasks: Tasks) -> Bars:
         """What was asked, as distributions, (B, Q). Each query is answered by itself, whatever else is asked."""
         return self.judge(read_features(tasks))
+
+    def answer(self, readings: Sequence[Reading]) -> list[Bars]:
+        """What each reading asks, (1, Q), in its metric's own unit.
+
+        All in one pass: most of its cost is calls, and a second run adds half as much as the first.
+        """
+        inputs = read_features(Tasks.together([reading.tasks for reading in readings]))
+        logits = self.network.logits(inputs)
+        answers = []
+        for row, reading in enumerate(readings):
+            asked = slice(row, row + 1), slice(reading.tasks.queries.shape[1])
+            bars = Bars.of_logits(self.knots, logits[asked], inputs.location[asked], inputs.unit[asked])
+            answers.append(reading.restored(bars))
+        return answers
 
     def judge(self, inputs: Inputs) -> Bars:
         """The same from features that were read before."""

@@ -6,7 +6,9 @@ service that it was not trained on.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -90,6 +92,19 @@ class Tasks:
 
     def __len__(self) -> int:
         return len(self.cutoff)
+
+    @staticmethod
+    def together(batches: Sequence[Tasks]) -> Tasks:
+        """One batch of several with as many bins: of fewer knots and queries, the last ones are repeated."""
+
+        def joined(name: str) -> npt.NDArray[Any]:
+            arrays = [getattr(batch, name) for batch in batches]
+            if name not in ("knots", "rates", "queries", "averaged", "minimum"):
+                return np.concatenate(arrays)
+            places = np.arange(max(array.shape[1] for array in arrays))
+            return np.concatenate([array[:, np.minimum(places, array.shape[1] - 1)] for array in arrays])
+
+        return Tasks(**{field.name: joined(field.name) for field in fields(Tasks)})
 
     def rows(self, chosen: slice | npt.NDArray[np.intp] | Flags) -> Tasks:
         """Some of the tasks."""

@@ -10,8 +10,7 @@ from app.curves.plan import Plan
 from app.curves.schedule import Schedule
 from app.forecasting.forecast import LEVELS, forecast_curve
 from app.forecasting.pfn import lowest_level
-from app.forecasting.typicality import normal_scores, surprises, typicality
-from app.pfn.runtime import shipped_predictor
+from app.forecasting.typicality import normal_scores, surprises
 
 TOTAL = 4000
 PLAN = Plan(TOTAL, "declared", "said", Schedule.constant(1e-3, last=TOTAL), "declared", "constant", "said")
@@ -39,7 +38,7 @@ def test_what_was_held_for_impossible_counts_as_very_surprising_and_not_as_infin
 
 
 def test_a_usual_curve_is_typical() -> None:
-    found = typicality(curve_of(usual()), PLAN, shipped_predictor())
+    found = forecast_curve(curve_of(usual()), PLAN).typicality
     assert found is not None
     assert not found.is_atypical
     assert found.stretch == 1
@@ -47,17 +46,17 @@ def test_a_usual_curve_is_typical() -> None:
 
 def test_too_few_bins_are_not_judged() -> None:
     few = Curve.from_points(STEPS[:12], usual()[:12])
-    assert typicality(few, PLAN, shipped_predictor()) is None
+    assert forecast_curve(few, PLAN).typicality is None
 
 
 def test_an_atypical_curve_gets_a_wider_band_and_is_told_so() -> None:
     values = usual()
     values[1400:] += 3.0  # the level doubles, at once and for good
-    found = typicality(curve_of(values), PLAN, shipped_predictor())
+    forecast = forecast_curve(curve_of(values), PLAN)
+    found = forecast.typicality
     assert found is not None
     assert found.is_atypical
     assert found.stretch > 1
-    forecast = forecast_curve(curve_of(values), PLAN)
     assert any("unlike" in note for note in forecast.notes)
     shares = forecast.forecasters
     low, high = (

@@ -21,7 +21,7 @@ def make_curve(n: int = 3000, *, first: int = 1, factor: float = 1.0) -> Curve:
 
 
 def make_plan(cutoff: int = 3000, total: int | None = TOTAL, family: str | None = "cosine") -> Plan:
-    declared = {"total_steps": total} if total else {}
+    declared: dict[str, object] = {"total_steps": total} if total else {}
     if family:
         declared |= {"schedule": {"family": family, "peak": 3e-4, "warmup_steps": 200}}
     return resolve_plan(declared=declared, config={}, rate=None, cutoff=cutoff)
@@ -54,6 +54,20 @@ def test_the_spread_of_merged_bins_counts_what_is_inside_and_between() -> None:
     last = tasks.spreads[0, -1] * 2  # values are kept over a power of two, here 2
     assert curve.counts[-1] > 1
     assert last == pytest.approx(0.02, rel=0.1)  # the noise that was put in; some 800 points
+
+
+def test_runs_read_together_are_answered_as_if_each_were_alone() -> None:
+    readings = [
+        read_run(make_curve(), make_plan(), ahead(make_curve()), averaged=3.0),
+        read_run(make_curve(700, factor=9.0), make_plan(700, family=None), ahead(make_curve(700))[:5]),
+    ]
+    predictor = random_predictor()
+    for reading, answer in zip(readings, predictor.answer(readings), strict=True):
+        alone = reading.restored(predictor.predict(reading.tasks))
+        assert answer.location == pytest.approx(alone.location, rel=1e-12)
+        # float32 sums in another order
+        assert answer.masses == pytest.approx(alone.masses, abs=1e-6)
+        assert answer.quantiles([0.05, 0.95]) == pytest.approx(alone.quantiles([0.05, 0.95]), rel=1e-5)
 
 
 def test_a_forecast_is_in_the_unit_of_the_metric() -> None:
