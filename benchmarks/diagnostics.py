@@ -26,6 +26,7 @@ from scipy.stats import chi2
 
 from app.diagnostics.engine import Engine
 from app.diagnostics.event import Event, Severity
+from app.diagnostics.risk import HORIZONS
 from app.diagnostics.signals import Inputs, choose_inputs
 from app.importers.curve_file import points_by_metric
 from app.importers.run_files import read_file
@@ -76,6 +77,7 @@ def main() -> None:
     _print_spikes(runs)
     _print_outcomes(healthy)
     _print_trends([run for run in runs if Path(run.name).name.startswith(LOGIT_RUNS)])
+    _print_warnings(runs)
     _print_speed()
 
 
@@ -258,6 +260,23 @@ def _regimes(run: Run) -> list[int]:
     steps, rates = run.logged.get("lr", (np.empty(0, np.int64), np.empty(0)))
     jumps = np.flatnonzero(rates[1:] > 1.2 * rates[:-1]) + 1
     return [int(steps[i]) for i in jumps if i > 50]
+
+
+def _print_warnings(runs: list[Run]) -> None:
+    """What `app.diagnostics.risk.PRECURSORS` was counted from."""
+    print("\nWarnings by the gradient norm: how many were followed by a fault that was detected, within so many steps")
+    shares = []
+    watched = [run for run in runs if run.inputs.metric("grad_norm") is not None]
+    for run in watched:
+        engine = Engine(run.inputs)
+        engine.observe(run.logged)
+        record = engine.warnings.get("grad_norm")
+        if record is not None and record.warnings:
+            shares.append([followed / record.warnings for followed in record.followed])
+            within = ", ".join(f"{n} in {h:,}" for n, h in zip(record.followed, HORIZONS, strict=True))
+            print(f"    {run.name.split('/')[1][:54]:54s} {record.warnings:3d} warnings, followed: {within}")
+    mean = ", ".join(f"{share:.2f} in {h:,}" for share, h in zip(np.mean(shares, axis=0), HORIZONS, strict=True))
+    print(f"    mean share of the {len(shares)} runs that warned, of {len(watched)}: {mean}")
 
 
 def _print_speed() -> None:

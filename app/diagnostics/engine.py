@@ -16,12 +16,12 @@ from app.diagnostics.diagnosis import Diagnosis, Window
 from app.diagnostics.event import Event, Findings, Risk
 from app.diagnostics.level import Level
 from app.diagnostics.registry import DIAGNOSES
-from app.diagnostics.risk import HORIZONS, DivergenceRisk
+from app.diagnostics.risk import HORIZONS, DivergenceRisk, Record
 from app.diagnostics.series import Series
 from app.diagnostics.signals import Inputs
 from app.errors import BadInput
 
-VERSION = 2
+VERSION = 3
 """Of the bytes; raise it with every change that makes a diagnosis say something else from the same state."""
 
 _MAGIC = b"LCDX"
@@ -97,8 +97,16 @@ class Engine:
     @property
     def risk(self) -> dict[int, float]:
         """Horizon in steps -> probability of a fault within it, as it was last said; empty before the first word."""
-        said = next((one.said for one in self._diagnoses if isinstance(one, DivergenceRisk)), [])
-        return dict(zip(HORIZONS, said, strict=False))
+        return dict(zip(HORIZONS, self._divergence_risk.said, strict=False))
+
+    @property
+    def warnings(self) -> Mapping[str, Record]:
+        """Precursor of a divergence -> what followed it in this run so far."""
+        return self._divergence_risk.records
+
+    @property
+    def _divergence_risk(self) -> DivergenceRisk:
+        return next(one for one in self._diagnoses if isinstance(one, DivergenceRisk))
 
     def observe(
         self, logged: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]], segment_starts: Sequence[int] = ()

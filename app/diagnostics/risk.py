@@ -4,7 +4,8 @@ Three sources, taken as independent: P = 1 - (1 - P1)(1 - P2)(1 - P3).
 
 1. *Base rate*: spikes and divergences so far, shrunk towards one in twenty thousand logged points.
 2. *Precursors*: a gradient norm or update norm three times its level at three points running, while the loss is not
-   falling; a loss scale that was cut three times running. Counted on one family of runs, see `PRECURSORS`.
+   falling; a loss scale that was cut three times running. Runs differ so much in what follows (everything, or nothing)
+   that one's own warnings soon say more than the few runs in which they were counted, see `PRECURSORS`.
 3. *Trends*: a scalar with a critical level, extrapolated as a power of the step. Its probability is that of the fit; no
    family of runs stands behind it yet.
 
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from types import MappingProxyType
 from typing import ClassVar
@@ -34,9 +35,12 @@ from app.diagnostics.trend import Trend, fit_trend
 HORIZONS = (10, 100, 1000)
 """[steps]"""
 
-RAISED_ABOVE = 0.5
-LOWERED_BELOW = 0.25
+RAISED_ABOVE = 0.25
+LOWERED_BELOW = 0.125
 """An event is raised when a probability goes above the one, and over when all are below the other."""
+
+LIKELY = 0.5
+"""Above it the event is a warning, else it is for information."""
 
 PRIOR_FAULTS = 0.05
 PRIOR_POINTS = 1000.0
@@ -70,33 +74,60 @@ FALLING_SCALES = -4.0
 """A loss so far below its level is falling: then a growing gradient is a network that begins to learn."""
 
 
+PRIOR_WARNINGS = 0.5
+"""For how many of a run's own warnings the other runs' record counts. Their shares are nearly all 0 or 1, which a beta
+distribution of 0.6 would say (moments)."""
+
+
+@dataclass(slots=True)
+class Record:
+    """What followed a run's own warnings of one kind."""
+
+    warnings: int = 0  # that have come true or have been forgotten
+    followed: list[int] = field(default_factory=lambda: [0, 0, 0])  # of them, within each of `HORIZONS`
+    lapsed: list[int] = field(default_factory=list)  # steps of forgotten ones that the longest horizon still reaches
+
+    def lapse(self, warned_at: int) -> None:
+        self.warnings += 1
+        self.lapsed.append(warned_at)
+
+    def come_true(self, step: int, warned_at: int | None) -> None:
+        """A fault at a step; `warned_at`, if a warning stands."""
+        ages = [step - lapsed for lapsed in self.lapsed]
+        if warned_at is not None:
+            self.warnings += 1
+            ages.append(step - warned_at)
+        for i, horizon in enumerate(HORIZONS):
+            self.followed[i] += sum(age <= horizon for age in ages)
+        self.lapsed.clear()
+
+
 @dataclass(frozen=True, slots=True)
 class Precursor:
-    """How often what was followed by a fault: within each of `HORIZONS`, of `seen`."""
+    """How often what was followed by a fault within each of `HORIZONS`: the mean over runs of their shares."""
 
-    followed: tuple[int, int, int]
-    seen: int
+    shares: tuple[float, float, float]
     counted_on: str
 
-    def probability(self, horizon: int, age: int) -> float:
+    def probability(self, horizon: int, age: int, record: Record) -> float:
         """Of a fault within the horizon, `age` steps after the precursor, with none so far."""
-        by_then = self._by(min(age + horizon, HORIZONS[-1]))
-        so_far = self._by(age)
-        return max(0.0, (by_then - so_far) / max(1.0 - so_far, 1e-9))
-
-    def _by(self, steps: float) -> float:
-        """Share that was followed within so many steps, linear between the horizons (Jeffreys' prior)."""
-        shares = [(count + 0.5) / (self.seen + 1) for count in self.followed]
-        return float(np.interp(steps, (0, *HORIZONS), (0.0, *shares)))
+        shares = [
+            (PRIOR_WARNINGS * share + followed) / (PRIOR_WARNINGS + record.warnings)
+            for share, followed in zip(self.shares, record.followed, strict=True)
+        ]
+        by_then, so_far = np.interp((min(age + horizon, HORIZONS[-1]), age), (0, *HORIZONS), (0.0, *shares))
+        return max(0.0, float((by_then - so_far) / max(1.0 - so_far, 1e-9)))
 
 
+_COUNTED_ON = "6 runs that warned, of 100"
 PRECURSORS: Mapping[str, Precursor] = MappingProxyType(
     {
-        "grad_norm": Precursor((4, 13, 13), 14, "adamspike_b2.999"),
-        "update_norm": Precursor((4, 13, 13), 14, "as for grad_norm; never counted by itself"),
-        "loss_scale": Precursor((0, 1, 1), 2, "nothing: a guess"),
+        "grad_norm": Precursor((0.29, 0.37, 0.46), _COUNTED_ON),
+        "update_norm": Precursor((0.29, 0.37, 0.46), f"{_COUNTED_ON}, by grad_norm"),
+        "loss_scale": Precursor((0.1, 0.3, 0.3), "nothing: a guess"),
     }
 )
+"""`python -m benchmarks.diagnostics` counts them."""
 
 CRITICAL: Mapping[str, tuple[float, str]] = MappingProxyType(
     {
@@ -170,6 +201,7 @@ class DivergenceRisk:
     open_faults: list[str] = field(default_factory=list)
     high: dict[str, int] = field(default_factory=dict)  # precursor -> points running that it was high
     warned_at: dict[str, int] = field(default_factory=dict)  # precursor -> the step of its newest warning
+    records: dict[str, Record] = field(default_factory=dict)  # precursor -> what followed its warnings so far
     loss_scale: float = math.nan
     rising: dict[str, Rising] = field(default_factory=dict)
     is_falling: bool = False  # the loss, at its newest point
@@ -261,6 +293,7 @@ class DivergenceRisk:
                 yield Moment(step, _Order.FITTED, signal, trend, float(recent[-1]), rising.history.steps[0])
 
     def _at(self, moment: Moment, window: Window) -> Iterator[Event | Risk]:
+        self._forget_warnings(moment.step)
         if moment.order is _Order.CHANGE:
             self.warned_at.clear()
         elif moment.order is _Order.FAULT_OVER:
@@ -272,8 +305,15 @@ class DivergenceRisk:
             yield from self._fitted(moment)
         elif moment.order is _Order.WARNED and self._may_warn:
             self.warned_at[moment.signal] = moment.step
+            self.records.setdefault(moment.signal, Record())
         if not self.open_faults and moment.order is not _Order.FAULT_OVER:
             yield from self._evaluate(moment.step, window)
+
+    def _forget_warnings(self, step: int) -> None:
+        for signal, warned_at in list(self.warned_at.items()):
+            if step - warned_at > PRECURSOR_LIVES:
+                self.records[signal].lapse(warned_at)
+                del self.warned_at[signal]
 
     @property
     def _may_warn(self) -> bool:
@@ -285,6 +325,8 @@ class DivergenceRisk:
         if not self.open_faults:
             self.faults = self._remembered() + 1.0
             self.fault_at = self.points
+            for signal, record in self.records.items():
+                record.come_true(moment.step, self.warned_at.get(signal))
         self.open_faults.append(moment.signal)
         self.warned_at.clear()
         if self.event is not None:
@@ -311,8 +353,15 @@ class DivergenceRisk:
             yield from (Risk(step, horizon, risk) for horizon, risk in zip(HORIZONS, risks, strict=True))
         signs = {name: source for name, source in sources.items() if name != BASE_RATE}
         signalled = max(_together(signs))
+        severity = Severity.WARNING if signalled > LIKELY else Severity.INFO
         if self.event is None and signalled > RAISED_ABOVE:
-            self.event = self._raised(step, risks, signs, window)
+            self.event = replace(self._raised(step, risks, signs, window), severity=severity)
+            yield self.event
+        elif self.event is not None and self.event.severity is Severity.INFO and severity is Severity.WARNING:
+            likelier = self._raised(step, risks, signs, window)
+            self.event = replace(
+                likelier, step=self.event.step, raised_at=self.event.raised_at, inputs=self.event.inputs
+            )
             yield self.event
         elif self.event is not None and signalled < LOWERED_BELOW:
             yield self.event.resolved(step, "passed")
@@ -326,9 +375,8 @@ class DivergenceRisk:
         points = PRIOR_POINTS + min(self.points, MEMORY_POINTS)
         sources = {BASE_RATE: [1.0 - (points / (points + h / steps_a_point)) ** faults for h in HORIZONS]}
         for signal, warned_at in self.warned_at.items():
-            age = step - warned_at
-            if age < PRECURSOR_LIVES:
-                sources[signal] = [PRECURSORS[signal].probability(h, age) for h in HORIZONS]
+            record = self.records[signal]
+            sources[signal] = [PRECURSORS[signal].probability(h, step - warned_at, record) for h in HORIZONS]
         for signal, rising in self.rising.items():
             if rising.trend is not None and rising.trend.is_rising and not rising.is_beyond:
                 level = math.log(CRITICAL[signal][0])
@@ -338,7 +386,8 @@ class DivergenceRisk:
         return sources
 
     def _raised(self, step: int, risks: list[float], signs: dict[str, list[float]], window: Window) -> Event:
-        i = next(i for i, risk in enumerate(risks) if risk > RAISED_ABOVE)
+        wanted = LIKELY if max(risks) > LIKELY else RAISED_ABOVE
+        i = next(i for i, risk in enumerate(risks) if risk > wanted)
         source = max(signs, key=lambda name: signs[name][i])
         metric = window.inputs.metric(source) or window.inputs.metric("loss") or ""
         evidence: dict[str, Number] = {f"p_{h}": risk for h, risk in zip(HORIZONS, risks, strict=True)}
@@ -348,7 +397,7 @@ class DivergenceRisk:
             severity=Severity.WARNING,
             step=step,
             raised_at=step,
-            message=f"{_why(source, metric)} within {HORIZONS[i]:,} steps.",
+            message=f"{_why(source, metric)} within {HORIZONS[i]:,} steps: {risks[i]:.0%}.",
             inputs=(metric,),
             evidence=evidence,
             probability=risks[i],
@@ -372,7 +421,7 @@ def _counted_on(source: str) -> str:
 def _why(source: str, metric: str) -> str:
     if source in CRITICAL:
         level, reason = CRITICAL[source]
-        return f"{metric} is on its way to {level:,.0f} ({reason}), and is expected there"
+        return f"{metric} is on its way to {level:,.0f} ({reason}); there"
     if source == "loss_scale":
-        return f"{metric} was cut three times running: a fault is likely"
-    return f"{metric} is three times its level while the loss does not fall: a spike or divergence is likely"
+        return f"{metric} was cut three times running; a fault"
+    return f"{metric} is three times its level while the loss does not fall; a spike or divergence"
