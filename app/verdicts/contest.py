@@ -65,6 +65,12 @@ class Contest:
         gained = (self.below * _product_of_others(1 - self.below)) @ np.diff(self.grid)
         return np.asarray(self.weights @ gained)
 
+    def expected_ranks(self) -> Array:
+        """Expected place of each end, 1 for the lowest, shape (n_ends,)."""
+        lower = np.einsum("sim,sjm,s->ij", self.steps, self.below, self.weights, optimize=True)
+        np.fill_diagonal(lower, 0.0)
+        return np.asarray(1 + lower.sum(axis=1))
+
     def loss_without(self, left_out: npt.NDArray[np.bool_]) -> float:
         """By how much the lowest of all is expected to lie below the lowest of those that are not left out."""
         above = 1 - self.below
