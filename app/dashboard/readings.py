@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from hashlib import blake2b
 from threading import Lock
+from typing import Any
 
 import numpy as np
 from sqlalchemy import Connection
@@ -34,7 +35,7 @@ from app.runs import (
 )
 from app.storage import alerts, curves, forecasts, points, priors, runs
 from app.storage.database import Database
-from app.storage.diagnoses import Health, diagnosed_at, read_health
+from app.storage.diagnoses import Health, HealthGlance, diagnosed_at, glance_at_health, read_health
 from app.storage.track_record import RunTrackRecord, ScoredForecast, newest_score, run_track_record
 
 PAGE_SIZE = 50
@@ -51,6 +52,7 @@ class RunsFilter:
     status: str | None = None
     search: str | None = None
     page: int = 0
+    in_trouble: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,7 @@ class RunsReading:
     any_run: bool  # at all, whatever the filter
     page: int
     now: datetime
+    health: Mapping[str, HealthGlance] = field(default_factory=dict)  # without runs that were not diagnosed yet
 
     @property
     def revision(self) -> str:
@@ -82,6 +85,7 @@ class RunsReading:
                     row.summary and row.summary.last_step,
                     row.open_alerts,
                     row.worst_severity,
+                    self.health.get(row.run.id),
                 )
                 for row in self.rows
             ),
@@ -134,7 +138,12 @@ def _draw(connection: Connection, row: RunRow) -> Sparkline | None:
 
 def read_runs(database: Database, wanted: RunsFilter, cache: SparklineCache) -> RunsReading:
     with database.read() as connection:
-        asked = {"project": wanted.project, "status": wanted.status, "search": wanted.search}
+        asked: dict[str, Any] = {
+            "project": wanted.project,
+            "status": wanted.status,
+            "search": wanted.search,
+            "in_trouble": wanted.in_trouble,
+        }
         rows, total = runs.list_runs(connection, **asked, limit=PAGE_SIZE, offset=wanted.page * PAGE_SIZE)
         page = wanted.page
         if not rows and total:  # the list has grown shorter than the page that was asked for
@@ -143,7 +152,8 @@ def read_runs(database: Database, wanted: RunsFilter, cache: SparklineCache) -> 
         projects = runs.list_projects(connection)
         any_run = total > 0 or runs.list_runs(connection, limit=1)[1] > 0
         drawings = cache.get(connection, rows)
-    return RunsReading(rows, total, projects, drawings, any_run, page, datetime.now(UTC))
+        health = glance_at_health(connection, [row.run.id for row in rows])
+    return RunsReading(rows, total, projects, drawings, any_run, page, datetime.now(UTC), health)
 
 
 def read_projects(database: Database) -> list[str]:

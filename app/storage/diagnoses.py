@@ -60,6 +60,28 @@ class Health:
     events: Sequence[Event]
 
 
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """An open event that is more than information."""
+
+    kind: str
+    severity: Severity
+    step: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class HealthGlance:
+    """A run's health as a list of runs shows it.
+
+    troubles : the worst first, of equals the one that came first
+    """
+
+    is_complete: bool
+    has_failed: bool
+    troubles: tuple[Trouble, ...]
+
+
 def runs_to_diagnose(connection: Connection, limit: int = 20) -> list[str]:
     """Runs with points that no diagnosis has read: what a crash left, a long run read in slices, runs of before."""
     return list(
@@ -246,6 +268,34 @@ def read_health(connection: Connection, run_id: str, limit: int = EVENTS_SHOWN) 
         risk={int(horizon): probability for horizon, probability in said.get("risk", {}).items()},
         events=read_events(connection, key, limit),
     )
+
+
+def glance_at_health(connection: Connection, run_ids: Sequence[str]) -> dict[str, HealthGlance]:
+    """Of many runs, in one query; runs that were not diagnosed yet are left out."""
+    rows = connection.execute(
+        text("""
+            SELECT run.id, d.is_complete, coalesce((d.conclusions ->> 'failed')::boolean, false) AS has_failed,
+                troubles.found
+            FROM run JOIN run_diagnosis d ON d.run_key = run.key
+            CROSS JOIN LATERAL (
+                SELECT jsonb_agg(jsonb_build_array(kind, severity, step, details -> 'message')
+                    ORDER BY array_position(ARRAY['critical', 'warning'], severity), raised_at, id) AS found
+                FROM diagnosis_event e WHERE e.run_key = run.key AND resolved_at IS NULL AND severity <> 'info'
+            ) troubles
+            WHERE run.id = ANY(:ids)
+        """),
+        {"ids": list(run_ids)},
+    )
+    return {
+        row.id: HealthGlance(
+            is_complete=row.is_complete,
+            has_failed=row.has_failed,
+            troubles=tuple(
+                Trouble(kind, Severity(severity), step, message) for kind, severity, step, message in row.found or ()
+            ),
+        )
+        for row in rows
+    }
 
 
 def diagnosed_at(connection: Connection, run_id: str) -> datetime | None:

@@ -201,12 +201,14 @@ def list_runs(
     project: str | None = None,
     status: str | None = None,
     search: str | None = None,
+    in_trouble: bool = False,
     limit: int = 50,
     offset: int = 0,
 ) -> tuple[list[RunRow], int]:
     """One page of runs, newest first, and how many there are in all.
 
-    `search` looks in names and ids for a part of them, whatever its case.
+    `search` looks in names and ids for a part of them, whatever its case. `in_trouble`: only those of which the
+    diagnostics have something open to say that is more than information.
     """
     where = ["true"]
     if project is not None:
@@ -215,6 +217,11 @@ def list_runs(
         where.append("run.status = :status")
     if search:
         where.append("(run.name ILIKE :pattern OR run.id ILIKE :pattern)")
+    if in_trouble:
+        where.append(
+            "EXISTS (SELECT 1 FROM diagnosis_event e "
+            "WHERE e.run_key = run.key AND e.resolved_at IS NULL AND e.severity <> 'info')"
+        )
     asked = {"project": project, "status": status, "pattern": f"%{_escaped(search or '')}%"}
     condition = " AND ".join(where)
     total = connection.execute(

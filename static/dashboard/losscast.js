@@ -105,14 +105,14 @@
       });
     },
 
-    turnPage: function (_previous, _next, _project, _status, _search, page) {
+    turnPage: function (_previous, _next, _project, _status, _health, _search, page) {
       var triggered = window.dash_clientside.callback_context.triggered_id;
       if (triggered === "runs-previous") return Math.max(0, page - 1);
       if (triggered === "runs-next") return page + 1;
       return page === 0 ? noUpdate() : 0;
     },
 
-    rememberFilter: function (page, project, status, search) {
+    rememberFilter: function (page, project, status, health, search) {
       var query = new URLSearchParams();
       // The page of a project has it in its address already.
       var ofProject = window.location.pathname.indexOf("/projects/") === 0;
@@ -120,6 +120,7 @@
       if (status && status !== "all") query.set("status", status);
       if (search) query.set("search", search);
       if (page) query.set("page", page + 1);
+      if (health && health !== "all") query.set("health", health);
       var text = query.toString();
       window.history.replaceState(window.history.state, "", window.location.pathname + (text ? "?" + text : ""));
     },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,12 +35,12 @@ def desktop(browser: Browser, base_url: str) -> Iterator[Watched]:
     assert watched.errors == []
 
 
-def replay(seed: Seeder, file: str) -> None:
-    seed.open("run", name=file)
+def replay(seed: Seeder, file: str, run_id: str = "run") -> None:
+    seed.open(run_id, name=file)
     for batch in read_file(DATA / file).batches:
         loss, rate = (batch.metrics.index(name) for name in ("train_loss", "lr"))
         here = batch.present[loss] & batch.present[rate]
-        seed.log("run", batch.steps[here], {"train_loss": batch.values[loss, here], "lr": batch.values[rate, here]})
+        seed.log(run_id, batch.steps[here], {"train_loss": batch.values[loss, here], "lr": batch.values[rate, here]})
 
 
 def test_a_healthy_run_says_what_was_watched_and_what_would_say_more(desktop: Watched, seed: Seeder) -> None:
@@ -75,6 +76,62 @@ def test_the_card_fits_a_phone_in_the_dark(browser: Browser, base_url: str, seed
     phone.page.locator("#run-health details.health-event summary").first.click()
     assert not phone.has_horizontal_scrollbar()
     phone.keep_picture("health-sick-dark-390")
+    phone.page.context.close()
+    assert phone.errors == []
+
+
+def three_runs(seed: Seeder) -> None:
+    replay(seed, "lm_too_hot.csv", "hot")
+    replay(seed, "lm_wsd.csv", "well")
+    seed.open("new")
+
+
+def test_the_list_of_runs_says_at_a_glance_which_are_in_trouble(desktop: Watched, seed: Seeder) -> None:
+    three_runs(seed)
+    desktop.open("/")
+    rows = desktop.page.locator(".runs tbody tr")
+    mark = rows.filter(has_text="lm_too_hot").locator(".col-health")
+    expect(mark).to_contain_text("cold start")
+    expect(mark.locator("[title]")).to_have_attribute("title", re.compile("^Critical, cold start at step"))
+    expect(rows.filter(has_text="lm_wsd").locator(".col-health")).to_contain_text("ok")
+    expect(rows.filter(has_text="new").locator(".col-health [title]")).to_have_attribute("title", "Not diagnosed yet")
+    desktop.keep_picture("runs-health-light")
+
+
+def test_runs_in_trouble_can_be_listed_alone_and_the_address_says_so(desktop: Watched, seed: Seeder) -> None:
+    three_runs(seed)
+    desktop.open("/")
+    rows = desktop.page.locator(".runs tbody tr")
+    expect(rows).to_have_count(3)
+    desktop.page.get_by_role("radio", name="In trouble").click()
+    expect(rows).to_have_count(1)
+    expect(rows).to_contain_text("lm_too_hot")
+    expect(desktop.page).to_have_url(desktop.base_url + "/?health=trouble")
+    desktop.open("/?health=trouble")
+    expect(rows).to_have_count(1)
+
+
+def test_a_row_turns_when_its_run_does_without_a_reload(desktop: Watched, seed: Seeder) -> None:
+    seed.open("run")
+    steps = np.arange(1, 401)
+    noise = np.random.default_rng(0).normal(0.0, 0.02, 400)
+    seed.log("run", steps, {"loss": 2.0 + 4.0 * steps**-0.35 + noise})
+    desktop.open("/")
+    mark = desktop.page.locator(".runs tbody tr .col-health")
+    expect(mark).to_contain_text("ok")
+    seed.log("run", np.arange(401, 421), {"loss": np.linspace(6.0, 9.0, 20)})
+    expect(mark).to_contain_text("divergence")
+
+
+def test_the_list_fits_a_phone_in_the_dark_with_trouble_shown(browser: Browser, base_url: str, seed: Seeder) -> None:
+    three_runs(seed)
+    phone = open_page(browser, base_url, size=PHONE, theme="dark", touch=True)
+    phone.open("/")
+    rows = phone.page.locator(".runs tbody tr")
+    expect(rows.filter(has_text="lm_too_hot").locator(".col-health")).to_be_visible()
+    expect(rows.filter(has_text="lm_wsd").locator(".col-health")).to_be_hidden()
+    assert not phone.has_horizontal_scrollbar()
+    phone.keep_picture("runs-health-dark-390")
     phone.page.context.close()
     assert phone.errors == []
 

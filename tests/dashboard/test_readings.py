@@ -1,5 +1,8 @@
+from collections.abc import Callable
+
 import numpy as np
 import pytest
+from sqlalchemy import event
 
 from app.dashboard.readings import (
     PAGE_SIZE,
@@ -62,6 +65,37 @@ def test_a_page_beyond_the_end_is_the_last_page(database: Database, seed: Seeder
     reading = read_runs(database, RunsFilter(page=7), SparklineCache())
     assert reading.page == 0
     assert [row.run.id for row in reading.rows] == ["only"]
+
+
+def statements_of(database: Database, read: Callable[[], object]) -> list[str]:
+    """What is asked of the database meanwhile."""
+    asked: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+        asked.append(statement)
+
+    event.listen(database.engine, "before_cursor_execute", note)
+    try:
+        read()
+    finally:
+        event.remove(database.engine, "before_cursor_execute", note)
+    return asked
+
+
+def test_the_health_of_all_runs_on_a_page_takes_one_query(database: Database, seed: Seeder) -> None:
+    steps = np.arange(1, 401)
+    for number in range(8):
+        seed.open(f"run-{number}")
+    seed.log("run-3", steps, {"loss": np.concatenate([decaying(steps[:380]), np.linspace(6.0, 9.0, 20)])})
+    cache = SparklineCache()
+    read_runs(database, RunsFilter(), cache)  # draws what there is to draw
+
+    asked = statements_of(database, lambda: read_runs(database, RunsFilter(), cache))
+    reading = read_runs(database, RunsFilter(in_trouble=True), cache)
+
+    assert sum("diagnosis_event" in statement for statement in asked) == 1
+    assert [row.run.id for row in reading.rows] == ["run-3"]
+    assert "divergence" in {trouble.kind for trouble in reading.health["run-3"].troubles}
 
 
 def test_a_filter_that_matches_nothing_is_not_an_empty_service(database: Database, seed: Seeder) -> None:

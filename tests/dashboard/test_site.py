@@ -97,6 +97,7 @@ def test_an_unknown_address_gets_a_page_that_says_so(database: Database) -> None
         ("", RunsFilter()),
         ("?project=gpt&status=failed&search=a%20b&page=3", RunsFilter("gpt", "failed", "a b", 2)),
         ("?status=nonsense&page=-1", RunsFilter()),
+        ("?health=trouble", RunsFilter(in_trouble=True)),
         ("?page=99999999999999999999", RunsFilter()),
     ],
 )

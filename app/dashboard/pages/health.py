@@ -8,13 +8,15 @@ from dash import html
 from dash.development.base_component import Component
 
 from app.dashboard.components import SEVERITIES, aria, definition_list, severity_badge
-from app.dashboard.formatting import format_percent, format_step
+from app.dashboard.formatting import MISSING, format_percent, format_step
 from app.diagnostics.advice import worth_logging
 from app.diagnostics.event import Event, Severity
 from app.diagnostics.registry import DIAGNOSES
-from app.storage.diagnoses import Health
+from app.storage.diagnoses import Health, HealthGlance
 
 EVENTS_AT_ONCE = 12
+TROUBLES_IN_TOOLTIP = 4
+KINDS_IN_MARK = 2
 
 # Signals in the words of people; the others are shown by their own names.
 SIGNAL_WORDS = {
@@ -57,6 +59,34 @@ def verdict(health: Health) -> list[Component | str]:
     passed = f"{len(troubles)} {'event has' if len(troubles) == 1 else 'events have'} passed" if troubles else ""
     mark = html.Span("✓", className="shape", **aria(hidden="true"))
     return [html.Span([mark, word], className="badge badge-finished"), html.Span(passed)]
+
+
+def health_mark(glance: HealthGlance | None) -> Component:
+    """The state in a word or two, for lists: loud where something is wrong, quiet where nothing is."""
+    if glance is None:
+        return html.Span(MISSING, className="muted", title="Not diagnosed yet")
+    if glance.troubles:
+        kinds = list(dict.fromkeys(trouble.kind.replace("_", " ") for trouble in glance.troubles))
+        shown = ", ".join(kinds[:KINDS_IN_MARK]) + (
+            f" +{len(kinds) - KINDS_IN_MARK}" if len(kinds) > KINDS_IN_MARK else ""
+        )
+        lines = [
+            f"{trouble.severity.capitalize()}, {trouble.kind.replace('_', ' ')} at step {trouble.step:,}: "
+            f"{trouble.message}"
+            for trouble in glance.troubles[:TROUBLES_IN_TOOLTIP]
+        ]
+        if len(glance.troubles) > TROUBLES_IN_TOOLTIP:
+            lines.append(f"and {len(glance.troubles) - TROUBLES_IN_TOOLTIP} more")
+        return html.Span(severity_badge(glance.troubles[0].severity, shown), title="\n".join(lines))
+    if glance.has_failed:
+        return html.Span("not known", className="muted", title="The newest points could not be diagnosed.")
+    if not glance.is_complete:
+        return html.Span("reading", className="muted", title="A long run, which is still read.")
+    return html.Span(
+        [html.Span("✓", className="shape", **aria(hidden="true")), "ok"],
+        className="health-ok",
+        title="The diagnostics have nothing open to say.",
+    )
 
 
 def watched_text(health: Health) -> list[Component | str]:

@@ -30,6 +30,7 @@ from app.dashboard.components import (
 from app.dashboard.formatting import MISSING
 from app.dashboard.glyphs import Sparkline
 from app.dashboard.liveness import Liveness, liveness
+from app.dashboard.pages.health import health_mark
 from app.dashboard.readings import PAGE_SIZE, RunsFilter, RunsReading, SparklineCache, read_runs
 from app.runs import RunRow, RunStatus
 from app.storage.database import Database
@@ -38,8 +39,12 @@ ALL = "all"
 STATUSES = [(ALL, "All"), *((status.value, status.value.capitalize()) for status in RunStatus)]
 
 
+TROUBLE = "trouble"
+HEALTHS = [(ALL, "Any health"), (TROUBLE, "In trouble")]
+
+
 def filter_from_query(search: str) -> RunsFilter:
-    """`?project=gpt&status=running&search=muon&page=2`, so that a list can be sent to somebody."""
+    """`?project=gpt&status=running&health=trouble&search=muon&page=2`, so that a list can be sent to somebody."""
     said = {name: values[-1] for name, values in parse_qs(search.lstrip("?")).items()}
     page = said.get("page", "1")
     return RunsFilter(
@@ -47,6 +52,7 @@ def filter_from_query(search: str) -> RunsFilter:
         status=said["status"] if said.get("status") in {status.value for status in RunStatus} else None,
         search=said.get("search"),
         page=int(page) - 1 if page.isdecimal() and 0 < int(page) < 10**6 else 0,
+        in_trouble=said.get("health") == TROUBLE,
     )
 
 
@@ -84,6 +90,7 @@ def listing(wanted: RunsFilter, *, one_project: bool = False) -> list[Component]
                     hidden=one_project,
                 ),
                 choice("runs-status", "Status", STATUSES, wanted.status or ALL),
+                choice("runs-health", "Health", HEALTHS, TROUBLE if wanted.in_trouble else ALL),
                 dcc.Input(
                     id="runs-search",
                     type="search",
@@ -124,6 +131,7 @@ def register(app: dash.Dash, database: Database) -> None:
         Input("runs-next", "n_clicks"),
         Input("runs-project", "value"),
         Input("runs-status", "value"),
+        Input("runs-health", "value"),
         Input("runs-search", "value"),
         State("runs-page", "data"),
         prevent_initial_call=True,
@@ -134,6 +142,7 @@ def register(app: dash.Dash, database: Database) -> None:
         Input("runs-page", "data"),
         Input("runs-project", "value"),
         Input("runs-status", "value"),
+        Input("runs-health", "value"),
         Input("runs-search", "value"),
         prevent_initial_call=True,
     )
@@ -153,6 +162,7 @@ def register(app: dash.Dash, database: Database) -> None:
         Input("runs-page", "data"),
         Input("runs-project", "value"),
         Input("runs-status", "value"),
+        Input("runs-health", "value"),
         Input("runs-search", "value"),
         State("runs-revision", "data"),
         State("origin", "data"),
@@ -163,6 +173,7 @@ def register(app: dash.Dash, database: Database) -> None:
         page: int | None,
         project: str | None,
         status: str | None,
+        health: str | None,
         search: str | None,
         revision: str | None,
         origin: str | None,
@@ -172,6 +183,7 @@ def register(app: dash.Dash, database: Database) -> None:
             status=None if status in (None, ALL) else status,
             search=(search or "").strip() or None,
             page=max(0, page or 0),
+            in_trouble=health == TROUBLE,
         )
         reading = await asyncio.to_thread(read_runs, database, wanted, cache)
         if reading.revision == revision:
@@ -206,12 +218,13 @@ def run_list(reading: RunsReading, origin: str) -> Component:
         return first_steps(origin)
     if not reading.rows:
         return html.Div(
-            [html.H2("No run matches"), html.P("Clear the search box, or choose another project or status.")],
+            [html.H2("No run matches"), html.P("Clear the search box, or choose another project, status or health.")],
             className="empty card",
         )
     head = [
         ("Run", "col-name", None),
         ("Status", "col-status", None),
+        ("Health", "col-health", "The worst of what the diagnostics have open to say; the run's page has the rest."),
         ("Progress", "col-progress", "Last step of the total. “assumed”: the job declared no total."),
         ("Last loss", "col-loss", "The newest value of the run's main loss."),
         ("Loss", "col-spark", "The loss so far along the whole run; the bar at the right is the predicted final band."),
@@ -239,6 +252,7 @@ def run_row(row: RunRow, drawings: Mapping[str, Sparkline | None], reading: Runs
     run, summary = row.run, row.summary
     state = liveness(run, reading.now)
     last_value = summary.last_value if summary else None
+    glance = reading.health.get(run.id)
     return html.Tr(
         [
             html.Th(
@@ -256,6 +270,7 @@ def run_row(row: RunRow, drawings: Mapping[str, Sparkline | None], reading: Runs
                 className="col-name",
             ),
             html.Td(status_badge(state), className="col-status"),
+            html.Td(health_mark(glance), className="col-health" + ("" if glance and glance.troubles else " col-empty")),
             html.Td(
                 progress(
                     run.last_step,
