@@ -119,7 +119,9 @@ def contest(finals: Sequence[Final], correlation: float) -> Contest:
             below[:, place] = _given(final.normal_scores(middles), shared, correlation)
             edges[:, place] = _given(final.normal_scores(grid), shared, correlation)
         else:
-            below[:, place] = middles >= final
+            # Half in its own cell, so that of several ends at one level each is the best now and then.
+            in_cell = (grid[:-1] <= final) & (final < grid[1:])
+            below[:, place] = np.where(in_cell, 0.5, middles > final)
             edges[:, place] = grid > final
     edges[:, :, 0], edges[:, :, -1] = 0.0, 1.0
     return Contest(grid, weights / weights.sum(), below, np.diff(edges, axis=2))

@@ -66,6 +66,14 @@ def test_certain_ends_are_ranked_with_certainty() -> None:
     np.testing.assert_allclose(together.worth(), [0.0, 0.5, 0.0], atol=1e-6)
 
 
+@pytest.mark.parametrize("n", [2, 3, 6])
+def test_runs_that_ended_at_one_level_share_the_first_place(n: int) -> None:
+    behind = QuantileForecast(np.array([0.05, 0.5, 0.95]), np.array([3.6, 3.7, 3.8]))
+    chances = contest([*[3.3] * n, behind], 0.5).best()
+    assert chances[:n] == pytest.approx(1 / n)
+    assert chances[n] == pytest.approx(0.0, abs=1e-6)  # the grid ends at five normal scores
+
+
 def test_a_contest_of_nobody_is_refused() -> None:
     with pytest.raises(BadInput, match="somebody"):
         contest([], 0.5)
