@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.types import BigInteger
+from sqlalchemy.types import BigInteger, Text
 
 from app.curves.curve import Curve
 from app.curves.plan import LENGTH_ROLES, Plan, resolve_plan
@@ -136,6 +136,22 @@ def save_curve_states(connection: Connection, states: Iterable[CurveState]) -> N
             """),
             rows,
         )
+
+
+def read_curves_of_runs(connection: Connection, run_ids: Sequence[str], metric: str) -> dict[str, Curve]:
+    """One metric's reduced curve of several runs, by run id; runs without one are left out."""
+    rows = connection.execute(
+        text("""
+            SELECT run.id, c.reduction FROM run JOIN series s ON s.run_key = run.key AND s.metric = :metric
+            JOIN curve_state c ON c.series_id = s.id WHERE run.id = ANY(:ids)
+        """).bindparams(bindparam("ids", type_=ARRAY(Text))),
+        {"ids": list(run_ids), "metric": metric},
+    )
+    found = {}
+    for row in rows:
+        with suppress(BadInput):
+            found[row.id] = Reduction.from_bytes(row.reduction).to_curve()
+    return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)

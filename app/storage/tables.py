@@ -307,6 +307,78 @@ diagnosis_event = Table(
     comment="What was said of a run, each in its last version",
 )
 
+project_policy = Table(
+    "project_policy",
+    metadata,
+    Column("project_id", ForeignKey("project.id", ondelete="CASCADE"), primary_key=True, comment="the project"),
+    Column("mode", Text, nullable=False, comment="what a stop verdict does: advise, ask or stop"),
+    Column("policy", Text, nullable=False, comment="by which rule runs are judged, app.verdicts.policies"),
+    Column("parameters", JSONB, nullable=False, comment="of the rule: name -> number; what is left out has a default"),
+    Column("goals", JSONB, nullable=False, comment="metric -> target, delta and budget_steps"),
+    Column("revision", BigInteger, nullable=False, comment="grows with each change"),
+    Column("updated_at", DateTime(timezone=True), nullable=False, server_default=_now, comment="the last change"),
+    CheckConstraint("mode in ('advise', 'ask', 'stop')", name="mode_known"),
+    comment="What a project wants of its runs, and what may be done about it; without a row: advise",
+)
+
+project_baseline = Table(
+    "project_baseline",
+    metadata,
+    Column("project_id", ForeignKey("project.id", ondelete="CASCADE"), primary_key=True, comment="the project"),
+    Column("run_key", ForeignKey("run.key", ondelete="CASCADE"), primary_key=True, index=True, comment="a run of it"),
+    Column("pinned_at", DateTime(timezone=True), nullable=False, server_default=_now, comment="when"),
+    comment="Runs that somebody pinned for others to be compared with",
+)
+
+run_verdict = Table(
+    "run_verdict",
+    metadata,
+    Column("run_key", ForeignKey("run.key", ondelete="CASCADE"), primary_key=True, comment="the run"),
+    Column("metric", Text, primary_key=True, comment="what it is judged by"),
+    Column("segment", Integer, nullable=False, comment="the run's (re)start in which it was judged"),
+    Column("step", BigInteger, nullable=False, comment="the last step that was known [steps]"),
+    Column("is_acted_on", Boolean, nullable=False, comment="whether this metric decides for the run"),
+    Column("decision", Text, comment="continue, stop or undecided; null once the run has ended"),
+    Column("since_step", BigInteger, comment="from where on it has been that without a break [steps]"),
+    Column("looks", Integer, nullable=False, server_default="0", comment="judgements in a row that came to that"),
+    Column("final_level", Double, comment="of an ended run: mean of the last 2 % of its steps"),
+    Column("policy_revision", BigInteger, nullable=False, comment="project_policy.revision that it was judged by"),
+    Column("details", JSONB, nullable=False, comment="the verdict whole, goal and time left"),
+    Column("judged_at", DateTime(timezone=True), nullable=False, server_default=_now, comment="when"),
+    CheckConstraint("decision in ('continue', 'stop', 'undecided')", name="decision_known"),
+    comment="The newest verdict on each metric of a run, and where ended runs came to",
+)
+
+run_pace = Table(
+    "run_pace",
+    metadata,
+    Column("run_key", ForeignKey("run.key", ondelete="CASCADE"), primary_key=True, comment="the run"),
+    Column("arrivals", BigInteger, nullable=False, comment="batches of the run that it knows of"),
+    Column("marks", JSONB, nullable=False, comment="[step, time in s since 1970], both rising, thinned"),
+    comment="When a run was where: what its time left is judged from",
+)
+
+stop_log = Table(
+    "stop_log",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True, comment="key inside the database"),
+    Column("run_key", ForeignKey("run.key", ondelete="CASCADE"), nullable=False, comment="the run"),
+    Column("at", DateTime(timezone=True), nullable=False, server_default=_now, comment="when"),
+    Column("segment", Integer, nullable=False, comment="the run's (re)start"),
+    Column("step", BigInteger, comment="the last step that was known [steps]"),
+    Column("event", Text, nullable=False, comment="proposed, ordered, declined, withdrawn or obeyed"),
+    Column("author", Text, nullable=False, comment="policy, person or job"),
+    Column("why", Text, nullable=False, comment="one sentence for people"),
+    Column("evidence", JSONB, nullable=False, comment="the verdict, the forecast and the settings behind it"),
+    CheckConstraint(
+        "event in ('proposed', 'ordered', 'declined', 'withdrawn', 'obeyed')",
+        name="event_known",
+    ),
+    CheckConstraint("author in ('policy', 'person', 'job')", name="author_known"),
+    Index("ix_stop_log_run_key_id", "run_key", text("id DESC")),
+    comment="Every step on the way to a stop, with its evidence: inserted, never updated",
+)
+
 alert = Table(
     "alert",
     metadata,

@@ -35,6 +35,7 @@ from app.storage.points import segment_starts
 from app.storage.priors import Standing, StoredPrior, read_standing
 from app.worker.catch_up import caught_up
 from app.worker.diagnosing import diagnose_run
+from app.worker.judging import RunToJudge, judge_run
 from app.worker.priors import Subject, current_priors, offer_or_withdraw, save_priors
 
 log = logging.getLogger(__name__)
@@ -102,8 +103,9 @@ def refit_run(database: Database, run_id: str, targets: Sequence[Target]) -> Ref
     with database.write() as connection:
         has_messages = save(connection, loaded, Conclusions(subject, made, priors, decisions, notes), targets)
     diagnosed = diagnose_run(database, run_id, targets, is_news=mark.revision > mark.fitted_revision)
+    has_verdict_messages = judge_run(database, _judged_subject(loaded, plan, made), targets)
     return RefitResult(
-        has_messages=has_messages or diagnosed.has_messages,
+        has_messages=has_messages or diagnosed.has_messages or has_verdict_messages,
         is_finished=loaded.run.status is not RunStatus.RUNNING,
         is_behind=diagnosed.is_behind,
     )
@@ -167,6 +169,20 @@ def _subject(loaded: Loaded, plan: Plan | None) -> Subject:
         roles={metric: loaded.selected.roles[metric].role for metric in loaded.selected.losses},
         reductions={metric: state.reduction for metric, state in loaded.states.items()},
         rate=loaded.selected.supporting["lr"],
+    )
+
+
+def _judged_subject(loaded: Loaded, plan: Plan | None, made: Mapping[str, Forecast]) -> RunToJudge:
+    """The run as verdicts see it: with the forecasts that hold now, fresh or as they were."""
+    holding = {metric: found for metric, found in loaded.previous.items() if not _is_broken(loaded, metric)}
+    return RunToJudge(
+        key=loaded.mark.run_key,
+        run=loaded.run,
+        plan=plan,
+        losses=loaded.selected.losses,
+        rate=loaded.selected.supporting["lr"],
+        reductions={metric: state.reduction for metric, state in loaded.states.items()},
+        forecasts={**holding, **made},
     )
 
 

@@ -20,6 +20,7 @@ from app.storage.diagnoses import runs_to_diagnose
 from app.storage.jobs import COMPACT, DELIVER, REFIT, SCORE, JobQueue
 from app.storage.priors import runs_to_offer
 from app.storage.track_record import runs_to_score
+from app.storage.verdicts import runs_to_judge
 from app.worker.delivery import deliver_due, targets_of
 from app.worker.priors import RULES
 from app.worker.refit import refit_run
@@ -102,7 +103,12 @@ def make_app(database: Database, queue: JobQueue, alerting: Alerting) -> procras
     def sweep(timestamp: int) -> None:
         """Find what a lost hint or a dead process left undone."""
         with database.read() as connection:
-            behind = [*runs_to_fit(connection), *runs_to_offer(connection, RULES), *runs_to_diagnose(connection)]
+            behind = [
+                *runs_to_fit(connection),
+                *runs_to_offer(connection, RULES),
+                *runs_to_diagnose(connection),
+                *runs_to_judge(connection),
+            ]
             unscored = runs_to_score(connection)
         queue.ask_for_refits(behind)
         queue.ask_for_scores(unscored)

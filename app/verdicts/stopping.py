@@ -1,0 +1,101 @@
+"""From a verdict to a job that stops: who may say so, and when it counts.
+
+A project's mode says what a stop verdict does. `advise`: it is shown. `ask`: a person is asked, and the job is told
+when they say yes. `stop`: the job is told. Each step on that way is an entry in a log; the newest entry is where the
+run stands, so that no job is ever told to stop without an entry that says why.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+CONFIRMED_SHARE = 0.01
+"""A stop verdict counts when it has held for this share of the run. A run is judged with each forecast, hundreds of
+times: one that looks hopeless once in a while must not be stopped by chance."""
+
+CONFIRMED_LOOKS = 2
+"""And for so many judgements at least: of a run that logs seldom, the share alone may be one look."""
+
+
+class Mode(StrEnum):
+    """What a stop verdict does."""
+
+    ADVISE = "advise"
+    ASK = "ask"
+    STOP = "stop"
+
+
+class StopEvent(StrEnum):
+    """One entry of the log."""
+
+    PROPOSED = "proposed"  # a person is asked
+    ORDERED = "ordered"  # the job is told when it asks
+    DECLINED = "declined"  # a person wants the run to go on, whatever verdicts say
+    WITHDRAWN = "withdrawn"  # the verdict or the mode changed before anybody acted
+    OBEYED = "obeyed"  # the job says that it stops
+
+
+class Author(StrEnum):
+    """Who made an entry."""
+
+    POLICY = "policy"
+    PERSON = "person"
+    JOB = "job"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The newest entry of a run's log: `segment` is the (re)start that it was made in."""
+
+    event: StopEvent
+    author: Author
+    segment: int
+
+
+def is_confirmed(*, since_step: int, step: int, looks: int, total_steps: int) -> bool:
+    """Whether a stop verdict has held for long enough to count."""
+    return looks >= CONFIRMED_LOOKS and step - since_step >= CONFIRMED_SHARE * total_steps
+
+
+def next_event(
+    standing: Standing | None, segment: int, mode: Mode, *, is_stop: bool, confirmed: bool
+) -> StopEvent | None:
+    """What a judgement adds to the log; None: nothing.
+
+    A person's no holds for the whole run, restarts included; what else was said holds for its segment. A person's yes
+    is not withdrawn because the next verdict differs.
+    """
+    here = _in_force(standing, segment)
+    if here is None:
+        return _asked_for(mode) if is_stop and confirmed else None
+    if here.event in (StopEvent.DECLINED, StopEvent.OBEYED):
+        return None
+    if mode is Mode.ADVISE:
+        return StopEvent.WITHDRAWN
+    if here.author is Author.PERSON:
+        return None
+    if not is_stop:
+        return StopEvent.WITHDRAWN
+    wanted = _asked_for(mode)
+    return wanted if confirmed and wanted is not here.event else None
+
+
+def may_stop(standing: Standing | None, segment: int, mode: Mode) -> bool:
+    """Whether a job that asks now is told to stop: only where the log says so and the mode still allows it."""
+    here = _in_force(standing, segment)
+    if here is None or mode is Mode.ADVISE:
+        return False
+    if here.event is StopEvent.OBEYED:
+        return True
+    return here.event is StopEvent.ORDERED and (mode is Mode.STOP or here.author is Author.PERSON)
+
+
+def _asked_for(mode: Mode) -> StopEvent | None:
+    return {Mode.STOP: StopEvent.ORDERED, Mode.ASK: StopEvent.PROPOSED, Mode.ADVISE: None}[mode]
+
+
+def _in_force(standing: Standing | None, segment: int) -> Standing | None:
+    if standing is None or standing.event is StopEvent.WITHDRAWN:
+        return None
+    return standing if standing.segment == segment or standing.event is StopEvent.DECLINED else None

@@ -1,0 +1,387 @@
+"""Whether a run is worth going on with, judged after each refit; and what follows from that.
+
+Stands apart from the refit, in a transaction of its own: whatever goes wrong here is logged, and no job is told to stop
+on its account. Rules are in `app.verdicts`; here it is read and kept what they need.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.alerts.rules import AlertKey, AllClear, Finding, Severity
+from app.curves.curve import Curve
+from app.curves.plan import Plan
+from app.curves.reduction import Reduction
+from app.forecasting.forecast import FINAL_SHARE, Forecast
+from app.forecasting.scores import QuantileForecast
+from app.runs import Run, RunStatus, StoredForecast
+from app.storage import alerts
+from app.storage.alerts import Target
+from app.storage.curves import read_curves_of_runs
+from app.storage.database import Database
+from app.storage.verdicts import (
+    Goal,
+    NewVerdict,
+    ProjectPolicy,
+    RivalRow,
+    StoredVerdict,
+    lock_stops,
+    log_stop,
+    read_diagnosed_states,
+    read_project_policy,
+    read_rivals,
+    read_standing,
+    read_verdicts,
+    save_final_levels,
+    save_verdicts,
+)
+from app.verdicts.history import History
+from app.verdicts.judging import judge
+from app.verdicts.outlook import Outlook
+from app.verdicts.policies import policy_named
+from app.verdicts.rivals import Rival, RivalKind
+from app.verdicts.situation import Situation, last_raise
+from app.verdicts.stopping import Author, Mode, StopEvent, is_confirmed, next_event
+from app.verdicts.verdict import Decision, Verdict
+
+log = logging.getLogger(__name__)
+
+STOP_ADVISED = "stop_advised"
+"""Kind of the alert. It fires once a run at most: the second time it would be no news."""
+
+MOST_FINISHED = 3
+MOST_LIVE = 8
+"""Of the finished runs those that ended best are compared with, of those that run the ones expected to; baselines all
+are. The others cannot change a verdict by much, and each costs a millisecond."""
+
+COMPARES_CURVES = frozenset({"median", "asha"})
+"""Policies that look at how siblings stood at the same step; they are shown as many as there are, up to 32."""
+
+MOST_CURVES = 32
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RunToJudge:
+    """The run that is judged, as its refit saw it.
+
+    losses : metrics that are forecast, the one that lists show first
+    reductions : by metric, of the losses and the learning rate
+    forecasts : by metric, fresh or stored; without the metrics that are not finite now
+    """
+
+    key: int
+    run: Run
+    plan: Plan | None
+    losses: Sequence[str]
+    rate: str | None
+    reductions: Mapping[str, Reduction]
+    forecasts: Mapping[str, Forecast | StoredForecast]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Surroundings:
+    """What else counts."""
+
+    policy: ProjectPolicy
+    states: Mapping[str, str]
+    rivals: Mapping[str, tuple[Rival, ...]]  # by metric
+    before: Mapping[str, StoredVerdict]  # by metric
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """A verdict on one metric, with what it was made of and how long it has held."""
+
+    metric: str
+    verdict: Verdict
+    stored: NewVerdict
+    goal: Goal
+    confirmed: bool
+
+    @property
+    def is_stop(self) -> bool:
+        return self.verdict.decision is Decision.STOP
+
+
+def judge_run(database: Database, subject: RunToJudge, targets: Sequence[Target]) -> bool:
+    """Bring a run's verdicts up to date; True where messages now wait to be sent. Never raises."""
+    try:
+        return _judge_run(database, subject, targets)
+    except SQLAlchemyError:
+        log.exception("the verdict on run %s could not be stored; its next refit judges again", subject.run.id)
+    except Exception:
+        log.exception("run %s could not be judged", subject.run.id)
+    return False
+
+
+def _judge_run(database: Database, subject: RunToJudge, targets: Sequence[Target]) -> bool:
+    if subject.run.status is not RunStatus.RUNNING:
+        with database.write() as connection:
+            return _conclude(connection, subject, targets)
+    if subject.plan is None or not subject.losses:
+        return False
+    with database.read() as connection:
+        around = _surroundings(connection, subject)
+    acted_on = _acted_on(subject, around.policy)
+    metrics = list(dict.fromkeys([acted_on, subject.losses[0]]))
+    judged = [_judged(subject, subject.plan, around, metric, is_acted_on=metric == acted_on) for metric in metrics]
+    with database.write() as connection:
+        lock_stops(connection, subject.key)
+        save_verdicts(connection, subject.key, [one.stored for one in judged])
+        return _act(connection, subject, around.policy, judged[0], targets)
+
+
+def _surroundings(connection: Connection, subject: RunToJudge) -> Surroundings:
+    policy = read_project_policy(connection, subject.run.project)
+    metrics = {_acted_on(subject, policy), subject.losses[0]}
+    return Surroundings(
+        policy=policy,
+        states=read_diagnosed_states(connection, subject.key),
+        rivals={metric: tuple(_rivals(connection, subject, policy, metric)) for metric in metrics},
+        before={one.metric: one for one in read_verdicts(connection, subject.run.id)},
+    )
+
+
+def _acted_on(subject: RunToJudge, policy: ProjectPolicy) -> str:
+    """The metric that decides for the run: the first with a goal, else the loss that lists show."""
+    return next((metric for metric in subject.losses if metric in policy.goals), subject.losses[0])
+
+
+def _rivals(connection: Connection, subject: RunToJudge, policy: ProjectPolicy, metric: str) -> Iterator[Rival]:
+    rows = read_rivals(connection, subject.run.project, subject.run.id, metric)
+    if policy.policy not in COMPARES_CURVES:
+        yield from map(_rival, _hardest(rows))
+        return
+    rows = rows[:MOST_CURVES]
+    curves = read_curves_of_runs(connection, [row.run_id for row in rows], metric)
+    for row in rows:
+        curve = curves.get(row.run_id)
+        yield _rival(row, History.empty() if curve is None else History(curve.steps, curve.values))
+
+
+def _hardest(rows: Sequence[RivalRow]) -> list[RivalRow]:
+    """Those that are hardest to beat; every metric that is forecast is better when lower."""
+    baselines = [row for row in rows if row.is_baseline]
+    others = sorted((row for row in rows if not row.is_baseline), key=lambda row: row.expected)
+    finished = [row for row in others if row.final_level is not None][:MOST_FINISHED]
+    live = [row for row in others if row.final_level is None][:MOST_LIVE]
+    return [*baselines, *finished, *live]
+
+
+def _rival(row: RivalRow, history: History | None = None) -> Rival:
+    kind = RivalKind.FINISHED if row.final_level is not None else RivalKind.LIVE
+    return Rival(
+        run_id=row.run_id,
+        name=row.name,
+        kind=RivalKind.BASELINE if row.is_baseline else kind,
+        final=row.final_level if row.final_level is not None else QuantileForecast.from_levels(row.final_quantiles),
+        history=history or History.empty(),
+    )
+
+
+def _judged(subject: RunToJudge, plan: Plan, around: Surroundings, metric: str, *, is_acted_on: bool) -> Judged:
+    policy = around.policy
+    goal = policy.goals.get(metric, Goal())
+    curve = subject.reductions[metric].to_curve()
+    rate = None if subject.rate is None else subject.reductions[subject.rate].to_curve()
+    verdict = judge(
+        Situation(
+            outlook=_outlook(subject, plan, metric),
+            history=History(curve.steps, curve.values),
+            total_steps=plan.total_steps,
+            rivals=around.rivals[metric],
+            target=goal.target,
+            delta=goal.delta,
+            states=around.states,
+            raised_at=last_raise(rate),
+        ),
+        policy_named(policy.policy, policy.parameters),
+    )
+    since, looks = _held(around, metric, verdict, subject.run.segment, curve.cutoff)
+    confirmed = verdict.decision is Decision.STOP and is_confirmed(
+        since_step=since, step=curve.cutoff, looks=looks, total_steps=plan.total_steps
+    )
+    details = verdict.as_json() | {"total_steps": plan.total_steps, "confirmed": confirmed}
+    stored = NewVerdict(
+        metric=metric,
+        segment=subject.run.segment,
+        step=curve.cutoff,
+        is_acted_on=is_acted_on,
+        decision=str(verdict.decision),
+        since_step=since,
+        looks=looks,
+        policy_revision=policy.revision,
+        details=details,
+    )
+    return Judged(metric, verdict, stored, goal, confirmed)
+
+
+def _outlook(subject: RunToJudge, plan: Plan, metric: str) -> Outlook | None:
+    forecast = subject.forecasts.get(metric)
+    if forecast is None:
+        return None
+    if isinstance(forecast, Forecast):
+        return Outlook.from_forecast(forecast, plan, metric)
+    return Outlook.from_parts(
+        metric=metric,
+        cutoff=forecast.cutoff,
+        horizon=forecast.horizon,
+        final_quantiles=forecast.final_quantiles,
+        path_steps=forecast.path_steps,
+        quantiles=forecast.quantiles,
+        rates=forecast.schedule["rates"],
+        schedule_source=forecast.schedule["source"],
+        total_source=plan.total_source,
+        notes=forecast.notes,
+    )
+
+
+def _held(around: Surroundings, metric: str, verdict: Verdict, segment: int, step: int) -> tuple[int, int]:
+    """From which step on, and in how many judgements, the decision has been what it is now.
+
+    It begins anew with a restart, with another policy, and where points were taken back.
+    """
+    before = around.before.get(metric)
+    is_same = (
+        before is not None
+        and before.decision == verdict.decision
+        and before.segment == segment
+        and before.policy_revision == around.policy.revision
+        and before.step <= step
+    )
+    if before is None or not is_same:
+        return step, 1
+    return before.since_step, before.looks + (step > before.step)
+
+
+# What follows ---------------------------------------------------------------------------------------------------------
+
+
+def _act(
+    connection: Connection, subject: RunToJudge, policy: ProjectPolicy, judged: Judged, targets: Sequence[Target]
+) -> bool:
+    """Log what the verdict asks for, tell people of it once; True where messages now wait to be sent."""
+    segment = subject.run.segment
+    standing = read_standing(connection, subject.key)
+    event = next_event(standing, segment, policy.mode, is_stop=judged.is_stop, confirmed=judged.confirmed)
+    if event is not None:
+        log_stop(
+            connection,
+            subject.key,
+            event=event,
+            author=Author.POLICY,
+            segment=segment,
+            step=judged.stored.step,
+            why=_why(event, policy.mode, judged),
+            evidence=_evidence(subject, policy, judged),
+        )
+    if judged.confirmed:
+        return _tell(connection, subject, judged, targets)
+    return not judged.is_stop and _clear(connection, subject, judged.verdict.sentence, targets)
+
+
+def _why(event: StopEvent, mode: Mode, judged: Judged) -> str:
+    if event is not StopEvent.WITHDRAWN:
+        return judged.verdict.sentence
+    if mode is Mode.ADVISE:
+        return "The project only asks for advice now."
+    return f"The verdict is another now. {judged.verdict.sentence}"
+
+
+def _evidence(subject: RunToJudge, policy: ProjectPolicy, judged: Judged) -> dict[str, Any]:
+    """Everything that a person needs to check the decision later, when verdict and settings have long been others."""
+    forecast = subject.forecasts.get(judged.metric)
+    return {
+        "metric": judged.metric,
+        "verdict": judged.verdict.as_json(),
+        "held": {"since_step": judged.stored.since_step, "step": judged.stored.step, "looks": judged.stored.looks},
+        "forecast": None
+        if forecast is None
+        else {
+            "cutoff": forecast.cutoff,
+            "horizon": forecast.horizon,
+            "final": {f"{level:g}": value for level, value in forecast.final_quantiles.items()},
+        },
+        "settings": {
+            "mode": policy.mode.value,
+            "policy": policy.policy,
+            "parameters": dict(policy.parameters),
+            "goal": asdict(judged.goal),
+            "baselines": [one.run_id for one in policy.baselines],
+            "revision": policy.revision,
+        },
+    }
+
+
+def _tell(connection: Connection, subject: RunToJudge, judged: Judged, targets: Sequence[Target]) -> bool:
+    if any(alert.kind == STOP_ADVISED for alert in alerts.list_alerts(connection, run_id=subject.run.id, limit=1000)):
+        return False
+    finding = Finding(
+        STOP_ADVISED,
+        Severity.INFO,
+        judged.metric,
+        judged.stored.since_step,
+        judged.verdict.sentence,
+        {
+            "probability": judged.verdict.probability,
+            "saved_steps": judged.verdict.saved_steps,
+            **judged.verdict.evidence,
+        },
+    )
+    return alerts.fire(connection, subject.key, finding, targets) is not None and bool(targets)
+
+
+def _clear(connection: Connection, subject: RunToJudge, message: str, targets: Sequence[Target]) -> bool:
+    still_open = [key for key in alerts.open_keys(connection, subject.key) if key.kind == STOP_ADVISED]
+    resolved = [alerts.resolve(connection, subject.key, _all_clear(key, message), targets) for key in still_open]
+    return bool(targets) and any(one is not None for one in resolved)
+
+
+def _all_clear(key: AlertKey, message: str) -> AllClear:
+    return AllClear(key.kind, key.metric, None, message)
+
+
+def _conclude(connection: Connection, subject: RunToJudge, targets: Sequence[Target]) -> bool:
+    """The run is over: no verdict stands, nobody is asked any more, and where it came to is kept for its siblings."""
+    run = subject.run
+    lock_stops(connection, subject.key)
+    curves = {metric: subject.reductions[metric].to_curve() for metric in subject.losses}
+    finished = run.status is RunStatus.FINISHED
+    save_final_levels(
+        connection,
+        subject.key,
+        run.segment,
+        {
+            metric: (curve.cutoff, _final_level(subject, metric, curve) if finished else None)
+            for metric, curve in curves.items()
+        },
+    )
+    standing = read_standing(connection, subject.key)
+    if standing is not None and standing.event is StopEvent.PROPOSED:
+        log_stop(
+            connection,
+            subject.key,
+            event=StopEvent.WITHDRAWN,
+            author=Author.POLICY,
+            segment=run.segment,
+            step=run.last_step,
+            why=f"The run is over: {run.status.value}.",
+            evidence={},
+        )
+    return _clear(connection, subject, "The run is over.", targets)
+
+
+def _final_level(subject: RunToJudge, metric: str, curve: Curve) -> float | None:
+    """Mean over the last 2 % of the steps; None where the metric ended in no finite number."""
+    last_value = subject.reductions[metric].last_value
+    if last_value is None or not np.isfinite(last_value) or not len(curve):
+        return None
+    late = curve.steps >= min((1 - FINAL_SHARE) * curve.cutoff, curve.steps[-1])
+    return float(np.average(curve.values[late], weights=curve.counts[late]))

@@ -1,0 +1,338 @@
+"""Verdicts on stored runs and what follows from them: real runs, a real database."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sqlalchemy import text
+
+from app.errors import BadInput, Conflict, NotFound
+from app.importers.run_files import read_file
+from app.runs import Batch, RunStatus
+from app.storage import alerts, runs
+from app.storage.alerts import Target
+from app.storage.database import Database
+from app.storage.runs import RunRequest, open_run
+from app.storage.verdicts import (
+    Goal,
+    StopEntry,
+    StoredVerdict,
+    answer_as_person,
+    list_stops,
+    read_project_policy,
+    read_rivals,
+    read_standing,
+    read_verdict,
+    read_verdicts,
+    record_obeyed,
+    runs_to_judge,
+    save_project_policy,
+)
+from app.verdicts.stopping import Author, Mode, StopEvent, may_stop
+from app.worker.refit import RefitResult, refit_run
+from tests.storage_helpers import make_batch, store
+
+DATA = Path(__file__).parents[1] / "data"
+PROJECT = "speech / größer"
+TOTAL = 24_000
+CONSTANT = {"total_steps": TOTAL, "schedule": {"family": "constant", "peak": 3e-4, "warmup_steps": 2160}}
+COSINE = {
+    "total_steps": TOTAL,
+    "schedule": {"family": "cosine", "peak": 3e-4, "warmup_steps": 2160, "final_fraction": 0.1},
+}
+WSD = {
+    "total_steps": TOTAL,
+    "schedule": {"family": "wsd_linear", "peak": 3e-4, "warmup_steps": 2160, "decay_steps": 4000},
+}
+
+
+def real_run(name: str, first: int = 0, last: int = 10**9) -> Batch:
+    (batch,) = read_file(DATA / f"multipowerlaw_25M_{name}.csv").batches
+    here = (batch.steps > first) & (batch.steps <= last)
+    return Batch(batch.steps[here], batch.times[here], batch.metrics, batch.values[:, here], batch.present[:, here])
+
+
+def start(
+    database: Database, run_id: str, plan: Mapping[str, Any], *, project: str = PROJECT, session: str = "first"
+) -> None:
+    with database.write() as connection:
+        open_run(connection, RunRequest(id=run_id, project=project, session=session, plan=plan))
+
+
+def refit(database: Database, run_id: str, targets: list[Target] | None = None) -> RefitResult:
+    result = refit_run(database, run_id, targets or [])
+    assert result is not None
+    return result
+
+
+def finish(database: Database, run_id: str, status: RunStatus = RunStatus.FINISHED) -> None:
+    with database.write() as connection:
+        runs.finish_run(connection, run_id, status, None)
+    refit(database, run_id)
+
+
+def finished_run(database: Database, run_id: str, name: str, plan: Mapping[str, Any] = WSD) -> None:
+    start(database, run_id, plan)
+    store(database, real_run(name), run_id=run_id)
+    finish(database, run_id)
+
+
+def verdict(database: Database, run_id: str = "live") -> StoredVerdict:
+    with database.read() as connection:
+        found = read_verdict(connection, run_id)
+    assert found is not None
+    return found
+
+
+def set_policy(database: Database, **said: Any) -> list[str]:
+    wanted = {"mode": Mode.STOP, "policy": "predictive", "parameters": {}, "goals": {}, "baselines": []} | said
+    with database.write() as connection:
+        return save_project_policy(connection, PROJECT, **wanted)
+
+
+def stops(database: Database, run_id: str = "live") -> list[StopEntry]:
+    with database.read() as connection:
+        return list_stops(connection, run_id=run_id)[::-1]
+
+
+def go_on(database: Database, name: str, first: int, last: int, by: int, run_id: str = "live") -> None:
+    for begin in range(first, last, by):
+        store(database, real_run(name, begin, begin + by), run_id=run_id)
+        refit(database, run_id)
+
+
+def answer(database: Database, event: StopEvent, run_id: str = "live") -> None:
+    with database.write() as connection:
+        answer_as_person(connection, run_id, event, by="Ada")
+
+
+def events(database: Database, run_id: str = "live") -> list[tuple[str, str]]:
+    return [(entry.event.value, entry.author.value) for entry in stops(database, run_id)]
+
+
+def is_told_to_stop(database: Database, run_id: str = "live") -> bool:
+    with database.read() as connection:
+        run = runs.get_run(connection, run_id)
+        standing = read_standing(connection, runs.run_key(connection, run_id))
+        return may_stop(standing, run.segment, read_project_policy(connection, PROJECT).mode)
+
+
+@pytest.fixture
+def hopeless(database: Database) -> Database:
+    """A run at a constant rate beside one that has finished with a decay: sure to end above it, at step 11,000."""
+    finished_run(database, "best", "cosine_24000", COSINE)
+    start(database, "live", CONSTANT)
+    store(database, real_run("constant_24000", 0, 11_000), run_id="live")
+    return database
+
+
+def confirm(database: Database) -> None:
+    """Two looks, further apart than a stop must have held."""
+    refit(database, "live")
+    go_on(database, "constant_24000", 11_000, 12_000, by=1000)
+
+
+def test_a_hopeless_run_is_stopped_once_it_has_looked_hopeless_for_a_while(hopeless: Database) -> None:
+    set_policy(hopeless)
+    refit(hopeless, "live")
+    first = verdict(hopeless)
+    assert (first.decision, first.details["confirmed"], stops(hopeless)) == ("stop", False, [])
+    assert not is_told_to_stop(hopeless)
+    refit(hopeless, "live")
+    assert verdict(hopeless).looks == 1, "the same points seen again confirm nothing"
+    go_on(hopeless, "constant_24000", 11_000, 12_000, by=1000)
+    assert is_told_to_stop(hopeless)
+    (entry,) = stops(hopeless)
+    assert (entry.event, entry.author, entry.step) == (StopEvent.ORDERED, Author.POLICY, verdict(hopeless).step)
+    assert entry.why == verdict(hopeless).details["sentence"]
+    evidence = entry.evidence
+    assert evidence["metric"] == "val_loss"
+    assert evidence["verdict"]["reference"] == "best"
+    assert evidence["verdict"]["probability"] > 0.95
+    assert evidence["held"] == {"since_step": first.step, "step": entry.step, "looks": 2}
+    assert evidence["forecast"]["final"]["0.05"] > evidence["verdict"]["evidence"]["reference_level"] * 0.99
+    assert (evidence["settings"]["mode"], evidence["settings"]["policy"]) == ("stop", "predictive")
+    go_on(hopeless, "constant_24000", 12_000, 14_000, by=1000)
+    assert events(hopeless) == [("ordered", "policy")], "said once"
+
+
+def test_where_only_advice_is_wanted_people_are_told_once_and_the_job_never(hopeless: Database) -> None:
+    target = Target("hash", "https://example.com")
+    refit(hopeless, "live")
+    store(hopeless, real_run("constant_24000", 11_000, 12_000), run_id="live")
+    assert refit(hopeless, "live", [target]).has_messages
+    go_on(hopeless, "constant_24000", 12_000, 13_000, by=500)
+    assert (stops(hopeless), is_told_to_stop(hopeless)) == ([], False)
+    with hopeless.read() as connection:
+        (alert,) = alerts.list_alerts(connection, run_id="live")
+    assert (alert.kind, alert.severity, alert.metric) == ("stop_advised", "info", "val_loss")
+    assert "above best" in alert.message
+    finish(hopeless, "live", RunStatus.STOPPED)
+    with hopeless.read() as connection:
+        (alert,) = alerts.list_alerts(connection, run_id="live")
+    assert alert.resolved_at is not None
+
+
+def test_where_a_person_is_asked_the_job_is_told_when_they_say_yes(hopeless: Database) -> None:
+    set_policy(hopeless, mode=Mode.ASK)
+    with pytest.raises(Conflict, match="No stop is proposed"):
+        answer(hopeless, StopEvent.ORDERED)
+    confirm(hopeless)
+    assert (events(hopeless), is_told_to_stop(hopeless)) == ([("proposed", "policy")], False)
+    answer(hopeless, StopEvent.ORDERED)
+    answer(hopeless, StopEvent.ORDERED)
+    assert events(hopeless) == [("proposed", "policy"), ("ordered", "person")]
+    assert stops(hopeless)[-1].why == "Ada said yes: stop."
+    assert is_told_to_stop(hopeless)
+    with hopeless.write() as connection:
+        record_obeyed(connection, "live", segment=1, step=12_100)
+        record_obeyed(connection, "live", segment=1, step=12_200)
+    assert events(hopeless)[2:] == [("obeyed", "job")]
+    assert (stops(hopeless)[-1].step, is_told_to_stop(hopeless)) == (12_100, True)
+
+
+def test_a_persons_no_holds_through_a_restart_until_it_is_taken_back(hopeless: Database) -> None:
+    set_policy(hopeless)
+    with pytest.raises(Conflict, match="nothing to take back"):
+        answer(hopeless, StopEvent.WITHDRAWN)
+    answer(hopeless, StopEvent.DECLINED)
+    confirm(hopeless)
+    start(hopeless, "live", CONSTANT, session="second")
+    go_on(hopeless, "constant_24000", 12_000, 22_000, by=2000)
+    assert (events(hopeless), verdict(hopeless).details["confirmed"]) == ([("declined", "person")], True)
+    answer(hopeless, StopEvent.WITHDRAWN)
+    go_on(hopeless, "constant_24000", 22_000, 23_000, by=1000)
+    assert events(hopeless)[1:] == [("withdrawn", "person"), ("ordered", "policy")]
+
+
+def test_a_restart_is_judged_anew_before_it_is_told_to_stop(hopeless: Database) -> None:
+    set_policy(hopeless)
+    confirm(hopeless)
+    assert is_told_to_stop(hopeless)
+    start(hopeless, "live", CONSTANT, session="second")
+    assert not is_told_to_stop(hopeless)
+    go_on(hopeless, "constant_24000", 12_000, 13_000, by=1000)
+    assert [guard["name"] for guard in verdict(hopeless).details["guards"]] == ["stability_gap"]
+    assert not is_told_to_stop(hopeless)
+    go_on(hopeless, "constant_24000", 13_000, 22_000, by=3000)
+    assert is_told_to_stop(hopeless)
+    assert [entry.segment for entry in stops(hopeless)] == [1, 2]
+
+
+def test_a_project_that_wants_no_stops_any_more_has_none_at_once(hopeless: Database) -> None:
+    set_policy(hopeless)
+    confirm(hopeless)
+    assert set_policy(hopeless, mode=Mode.ADVISE) == ["live"]
+    assert not is_told_to_stop(hopeless), "before the worker has heard of it"
+    refit(hopeless, "live")
+    assert events(hopeless) == [("ordered", "policy"), ("withdrawn", "policy")]
+
+
+def test_a_goal_that_is_missed_stops_a_run_and_a_goal_that_is_met_does_not(hopeless: Database) -> None:
+    set_policy(hopeless, goals={"nobody logs it": Goal(target=1.0), "val_loss": Goal(target=3.0)})
+    confirm(hopeless)
+    assert verdict(hopeless).details["reference"] == "the target"
+    assert is_told_to_stop(hopeless)
+    start(hopeless, "alone", WSD, project="another")
+    with hopeless.write() as connection:
+        save_project_policy(
+            connection,
+            "another",
+            mode=Mode.STOP,
+            policy="predictive",
+            parameters={},
+            goals={"val_loss": Goal(target=3.5)},
+            baselines=[],
+        )
+    go_on(hopeless, "wsdld", 0, 16_000, by=4000, run_id="alone")
+    assert (verdict(hopeless, "alone").decision, stops(hopeless, "alone")) == ("continue", [])
+
+
+def test_a_run_before_its_decay_is_never_told_to_stop(database: Database) -> None:
+    finished_run(database, "best", "cosine_24000", COSINE)
+    start(database, "live", WSD)
+    set_policy(database)
+    go_on(database, "wsdld", 0, 24_000, by=1500)
+    assert stops(database) == []
+
+
+def test_a_finished_run_leaves_its_level_and_no_verdict(hopeless: Database) -> None:
+    with hopeless.read() as connection:
+        assert read_verdicts(connection, "best") == []
+        (rival,) = read_rivals(connection, PROJECT, "live", "val_loss")
+        assert runs_to_judge(connection) == []
+    losses = real_run("cosine_24000").values[real_run("cosine_24000").metrics.index("val_loss")]
+    assert rival.final_level == pytest.approx(float(np.mean(losses[-4:])), rel=1e-3)
+    with hopeless.write() as connection:
+        connection.execute(text("DELETE FROM run_verdict"))  # as if it had finished before there were verdicts
+    with hopeless.read() as connection:
+        assert runs_to_judge(connection) == ["best"]
+    refit(hopeless, "best")
+    with hopeless.read() as connection:
+        assert read_rivals(connection, PROJECT, "live", "val_loss") == [rival]
+
+
+def test_runs_that_failed_or_came_to_nan_are_nobodys_rivals(database: Database) -> None:
+    start(database, "failed", COSINE)
+    store(database, real_run("cosine_24000"), run_id="failed")
+    finish(database, "failed", RunStatus.FAILED)
+    start(database, "nan", COSINE)
+    store(database, make_batch(range(1, 101), val_loss=[3.0] * 99 + [math.nan]), run_id="nan")
+    finish(database, "nan")
+    with database.read() as connection:
+        assert read_rivals(connection, PROJECT, "live", "val_loss") == []
+        assert runs_to_judge(connection) == []
+
+
+def test_a_baseline_comes_first_however_old_and_goes_with_its_run(hopeless: Database) -> None:
+    for number in range(3):
+        finished_run(hopeless, f"worse-{number}", "constant_24000", CONSTANT)
+    set_policy(hopeless, baselines=["best", "best"])
+    with hopeless.read() as connection:
+        rivals = read_rivals(connection, PROJECT, "live", "val_loss")
+    assert [rival.run_id for rival in rivals] == ["best", "worse-2", "worse-1", "worse-0"]
+    assert [rival.is_baseline for rival in rivals] == [True, False, False, False]
+    start(hopeless, "stranger", CONSTANT, project="another")
+    with pytest.raises(BadInput, match="'stranger' is no run of the project"):
+        set_policy(hopeless, baselines=["stranger"])
+    with hopeless.write() as connection:
+        connection.execute(text("DELETE FROM run WHERE id = 'best'"))
+    with hopeless.read() as connection:
+        assert read_project_policy(connection, PROJECT).baselines == ()
+
+
+def test_a_policy_of_another_version_costs_the_verdict_and_nothing_else(
+    hopeless: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    set_policy(hopeless, policy="of another version")
+    refit(hopeless, "live")
+    assert "could not be judged" in caplog.text
+    with hopeless.read() as connection:
+        assert read_verdicts(connection, "live") == []
+        assert runs.read_summary(connection, "live").forecast is not None  # type: ignore[union-attr]
+    assert not is_told_to_stop(hopeless)
+
+
+@pytest.mark.parametrize("policy", ["median", "asha"])
+def test_policies_that_compare_curves_are_shown_the_siblings(hopeless: Database, policy: str) -> None:
+    for number in range(4):
+        finished_run(hopeless, f"other-{number}", "cosine_24000", COSINE)
+    set_policy(hopeless, policy=policy)
+    for begin in range(11_000, 24_000, 2000):
+        batch = real_run("constant_24000", begin, begin + 2000)
+        batch.values[batch.metrics.index("val_loss")] *= 1.1
+        store(hopeless, batch, run_id="live")
+    refit(hopeless, "live")
+    assert verdict(hopeless).decision == "stop"
+
+
+def test_what_is_asked_of_a_project_without_runs_is_not_found(database: Database) -> None:
+    with database.read() as connection, pytest.raises(NotFound, match="begins with its first run"):
+        read_project_policy(connection, PROJECT)
+    with pytest.raises(NotFound):
+        set_policy(database)
