@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.pfn.bank import GAINS, Bank, BankForecast, columns_at
-from app.pfn.intrinsic_time import N_LAGS, Array, KnownSchedule, RateView
+from app.pfn.intrinsic_time import N_LAGS, Array, KnownSchedule, RateView, along_rows
 from app.pfn.tasks import Tasks
 
 Floats = npt.NDArray[np.float32]
@@ -55,8 +55,7 @@ def read_features(tasks: Tasks) -> Inputs:
     bins = _SortedBins.of(tasks)
     ruler = _Ruler.of(bins)
     schedule = KnownSchedule.of(tasks)
-    at_bins, at_cutoff = schedule.at(bins.positions), schedule.at(bins.cutoff)
-    at_queries = schedule.at(tasks.queries)
+    at_bins, at_cutoff, at_queries = schedule.at_each(bins.positions, bins.cutoff, tasks.queries)
     values = (bins.values - ruler.centre) / ruler.scale
     errors = ruler.errors(bins) / ruler.scale
     bins_columns = columns_at(at_bins.time, bins.positions / bins.cutoff, at_bins.lags)
@@ -98,9 +97,9 @@ class _SortedBins:
         cutoff = np.asarray(tasks.cutoff, dtype=np.float64)[:, None]
 
         def sorted_(array: npt.NDArray[np.floating], padding: float | Array) -> Array:
-            return np.where(seen, np.take_along_axis(array, order, axis=1).astype(np.float64), padding)
+            return np.where(seen, along_rows(array, order).astype(np.float64), padding)
 
-        seen = np.take_along_axis(tasks.seen, order, axis=1)
+        seen = along_rows(tasks.seen, order)
         return _SortedBins(
             positions=sorted_(tasks.positions, cutoff),
             values=sorted_(tasks.values, 0.0),
@@ -290,9 +289,10 @@ def _log_ratio(above: Array, below: Array | float) -> Array:
 
 def _quantile_of(values: Array, chosen: Flags, at: float = 0.5) -> Array:
     """Median, or another quantile, over the last axis of what is chosen, that axis kept; 0 where nothing is."""
-    count = chosen.sum(axis=-1, keepdims=True)
-    ordered = np.sort(np.where(chosen, values, np.inf), axis=-1)
-    place = at * np.maximum(count - 1, 0)
-    low = np.take_along_axis(ordered, np.floor(place).astype(np.intp), axis=-1)
-    high = np.take_along_axis(ordered, np.ceil(place).astype(np.intp), axis=-1)
-    return np.where(count > 0, (low + high) / 2, 0.0)
+    count = np.count_nonzero(chosen, axis=-1)[..., None]
+    ordered = np.where(chosen, values, np.inf)
+    ordered.sort(axis=-1)
+    rows = ordered.reshape(-1, ordered.shape[-1])
+    place = (at * np.maximum(count - 1, 0)).reshape(-1, 1)
+    low, high = (along_rows(rows, end(place).astype(np.intp)) for end in (np.floor, np.ceil))
+    return np.where(count > 0, ((low + high) / 2).reshape(count.shape), 0.0)

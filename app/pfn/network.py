@@ -47,7 +47,7 @@ class Network:
         rows = np.concatenate(
             [self._read("read_token", inputs.tokens), self._read("read_query", inputs.queries)], axis=1
         )
-        mask = np.where(inputs.seen, np.float32(0), np.float32(-np.inf))[:, None, None, :]
+        mask = np.where(inputs.seen, np.float32(0), np.float32(-np.inf))[:, None, :, None]
         *before, last = (f"blocks.{layer}" for layer in range(self.size.layers))
         for name in before:
             rows = self._block(name, rows, n_context, mask, 0)
@@ -63,17 +63,20 @@ class Network:
         normed = self._norm(f"{name}.norm_attention", rows)
         rows, looking = rows[:, first:], normed[:, first:]
         keys, values = np.split(self._linear(f"{name}.show", normed[:, :n_context]), 2, axis=-1)
-        queries, keys, values = (self._by_head(each) for each in (self._linear(f"{name}.look", looking), keys, values))
-        scores: Floats = queries @ keys.swapaxes(-1, -2)
-        scores *= np.float32((self.size.width // self.size.heads) ** -0.5)
+        queries = self._linear(f"{name}.look", looking)
+        queries *= np.float32((self.size.width // self.size.heads) ** -0.5)
+        queries, keys, values = (self._by_head(each) for each in (queries, keys, values))
+        # A context bin a row: numpy's maxima and sums down the columns take a tenth of those along short rows.
+        scores: Floats = keys @ queries.swapaxes(-1, -2)
         scores += mask
-        scores -= scores.max(axis=-1, keepdims=True)
+        scores -= scores.max(axis=-2, keepdims=True)
         np.exp(scores, out=scores)
-        scores /= scores.sum(axis=-1, keepdims=True)
-        found: Floats = (scores @ values).swapaxes(1, 2).reshape(rows.shape)
-        rows = np.add(rows, self._linear(f"{name}.gather", found))
+        found: Floats = scores.swapaxes(-1, -2) @ values
+        found /= scores.sum(axis=-2)[..., None]
+        rows = np.add(rows, self._linear(f"{name}.gather", found.swapaxes(1, 2).reshape(rows.shape)))
         widened = _silu(self._linear(f"{name}.widen", self._norm(f"{name}.norm_rows", rows)))
-        return rows + self._linear(f"{name}.narrow", widened)
+        rows += self._linear(f"{name}.narrow", widened)
+        return rows
 
     def _by_head(self, rows: Floats) -> Floats:
         batch, length, width = rows.shape
@@ -86,13 +89,25 @@ class Network:
         return product
 
     def _norm(self, name: str, rows: Floats) -> Floats:
-        centred = rows - rows.mean(axis=-1, keepdims=True)
-        variance = np.mean(centred * centred, axis=-1, keepdims=True)
-        normed: Floats = centred / np.sqrt(variance + np.float32(_NORM_EPSILON))
-        return normed * self.parameters[f"{name}.weight"] + self.parameters[f"{name}.bias"]
+        width = np.float32(rows.shape[-1])
+        normed: Floats = rows - _row_sums(rows) / width
+        variance = _row_sums(normed * normed) / width
+        normed /= np.sqrt(variance + np.float32(_NORM_EPSILON))
+        normed *= self.parameters[f"{name}.weight"]
+        normed += self.parameters[f"{name}.bias"]
+        return normed
+
+
+def _row_sums(rows: Floats) -> Floats:
+    """Over the last axis, kept. A product with ones takes a third of the time of `sum`, whose rows are short here."""
+    sums: Floats = rows @ np.ones((rows.shape[-1], 1), dtype=rows.dtype)
+    return sums
 
 
 def _silu(rows: Floats) -> Floats:
     # exp(-88) is the least that float32 holds; SiLU is zero long before.
-    gated: Floats = rows / (1 + np.exp(-np.maximum(rows, np.float32(-80))))
-    return gated
+    divisor: Floats = np.maximum(rows, np.float32(-80))
+    np.negative(divisor, out=divisor)
+    np.exp(divisor, out=divisor)
+    divisor += 1
+    return np.divide(rows, divisor, out=divisor)
