@@ -177,7 +177,10 @@ def prediction(forecast: ForecastPoint | None, last_value: float | None) -> Comp
     )
 
 
-def range_image(glyph: RangeGlyph) -> Component:
+def range_image(
+    glyph: RangeGlyph,
+    meaning: str = "Bar: 90 % band of the predicted final value. Tick: its median. Dot: the last value.",
+) -> Component:
     marks = [
         html.Span(className="range-band", style={"left": f"{glyph.low}%", "width": f"{glyph.high - glyph.low:.2f}%"}),
         html.Span(className="range-middle", style={"left": f"{glyph.middle}%"}),
@@ -187,7 +190,7 @@ def range_image(glyph: RangeGlyph) -> Component:
     return html.Span(
         marks,
         className="range",
-        title="Bar: 90 % band of the predicted final value. Tick: its median. Dot: the last value.",
+        title=meaning,
         **aria(hidden="true"),
     )
 

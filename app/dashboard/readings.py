@@ -244,10 +244,11 @@ def read_run(database: Database, run_id: str) -> RunReading:
         run = runs.get_run(connection, run_id)
         summary = runs.read_summary(connection, run_id)
         series = runs.list_series(connection, run_id)
-        roles, metric = _roles(run, summary, series)
+        roles, metric = roles_and_loss(run, summary, series)
         newest = forecasts.latest_forecast(connection, run_id, metric)
         return RunReading(
             run=run,
+        health = read_health(connection, run_id)
             summary=summary,
             segments=runs.list_segments(connection, run_id),
             series=series,
@@ -269,7 +270,7 @@ def _siblings(connection: Connection, run_id: str, newest: StoredForecast | None
     return SiblingsReading(priors.named(connection, newest.siblings), *priors.count_finished(connection, run_id))
 
 
-def _roles(run: Run, summary: Summary | None, series: Sequence[Series]) -> tuple[dict[str, str], str | None]:
+def roles_and_loss(run: Run, summary: Summary | None, series: Sequence[Series]) -> tuple[dict[str, str], str | None]:
     """Roles and the loss to show first: the worker's word, or the same rules where it has not spoken yet."""
     if summary is not None and summary.metric is not None:
         return {metric: str(match["role"]) for metric, match in summary.roles.items()}, summary.metric
@@ -331,7 +332,7 @@ def read_chart(
     with database.read() as connection:
         run = runs.get_run(connection, run_id)
         series = runs.list_series(connection, run_id)
-        roles, first = _roles(run, runs.read_summary(connection, run_id), series)
+        roles, first = roles_and_loss(run, runs.read_summary(connection, run_id), series)
         known = [one.metric for one in series]
         chosen = metric if metric in known else first
         if chosen is None:

@@ -18,8 +18,9 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.dashboard.clientside import in_browser
+from app.dashboard.compared_runs import CompareForm
 from app.dashboard.components import aria, message_page
-from app.dashboard.pages import alerts, fit, project, run, runs
+from app.dashboard.pages import alerts, compare, fit, project, run, runs
 from app.dashboard.readings import RunsFilter, read_projects, read_run
 from app.errors import NotFound, Unavailable
 from app.paths import bundled
@@ -78,6 +79,7 @@ def build_site(app: FastAPI, database: Database) -> dash.Dash:
     project.register(site, database)
     alerts.register(site, database)
     fit.register(site, database)
+    compare.register(site, database)
     app.add_middleware(UnknownRuns, database=database)
     # Dash collects scripts, styles and callbacks at the first request, but only at one to "/" or its own addresses:
     # a reader whose reload of /runs/... came first after a restart would get a page without any of them.
@@ -152,13 +154,18 @@ def frame() -> Component:
                     html.Nav(
                         [
                             dcc.Link("Runs", href="/", id="nav-runs", className="nav-link"),
+                            dcc.Link("Compare", href="/compare", id="nav-compare", className="nav-link"),
                             dcc.Link("Schedules", href="/fit", id="nav-fit", className="nav-link"),
                             dcc.Link("Alerts", href="/alerts", id="nav-alerts", className="nav-link"),
                         ],
                         **aria(label="Main"),
                     ),
                     html.Button(
-                        "Theme", id="theme-toggle", className="button button-small", n_clicks=0, title="Light or dark"
+                        "Theme",
+                        id="theme-toggle",
+                        className="button button-small",
+                        n_clicks=0,
+                        title="Light, dark, or as the system has it",
                     ),
                 ],
                 className="site-head",
@@ -183,6 +190,7 @@ def _register_frame(site: dash.Dash) -> None:
         site,
         "arrived",
         Output("nav-runs", "className"),
+        Output("nav-compare", "className"),
         Output("nav-fit", "className"),
         Output("nav-alerts", "className"),
         Input("url", "pathname"),
@@ -218,6 +226,8 @@ def page_at(database: Database, pathname: str, search: str = "") -> tuple[Compon
         return alerts.layout(), "Alerts"
     if pathname.rstrip("/") == "/fit":
         return fit.layout(database, fit.FitForm.from_query(search)), "Other schedules"
+    if pathname.rstrip("/") == "/compare":
+        return compare.layout(database, CompareForm.from_query(search)), "Compare runs"
     match = PROJECT_PATH.fullmatch(pathname)
     if match is not None:
         return project_at(database, unquote(match["project"]), search)

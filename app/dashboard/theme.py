@@ -17,7 +17,7 @@ class Palette:
     muted: str  # axis labels, notes
     grid: str
     loss: str  # the metric in question and its forecast
-    others: tuple[str, ...]  # further losses beside it
+    others: tuple[str, ...]  # further losses or runs beside it
     rate: str
     critical: str
     warning: str
@@ -31,7 +31,7 @@ LIGHT = Palette(
     muted="#4d5a6e",
     grid="#e4e8ee",
     loss="#1b5cc4",
-    others=("#b0520a", "#0f766e", "#8a3ab9", "#a1304f"),
+    others=("#b0520a", "#0f766e", "#8a3ab9", "#a1304f", "#5f6b0f"),
     rate="#5b6577",
     critical="#b91c1c",
     warning="#92510a",
@@ -45,7 +45,7 @@ DARK = Palette(
     muted="#a9b5c7",
     grid="#293446",
     loss="#73aaff",
-    others=("#f2a35e", "#4fc9b8", "#c99aef", "#f08ba3"),
+    others=("#f2a35e", "#4fc9b8", "#c99aef", "#f08ba3", "#c2cb62"),
     rate="#a9b5c7",
     critical="#ff8a85",
     warning="#f4b860",

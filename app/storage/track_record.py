@@ -203,13 +203,7 @@ def run_track_record(
     if chosen is None:
         return None
     asked = {"key": key, "metric": chosen, "limit": limit}
-    outcome = connection.execute(
-        text("""
-            SELECT o.end_step, o.actual FROM run_outcome o JOIN run ON run.key = o.run_key
-            WHERE o.run_key = :key AND o.metric = :metric AND run.status <> 'running'
-        """),
-        asked,
-    ).one_or_none()
+    outcome = run_outcome(connection, run_id, chosen)
     rows = connection.execute(
         text("""
             SELECT numbered.made_at, numbered.cutoff, numbered.horizon, numbered.final_mean, numbered.final_quantiles,
@@ -226,12 +220,24 @@ def run_track_record(
     is_over = outcome is not None
     return RunTrackRecord(
         metric=chosen,
-        outcome=_outcome(outcome) if outcome is not None else None,
+        outcome=outcome,
         forecasts=[
             ScoredForecast(forecast_point(row), _judged(row) if is_over and row.forecast_id is not None else None)
             for row in rows
         ],
     )
+
+
+def run_outcome(connection: Connection, run_id: str, metric: str) -> Outcome | None:
+    """How a metric of an ended run ended; None where the run goes on, or has not been scored yet."""
+    row = connection.execute(
+        text("""
+            SELECT o.end_step, o.actual FROM run_outcome o JOIN run ON run.key = o.run_key
+            WHERE run.id = :run_id AND o.metric = :metric AND run.status <> 'running'
+        """),
+        {"run_id": run_id, "metric": metric},
+    ).one_or_none()
+    return None if row is None else _outcome(row)
 
 
 def _outcome(row: Row[Any]) -> Outcome:

@@ -91,12 +91,14 @@
       if (clicks) {
         chooseTheme(THEMES[(THEMES.indexOf(chosenTheme()) + 1) % THEMES.length]);
       }
-      return [display(), THEME_LABELS[chosenTheme()], window.location.origin];
+      var label = THEME_LABELS[chosenTheme()];
+      // On a phone there is room for the sign alone.
+      return [display(), PHONE.matches ? label.split(" ")[0] : label, window.location.origin];
     },
 
     arrived: function (pathname, title) {
       document.title = title ? title + " · Losscast" : "Losscast";
-      var pages = ["/fit", "/alerts"];
+      var pages = ["/compare", "/fit", "/alerts"];
       var here = pages.find(function (page) {
         return (pathname || "").indexOf(page) === 0;
       });

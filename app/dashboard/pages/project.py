@@ -12,6 +12,7 @@ import numpy as np
 from dash import Input, Output, State, dcc, html
 from dash.development.base_component import Component
 
+from app.dashboard.compared_runs import compare_href
 from app.dashboard.components import aria, card, data, hint
 from app.dashboard.figures.track_record import errors_figure, reliability_figure
 from app.dashboard.formatting import MISSING, format_percent
@@ -72,7 +73,14 @@ def layout(project: str, wanted: RunsFilter) -> Component:
                         className="crumbs",
                         **aria(label="Breadcrumb"),
                     ),
-                    html.Div([html.H1(project, title=project), runs_page.count()], className="title-row"),
+                    html.Div(
+                        [
+                            html.H1(project, title=project),
+                            runs_page.count(),
+                            dcc.Link("Compare runs", href=compare_href(project=project), className="button"),
+                        ],
+                        className="title-row",
+                    ),
                 ]
             ),
             dcc.Store(id="project-name", data=project),

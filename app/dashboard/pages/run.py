@@ -11,6 +11,7 @@ from dash import Input, Output, State, dcc, html
 from dash.development.base_component import Component
 
 from app.dashboard.clientside import in_browser
+from app.dashboard.compared_runs import compare_href
 from app.dashboard.components import (
     BAND_MEANING,
     alert_item,
@@ -428,6 +429,7 @@ def header(reading: RunReading) -> list[Component | None]:
                 else None,
                 export_links(run.id),
             ],
+                dcc.Link("Compare with others", href=compare_href(run_ids=[run.id], project=run.project)),
             className="facts",
         ),
         html.Div(

@@ -1,0 +1,375 @@
+"""Some runs side by side: their curves and fans in one chart, their ends on one scale."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import dash
+from dash import Input, Output, State, dcc, html
+from dash.development.base_component import Component
+
+from app.dashboard.clientside import in_browser
+from app.dashboard.compared_runs import (
+    ComparedRun,
+    CompareForm,
+    CompareReading,
+    comparison_revision,
+    read_comparison,
+    run_options,
+    runs_at_first,
+)
+from app.dashboard.components import (
+    BAND_MEANING,
+    aria,
+    card,
+    choice,
+    data,
+    hint,
+    progress,
+    range_image,
+    run_href,
+    status_badge,
+    value_text,
+)
+from app.dashboard.figures.compare import MOST_RUNS, Along, CompareChart, compare_figure, run_colour
+from app.dashboard.figures.loss import Scale
+from app.dashboard.formatting import MISSING, format_band, format_value
+from app.dashboard.glyphs import RangeGlyph
+from app.dashboard.liveness import Liveness
+from app.dashboard.theme import Display, Palette
+from app.runs import RunStatus
+from app.storage.database import Database
+from app.storage.runs import list_projects
+
+FINAL_MEANING = "Of a run that goes on the median of its forecast and the 90 % band. " + BAND_MEANING
+ENDED_MEANING = "Where an ended run came to: the mean of the last 2 % of its points once it has been scored."
+SCALE_MEANING = "All runs on one scale. Bar: 90 % band. Tick: median, or where an ended run came to."
+BEST_MEANING = "Difference to the lowest median or end in this list."
+CHART_CONFIG: Any = {"displayModeBar": False, "responsive": True, "doubleClick": "reset"}
+
+
+def layout(database: Database, form: CompareForm) -> Component:
+    if form.project and not form.runs:
+        form = replace(form, runs=tuple(runs_at_first(database, form.project)))
+    with database.read() as connection:
+        projects = list_projects(connection)
+    return html.Div(
+        [
+            dcc.Interval(id="compare-tick", interval=2000),
+            dcc.Store(id="compare-revision"),
+            dcc.Store(id="compare-query"),
+            html.Div([html.H1("Compare runs")], className="title-row"),
+            html.Div(
+                [
+                    dcc.Dropdown(
+                        id="compare-project",
+                        options=list(dict.fromkeys([*projects, *([form.project] if form.project else [])])),
+                        value=form.project,
+                        placeholder="All projects",
+                        className="fit-project",
+                    ),
+                    dcc.Dropdown(
+                        id="compare-runs",
+                        options=list(form.runs),
+                        value=list(form.runs),
+                        multi=True,
+                        placeholder="Choose two to six runs",
+                        className="fit-runs",
+                    ),
+                    dcc.Dropdown(
+                        id="compare-metric",
+                        options=[form.metric] if form.metric else [],
+                        value=form.metric,
+                        placeholder="Each run's main loss",
+                        className="compare-metric",
+                    ),
+                ],
+                className="fit-choice",
+                role="search",
+            ),
+            html.Div(id="compare-note", className="compare-note", **aria(live="polite")),
+            html.Div(
+                [
+                    card(
+                        html.Span("Loss and forecasts", id="compare-title"),
+                        html.Div(
+                            dcc.Graph(
+                                id="compare-chart",
+                                figure=compare_figure(CompareChart(""), Display()),
+                                config=CHART_CONFIG,
+                            ),
+                            className="chart-main",
+                        ),
+                        html.Div(
+                            html.Span(
+                                "Solid: logged, smoothed over the raw points. Dashed: predicted median, in its 90 % "
+                                "band. Numbers are those of the table."
+                            ),
+                            className="chart-help muted",
+                        ),
+                        tools=[
+                            choice(
+                                "compare-along",
+                                "What runs are laid out along",
+                                [(Along.STEPS, "Steps"), (Along.SHARE, "Share of run")],
+                                form.along,
+                            ),
+                            choice(
+                                "compare-scale",
+                                "Scale of the loss axis",
+                                [(Scale.FOCUS, "Focus"), (Scale.FULL, "Full"), (Scale.LOG, "Log")],
+                                form.scale,
+                            ),
+                        ],
+                        class_name="card-chart",
+                    ),
+                    card("Where they end", html.Div(id="compare-table", className="table-box")),
+                ],
+                id="compare-shown",
+                className="compare-shown",
+                hidden=True,
+            ),
+        ],
+        className="page page-compare",
+        **data(tick="compare-tick"),
+    )
+
+
+def register(app: dash.Dash, database: Database) -> None:
+    in_browser(app, "rememberQuery", Input("compare-query", "data"), prevent_initial_call=True)
+
+    @app.callback(
+        Output("compare-runs", "options"),
+        Input("compare-project", "value"),
+        Input("compare-runs", "value"),
+    )
+    async def offer_runs(project: str | None, chosen: Sequence[str] | None) -> object:
+        return await asyncio.to_thread(run_options, database, project, chosen or [])
+
+    @app.callback(
+        Output("compare-revision", "data"),
+        Output("notice", "children", allow_duplicate=True),
+        Input("compare-tick", "n_intervals"),
+        State("compare-runs", "value"),
+        State("compare-revision", "data"),
+        prevent_initial_call=True,
+    )
+    async def look_for_news(_ticks: int | None, chosen: Sequence[str] | None, revision: str | None) -> Sequence[object]:
+        newest = await asyncio.to_thread(comparison_revision, database, chosen or [])
+        return dash.no_update if newest == revision else newest, None
+
+    @app.callback(
+        Output("compare-chart", "figure"),
+        Output("compare-table", "children"),
+        Output("compare-title", "children"),
+        Output("compare-note", "children"),
+        Output("compare-shown", "hidden"),
+        Output("compare-metric", "options"),
+        Output("compare-query", "data"),
+        Input("compare-revision", "data"),
+        Input("compare-runs", "value"),
+        Input("compare-metric", "value"),
+        Input("compare-along", "value"),
+        Input("compare-scale", "value"),
+        Input("display", "data"),
+        State("compare-project", "value"),
+    )
+    async def show_comparison(
+        _revision: str | None,
+        chosen: Sequence[str] | None,
+        metric: str | None,
+        along: str,
+        scale: str,
+        display: Mapping[str, Any] | None,
+        project: str | None,
+    ) -> Sequence[object]:
+        if display is None:  # a moment after the page is there the browser tells its theme, and asks again
+            return [dash.no_update] * 7
+        form = CompareForm(tuple(chosen or ()), project, metric or None, Along(along), Scale(scale))
+        reading = await asyncio.to_thread(read_comparison, database, form.runs, form.metric)
+        shown = await asyncio.to_thread(_shown, reading, form, Display.from_browser(display))
+        return [*shown, _query(form)]
+
+
+def _query(form: CompareForm) -> str:
+    return replace(form, runs=form.runs[:MOST_RUNS]).query()
+
+
+def _shown(reading: CompareReading, form: CompareForm, display: Display) -> Sequence[object]:
+    """Figure, table, title, notes, whether to hide them, and the metrics to choose from."""
+    chart = CompareChart(
+        metric=form.metric or "",
+        lines=[one.line(number) for number, one in enumerate(reading.runs, start=1)],
+        along=form.along,
+        scale=form.scale,
+    )
+    options = [{"value": name, "label": name, "title": name} for name in reading.metrics]
+    if form.metric and form.metric not in reading.metrics:
+        options.append({"value": form.metric, "label": form.metric, "title": form.metric})
+    return [
+        compare_figure(chart, display),
+        compare_table(reading.runs, display.palette),
+        title_of(reading),
+        [html.P(line) for line in notes(reading, form)] if reading.runs else nothing_chosen(reading),
+        not reading.runs,
+        options,
+    ]
+
+
+def title_of(reading: CompareReading) -> str:
+    """The metric where all go by the same name."""
+    names = {one.metric for one in reading.runs if one.metric}
+    what = next(iter(names)) if len(names) == 1 else "Loss"
+    forecasts = any(one.forecast for one in reading.runs)
+    return f"{what} and forecasts" if forecasts else what
+
+
+def nothing_chosen(reading: CompareReading) -> Component:
+    gone = [html.P(_gone(reading.missing))] if reading.missing else []
+    return html.Div(
+        [
+            html.H2("No runs chosen yet"),
+            html.P("Choose two to six runs above. Their losses and forecasts are drawn on top of each other."),
+            *gone,
+        ],
+        className="empty card",
+    )
+
+
+def notes(reading: CompareReading, form: CompareForm) -> list[str]:
+    """What the chart cannot show, and why."""
+    found = []
+    if len(form.runs) > MOST_RUNS:
+        found.append(f"The first {MOST_RUNS} of {len(form.runs)} runs are shown: more fans hide each other.")
+    if reading.missing:
+        found.append(_gone(reading.missing))
+    names = sorted({one.metric for one in reading.runs if one.metric})
+    if len(names) > 1:
+        found.append(f"The runs' main losses go by different names ({', '.join(names)}).")
+    silent = [one for one in reading.runs if one.metric is None]
+    if silent:
+        logged = f"logged no {form.metric}" if form.metric else "logged nothing yet"
+        found.append(f"{_named(silent)} {'has' if len(silent) == 1 else 'have'} {logged}.")
+    waiting = [one for one in reading.runs if one.metric and one.state in GOING_ON and one.forecast is None]
+    if waiting:
+        found.append(f"No forecast yet: {'; '.join(f'{one.run.name} ({_why_none(one)})' for one in waiting)}.")
+    if form.along is Along.SHARE:
+        endless = [one for one in reading.runs if one.curve and not one.total_steps]
+        if endless:
+            found.append(f"Left out, because nobody said or showed how long it will be: {_named(endless)}.")
+    return found
+
+
+GOING_ON = (Liveness.RUNNING, Liveness.LATE, Liveness.LOST)
+
+
+def _gone(missing: Sequence[str]) -> str:
+    return f"No run has the id {', '.join(missing)}."
+
+
+def _named(runs: Sequence[ComparedRun]) -> str:
+    return ", ".join(one.run.name for one in runs)
+
+
+def _why_none(one: ComparedRun) -> str:
+    if not one.is_loss:
+        return "only losses are forecast"
+    if one.summary is None:
+        return "the worker has not fitted it yet"
+    if one.metric != one.summary.metric:
+        return "this metric has not been fitted"
+    return " ".join(one.summary.notes).rstrip(".") or "it comes with the worker's next fit"
+
+
+def compare_table(runs: Sequence[ComparedRun], palette: Palette) -> Component:
+    heads = [
+        ("Run", "", None),
+        ("State", "col-state", None),
+        ("Progress", "col-progress", None),
+        ("Last", "number col-last", "The newest value, one point: noise and all."),
+        ("Final", "number col-final", FINAL_MEANING + " " + ENDED_MEANING),
+        ("", "col-range", None),
+        ("To best", "number col-best", BEST_MEANING),
+    ]
+    head = html.Tr(
+        [
+            html.Th(hint(text, meaning) if meaning else text, scope="col", className=name)
+            for text, name, meaning in heads
+        ]
+    )
+    ends = [one.predicted for one in runs]
+    scale = _scale(ends)
+    losses = [middle for one in runs if one.is_loss and one.predicted for middle in (one.predicted[1],)]
+    best = min(losses) if losses else None
+    rows = [_row(number, one, scale, best, palette) for number, one in enumerate(runs, start=1)]
+    return html.Table([html.Thead(head), html.Tbody(rows)], className="table compare-table")
+
+
+def _scale(ends: Sequence[tuple[float, float, float] | None]) -> tuple[float, float]:
+    known = [value for end in ends if end for value in end]
+    low, high = min(known, default=0.0), max(known, default=1.0)
+    return low, (high - low) or 1.0
+
+
+def _row(number: int, one: ComparedRun, scale: tuple[float, float], best: float | None, palette: Palette) -> Component:
+    summary, is_over = one.summary, one.run.status is not RunStatus.RUNNING
+    colour = run_colour(number, palette)
+    swatch = html.Span(str(number), className="swatch-number", style={"background": colour})
+    return html.Tr(
+        [
+            html.Th(
+                html.Div(
+                    [swatch, dcc.Link(one.run.name, href=run_href(one.run.id), title=one.run.name)],
+                    className="compare-name",
+                ),
+                scope="row",
+            ),
+            html.Td(status_badge(one.state), className="col-state"),
+            html.Td(
+                progress(
+                    one.run.last_step,
+                    summary.total_steps if summary else None,
+                    summary.total_source if summary else None,
+                    running=one.state is Liveness.RUNNING,
+                ),
+                className="col-progress",
+            ),
+            html.Td(value_text(one.last_value), className="number col-last", **data(label="Last")),
+            html.Td(_final(one, is_over), className="number col-final", **data(label="Final")),
+            html.Td(_place(one, scale, colour), className="col-range"),
+            html.Td(_to_best(one, best), className="number col-best", **data(label="To best")),
+        ]
+    )
+
+
+def _final(one: ComparedRun, is_over: bool) -> Component | str:
+    if one.predicted is None:
+        if is_over and one.ended_at is not None:
+            return value_text(one.ended_at)
+        return html.Span(MISSING, className="muted", title="No forecast yet")
+    low, middle, high = one.predicted
+    beside = "ended" if is_over else format_band(low, high)
+    return html.Div([html.B(format_value(middle)), html.Span(beside, className="muted")], className="pair-cell")
+
+
+def _place(one: ComparedRun, scale: tuple[float, float], colour: str) -> Component | None:
+    """The band on the scale of all runs, in the colour of this one."""
+    if one.predicted is None:
+        return None
+    return html.Div(range_image(_range(one.predicted, scale), SCALE_MEANING), style={"--accent": colour})
+
+
+def _range(end: tuple[float, float, float], scale: tuple[float, float]) -> RangeGlyph:
+    low, middle, high = (round(4 + 92 * (value - scale[0]) / scale[1], 2) for value in end)
+    return RangeGlyph(low, middle, high, None)
+
+
+def _to_best(one: ComparedRun, best: float | None) -> str:
+    if best is None or not one.is_loss or one.predicted is None or not math.isfinite(one.predicted[1]):
+        return MISSING
+    difference = one.predicted[1] - best
+    return "best" if difference == 0 else f"+{difference:#.2g}"

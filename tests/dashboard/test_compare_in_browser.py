@@ -1,0 +1,180 @@
+"""Comparing runs in a real Chromium, over stored forecasts of real runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, expect
+
+from app.dashboard.compared_runs import comparison_revision, read_comparison, run_options, runs_at_first
+from app.importers.run_files import read_file
+from app.runs import RunStatus
+from app.storage import runs
+from app.storage.database import Database
+from app.worker.scoring import score_run
+from tests.dashboard.browser import DESKTOP, PHONE, Watched, chromium, open_page
+from tests.dashboard.seeding import Seeder
+
+DATA = Path(__file__).parents[2] / "app" / "demo" / "data"
+PATIENCE_MS = 60_000
+
+
+def replayed(
+    seed: Seeder,
+    run_id: str,
+    file: str,
+    total_steps: int,
+    *,
+    share: float,
+    project: str = "lm",
+    status: RunStatus | None = None,
+) -> None:
+    """The first part of a real run, and its end where it has one."""
+    seed.open(run_id, project=project, name=f"{run_id} of {file}", plan={"total_steps": total_steps})
+    batches = list(read_file(DATA / file).batches)
+    steps = np.concatenate([batch.steps for batch in batches])
+    columns = {
+        name: np.concatenate([batch.values[batch.metrics.index(name)] for batch in batches])
+        for name in batches[0].metrics
+    }
+    seen = int(share * len(steps))
+    seed.log(run_id, steps[:seen], {name: values[:seen] for name, values in columns.items()})
+    if status is not None:
+        with seed.database.write() as connection:
+            runs.finish_run(connection, run_id, status, None)
+        seed.refit(run_id)
+        score_run(seed.database, run_id)
+
+
+def siblings(seed: Seeder) -> None:
+    replayed(seed, "done", "lm_cosine.csv", 50_000, share=1.0, status=RunStatus.FINISHED)
+    replayed(seed, "half", "lm_cosine.csv", 50_000, share=0.5)
+    replayed(seed, "short", "lm_wsd.csv", 15_000, share=0.6)
+    replayed(seed, "hot", "lm_too_hot.csv", 50_000, share=0.45)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    expect.set_options(timeout=PATIENCE_MS)
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture
+def desktop(browser: Browser, base_url: str) -> Iterator[Watched]:
+    watched = open_page(browser, base_url, size=DESKTOP)
+    yield watched
+    watched.page.context.close()
+    assert watched.errors == []
+    assert watched.foreign_requests == []
+    assert watched.dialogs == []
+
+
+def test_an_ended_run_is_compared_by_its_end_and_a_live_one_by_its_forecast(database: Database, seed: Seeder) -> None:
+    siblings(seed)
+    done, half = read_comparison(database, ["done", "half"], None).runs
+    assert done.forecast is None
+    assert done.predicted is not None
+    assert done.predicted[0] == done.predicted[2] == pytest.approx(3.06, abs=0.02)
+    assert half.ended_at is None
+    assert half.predicted is not None
+    assert half.predicted[0] < half.predicted[1] < half.predicted[2]
+    assert (done.total_steps, half.total_steps) == (50_000, 50_000)
+
+
+def test_a_link_outlives_one_of_its_runs(database: Database, seed: Seeder) -> None:
+    seed.open("here")
+    reading = read_comparison(database, ["gone", "here", "here"], None)
+    assert ([one.run.id for one in reading.runs], list(reading.missing)) == (["here"], ["gone"])
+    assert [one["label"] for one in run_options(database, None, ["gone"])] == ["here · default", "gone (no such run)"]
+
+
+def test_a_revision_changes_with_the_points_and_with_nothing_else(database: Database, seed: Seeder) -> None:
+    replayed(seed, "run", "lm_wsd.csv", 15_000, share=0.3)
+    before = comparison_revision(database, ["run", "gone"])
+    assert comparison_revision(database, ["run", "gone"]) == before
+    seed.log("run", np.asarray([14_000]), {"train_loss": np.asarray([3.0])}, refit=False)
+    assert comparison_revision(database, ["run", "gone"]) != before
+
+
+def test_a_project_begins_with_the_runs_that_go_on(database: Database, seed: Seeder) -> None:
+    siblings(seed)
+    seed.open("empty", project="lm")
+    assert runs_at_first(database, "lm") == ["hot", "short", "half", "done"]
+
+
+@pytest.mark.browser
+def test_a_projects_runs_are_compared_and_the_address_says_which(desktop: Watched, seed: Seeder) -> None:
+    siblings(seed)
+    page = desktop.page
+    desktop.open("/projects/lm")
+    page.get_by_role("link", name="Compare runs").click()
+    expect(page).to_have_title("Compare runs · Losscast")
+    rows = page.locator(".compare-table tbody tr")
+    expect(rows).to_have_count(4)
+    expect(page).to_have_url(re.compile(r"/compare\?project=lm&run=hot&run=short&run=half&run=done$"))
+    assert sum("90 % band" in name for name in desktop.traces("compare-chart")) == 3
+    expect(rows.filter(has_text="done of")).to_contain_text("ended")
+    expect(rows.filter(has_text="done of")).to_contain_text("best")
+    page.get_by_role("radio", name="Share of run").click()
+    expect(page).to_have_url(re.compile("along=share$"))
+    page.wait_for_function(
+        "() => document.querySelector('#compare-chart .js-plotly-plot').layout.xaxis.range[1] < 110",
+        timeout=PATIENCE_MS,
+    )
+    page.get_by_role("radio", name="Log").click()
+    expect(page).to_have_url(re.compile("along=share&scale=log$"))
+    page.reload()
+    expect(rows).to_have_count(4)
+    expect(page.get_by_role("radio", name="Log")).to_be_checked()
+    page.locator("#compare-metric").click()
+    page.get_by_role("option", name="lr").click()
+    expect(page.locator("#compare-note")).to_contain_text("only losses are forecast")
+    page.get_by_role("link", name="short of lm_wsd.csv").click()
+    page.get_by_role("link", name="Compare with others").click()
+    expect(page).to_have_url(re.compile("run=short"))
+    expect(rows).to_have_count(1)
+
+
+@pytest.mark.browser
+def test_a_comparison_follows_its_runs(desktop: Watched, seed: Seeder) -> None:
+    seed.open("new", name="the new one")
+    desktop.open("/compare?run=new&run=gone")
+    page = desktop.page
+    expect(page.locator("#compare-note")).to_contain_text("the new one has logged nothing yet")
+    expect(page.locator("#compare-note")).to_contain_text("No run has the id gone")
+    steps = np.arange(1, 301)
+    seed.log("new", steps, {"loss": 2 + 3 * steps**-0.5}, refit=False)
+    expect(page.locator("#compare-note")).to_contain_text("No forecast yet: the new one (")
+    seed.refit("new")
+    expect(page.locator("#compare-note")).not_to_contain_text("No forecast yet")
+    expect(page.locator(".compare-table .range-band")).to_have_count(1)
+
+
+@pytest.mark.browser
+def test_without_runs_the_page_says_what_to_do(desktop: Watched) -> None:
+    desktop.open("/")
+    desktop.page.locator("#nav-compare").click()
+    expect(desktop.page.get_by_role("heading", name="No runs chosen yet")).to_be_visible()
+    expect(desktop.page.locator("#compare-chart")).to_be_hidden()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_a_comparison_fits_its_screen(
+    browser: Browser, base_url: str, seed: Seeder, size: tuple[int, int], theme: str
+) -> None:
+    siblings(seed)
+    watched = open_page(browser, base_url, size=size, theme=theme, touch=size == PHONE)
+    watched.open("/compare?project=lm")
+    expect(watched.page.locator(".compare-table tbody tr")).to_have_count(4)
+    watched.page.wait_for_timeout(800)
+    watched.keep_picture(f"compare-{theme}-{size[0]}")
+    assert not watched.has_horizontal_scrollbar()
+    assert watched.errors == []
+    watched.page.context.close()
