@@ -13,11 +13,13 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import Text
 
 from app.errors import BadInput, Conflict, NotFound
-from app.runs import RunStatus
+from app.forecasting.scores import QuantileForecast
+from app.runs import Run, RunStatus
 from app.storage.json import as_json
 from app.storage.runs import get_run, run_key
 from app.verdicts.policies import DEFAULT_POLICY
-from app.verdicts.stopping import Author, Mode, Standing, StopEvent
+from app.verdicts.stopping import Author, Mode, Standing, StopEvent, may_stop, stop_words
+from app.verdicts.sweep import Competitor
 
 SILENT_AFTER_SECONDS = 1800.0
 """A run that has said nothing for so long is no rival any more: whether it will come to its end nobody knows."""
@@ -355,6 +357,62 @@ def read_project_verdicts(connection: Connection, project: str) -> dict[str, Sto
     return {row.run_id: _stored(row) for row in rows}
 
 
+def shared_metric(connection: Connection, project: str) -> str | None:
+    """The metric by which most runs of a project are judged; None where none has been yet."""
+    metric: str | None = connection.execute(
+        text("""
+            SELECT v.metric FROM run_verdict v JOIN run ON run.key = v.run_key
+            JOIN project ON project.id = run.project_id WHERE project.name = :project
+            GROUP BY v.metric ORDER BY count(*) FILTER (WHERE v.is_acted_on) DESC, count(*) DESC, v.metric LIMIT 1
+        """),
+        {"project": project},
+    ).scalar_one_or_none()
+    return metric
+
+
+def read_competitors(connection: Connection, project: str, metric: str, most: int = 60) -> tuple[list[Competitor], int]:
+    """The finished and the running runs of a project as `app.verdicts.sweep` ranks them, and how many are left out.
+
+    Of more than `most` those that are expected to end lowest; runs that failed, were stopped or fell silent are not
+    ranked.
+    """
+    rows = connection.execute(
+        text("""
+            SELECT run.id, run.name, run.status, v.step, v.final_level, v.details, f.cutoff, f.horizon,
+                f.final_quantiles
+            FROM run JOIN project ON project.id = run.project_id JOIN run_progress p ON p.run_key = run.key
+            LEFT JOIN run_verdict v ON v.run_key = run.key AND v.metric = :metric
+            LEFT JOIN LATERAL (
+                SELECT cutoff, horizon, final_quantiles FROM forecast
+                WHERE forecast.run_key = run.key AND forecast.metric = :metric AND run.status = 'running'
+                  AND p.last_seen_at > now() - make_interval(secs => :silent)
+                ORDER BY forecast.id DESC LIMIT 1
+            ) f ON true
+            WHERE project.name = :project
+              AND (f.cutoff IS NOT NULL OR (run.status = 'finished' AND v.final_level IS NOT NULL))
+            ORDER BY run.created_at, run.key
+        """),
+        {"project": project, "metric": metric, "silent": SILENT_AFTER_SECONDS},
+    )
+    found = sorted((_competitor(row) for row in rows), key=lambda one: one.median)
+    return found[:most], len(found[most:])
+
+
+def _competitor(row: Row[Any]) -> Competitor:
+    if row.cutoff is None:
+        return Competitor(row.id, row.name, row.final_level, row.step, row.step, is_live=False)
+    quantiles = {float(level): float(value) for level, value in row.final_quantiles.items()}
+    return Competitor(
+        run_id=row.id,
+        name=row.name,
+        final=QuantileForecast.from_levels(quantiles),
+        cutoff=row.cutoff,
+        total_steps=row.horizon,
+        is_live=True,
+        is_guarded=bool((row.details or {}).get("guards")),
+    )
+
+
 def read_rivals(connection: Connection, project: str, run_id: str, metric: str, limit: int = 200) -> list[RivalRow]:
     """Other runs of the project with an end or a forecast of one, newest first, baselines before all others.
 
@@ -405,6 +463,47 @@ def read_standing(connection: Connection, key: int) -> Standing | None:
         text("SELECT event, author, segment FROM stop_log WHERE run_key = :key ORDER BY id DESC LIMIT 1"), {"key": key}
     ).one_or_none()
     return None if row is None else Standing(StopEvent(row.event), Author(row.author), row.segment)
+
+
+@dataclass(frozen=True, slots=True)
+class StopState:
+    """Where a run stands on its way to a stop.
+
+    is_current : whether the verdict was made by the policy and the goals as they are now
+    """
+
+    run: Run
+    policy: ProjectPolicy
+    standing: Standing | None
+    is_current: bool
+
+    @property
+    def should_stop(self) -> bool:
+        """Whether the job that asks now is told to stop."""
+        if self.run.status is not RunStatus.RUNNING or not may_stop(self.standing, self.run.segment, self.policy.mode):
+            return False
+        return self.is_current or (self.standing is not None and self.standing.author is not Author.POLICY)
+
+    @property
+    def sentence(self) -> str:
+        """The same in words for people."""
+        if self.run.status is not RunStatus.RUNNING:
+            return f"The run is over: {self.run.status.value}."
+        words = stop_words(self.standing, self.run.segment, self.policy.mode)
+        is_outdated = may_stop(self.standing, self.run.segment, self.policy.mode) and not self.should_stop
+        return "The project's goals have changed; the run is being judged again." if is_outdated else words
+
+
+def read_stop_state(connection: Connection, run_id: str) -> StopState:
+    """Raises `NotFound`."""
+    run = get_run(connection, run_id)
+    key = run_key(connection, run_id)
+    policy = read_project_policy(connection, run.project)
+    judged_by = connection.execute(
+        text("SELECT policy_revision FROM run_verdict WHERE run_key = :key AND is_acted_on AND decision IS NOT NULL"),
+        {"key": key},
+    ).scalar_one_or_none()
+    return StopState(run, policy, read_standing(connection, key), is_current=judged_by == policy.revision)
 
 
 def log_stop(

@@ -91,6 +91,25 @@ def may_stop(standing: Standing | None, segment: int, mode: Mode) -> bool:
     return here.event is StopEvent.ORDERED and (mode is Mode.STOP or here.author is Author.PERSON)
 
 
+def stop_words(standing: Standing | None, segment: int, mode: Mode) -> str:
+    """Where a run stands on its way to a stop, in words for people."""
+    here = _in_force(standing, segment)
+    if here is not None and here.event is StopEvent.OBEYED:
+        return "The job was told to stop and says that it does."
+    if here is not None and here.event is StopEvent.DECLINED:
+        return "A person wants it to go on, whatever verdicts say."
+    if mode is Mode.ADVISE:
+        return "The project only wants advice: no job is told to stop."
+    if may_stop(standing, segment, mode):
+        who = (
+            "A person agreed" if here is not None and here.author is Author.PERSON else "The project's policy wants it"
+        )
+        return f"{who}: the job is told to stop when it asks."
+    if here is not None and here.event is StopEvent.PROPOSED:
+        return "A stop is proposed and waits for a person to say yes or no."
+    return "No stop is asked for: one is when a stop verdict has held for a while."
+
+
 def _asked_for(mode: Mode) -> StopEvent | None:
     return {Mode.STOP: StopEvent.ORDERED, Mode.ASK: StopEvent.PROPOSED, Mode.ADVISE: None}[mode]
 
