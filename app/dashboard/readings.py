@@ -15,6 +15,7 @@ import numpy as np
 from sqlalchemy import Connection
 
 from app.curves.roles import assign_roles, primary_loss
+from app.dashboard.event_plots import EventPlot, read_event_plots
 from app.dashboard.figures.axes import POINTS_A_TRACE
 from app.dashboard.figures.loss import Restart
 from app.dashboard.glyphs import Sparkline, sparkline
@@ -187,6 +188,7 @@ class RunReading:
     siblings: SiblingsReading | None = None  # None before the first forecast
     scored_at: datetime | None = None  # None before the run has ended
     health: Health | None = None  # None before its first diagnosis
+    event_plots: Mapping[str, EventPlot] = field(default_factory=dict)  # event -> its drawings
 
     @property
     def state(self) -> Liveness:
@@ -246,9 +248,9 @@ def read_run(database: Database, run_id: str) -> RunReading:
         series = runs.list_series(connection, run_id)
         roles, metric = roles_and_loss(run, summary, series)
         newest = forecasts.latest_forecast(connection, run_id, metric)
+        health = read_health(connection, run_id)
         return RunReading(
             run=run,
-        health = read_health(connection, run_id)
             summary=summary,
             segments=runs.list_segments(connection, run_id),
             series=series,
@@ -260,7 +262,8 @@ def read_run(database: Database, run_id: str) -> RunReading:
             forecast=newest,
             siblings=_siblings(connection, run_id, newest),
             scored_at=newest_score(connection, run_id=run_id),
-            health=read_health(connection, run_id),
+            health=health,
+            event_plots=read_event_plots(connection, run_id, health, series),
         )
 
 

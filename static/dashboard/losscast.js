@@ -120,9 +120,9 @@
       var ofProject = window.location.pathname.indexOf("/projects/") === 0;
       if (project && !ofProject) query.set("project", project);
       if (status && status !== "all") query.set("status", status);
+      if (health && health !== "all") query.set("health", health);
       if (search) query.set("search", search);
       if (page) query.set("page", page + 1);
-      if (health && health !== "all") query.set("health", health);
       var text = query.toString();
       window.history.replaceState(window.history.state, "", window.location.pathname + (text ? "?" + text : ""));
     },

@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, expect
 
+from app.importers.curve_file import points_by_metric
 from app.importers.run_files import read_file
-from tests.dashboard.browser import DESKTOP, PHONE, Watched, chromium, open_page
+from tests.dashboard.browser import DESKTOP, PHONE, PICTURES, Watched, chromium, open_page
 from tests.dashboard.seeding import Seeder
 
 pytestmark = pytest.mark.browser
 
 DATA = Path(__file__).parents[2] / "app" / "demo" / "data"
+RUNS = Path(__file__).parents[1] / "data" / "small_runs"
 PATIENCE_MS = 30_000
 
 
@@ -61,11 +63,62 @@ def test_a_sick_run_names_its_trouble_and_shows_the_evidence_when_opened(desktop
     health = desktop.page.locator("#run-health")
     expect(health.locator(".health-verdict")).to_contain_text("Critical")
     expect(health.locator(".health-verdict")).to_contain_text("cold start")
-    event = health.locator("details.health-event").filter(has_text="cold start")
+    event = health.locator(".health-event").filter(has_text="cold start")
     expect(event.get_by_text("first value", exact=True)).to_be_hidden()
+    expect(event.get_by_role("img", name=re.compile("^train_loss from .* steps"))).to_be_visible()
     event.locator("summary").click()
     expect(event.get_by_text("first value", exact=True)).to_be_visible()
     desktop.keep_picture("health-sick-light")
+
+
+def replay_everything(seed: Seeder, file: Path, run_id: str = "run") -> None:
+    seed.open(run_id, name=file.stem)
+    for metric, points in points_by_metric(list(read_file(file).batches)).items():
+        seed.log(run_id, points.steps, {metric: points.values}, refit=False)
+    seed.refit(run_id)
+
+
+def test_grokking_is_drawn_with_training_and_validation_over_the_whole_run(desktop: Watched, seed: Seeder) -> None:
+    replay_everything(seed, RUNS / "grok_mlp_quad_a.jsonl")
+    desktop.open("/runs/run")
+    event = desktop.page.locator("#run-health .health-event").filter(has_text="grokking").first
+    plot = event.get_by_role("img", name=re.compile("^train_acc and val_acc from"))
+    expect(plot).to_be_hidden()
+    event.locator("summary").click()
+    expect(plot).to_be_visible()
+    desktop.keep_picture("health-grokking-light")
+
+
+def test_a_spike_is_drawn_with_loss_and_gradient_around_it(desktop: Watched, seed: Seeder) -> None:
+    spiking_run(seed)
+    desktop.open("/runs/run")
+    event = desktop.page.locator("#run-health .health-event").filter(has_text="spike").first
+    event.locator("summary").click()
+    expect(event.get_by_role("img", name=re.compile("^loss from .* steps [67]"))).to_be_visible()
+    expect(event.get_by_role("img", name=re.compile("^grad_norm from .* logarithmic"))).to_be_visible()
+    desktop.keep_picture("health-spike-light")
+
+
+def spiking_run(seed: Seeder) -> None:
+    steps = np.arange(1, 1001)
+    noise = np.random.default_rng(0).normal(0.0, 0.02, 1000)
+    loss, norm = 2.0 + 4.0 * steps**-0.35 + noise, np.exp(5 * noise)
+    loss[700:720] *= np.geomspace(1.6, 1.0, 20)
+    norm[700:710] *= 40
+    seed.open("run")
+    seed.log("run", steps, {"loss": loss, "grad_norm": norm})
+
+
+def test_the_drawings_fit_a_phone_in_the_dark(browser: Browser, base_url: str, seed: Seeder) -> None:
+    spiking_run(seed)
+    phone = open_page(browser, base_url, size=PHONE, theme="dark", touch=True)
+    phone.open("/runs/run")
+    phone.page.locator("#run-health .health-event summary").first.click()
+    expect(phone.page.locator("#run-health .event-plot").first).to_be_visible()
+    assert not phone.has_horizontal_scrollbar()
+    phone.page.locator("#run-health").screenshot(path=PICTURES / "health-spike-dark-390.png")
+    phone.page.context.close()
+    assert phone.errors == []
 
 
 def test_the_card_fits_a_phone_in_the_dark(browser: Browser, base_url: str, seed: Seeder) -> None:
@@ -73,7 +126,7 @@ def test_the_card_fits_a_phone_in_the_dark(browser: Browser, base_url: str, seed
     phone = open_page(browser, base_url, size=PHONE, theme="dark", touch=True)
     phone.open("/runs/run")
     expect(phone.page.locator("#run-health")).to_contain_text("cold start")
-    phone.page.locator("#run-health details.health-event summary").first.click()
+    phone.page.locator("#run-health .health-event summary").first.click()
     assert not phone.has_horizontal_scrollbar()
     phone.keep_picture("health-sick-dark-390")
     phone.page.context.close()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from dash import html
 from dash.development.base_component import Component
 
 from app.dashboard.components import SEVERITIES, aria, definition_list, severity_badge
-from app.dashboard.formatting import MISSING, format_percent, format_step
+from app.dashboard.event_plots import EventPlot, PlottedPanel
+from app.dashboard.formatting import MISSING, format_percent, format_step, format_value
 from app.diagnostics.advice import worth_logging
 from app.diagnostics.event import Event, Severity
 from app.diagnostics.registry import DIAGNOSES
@@ -31,17 +32,17 @@ UNTOLD = frozenset({"epoch", "tokens", "batch_size", "data_phase", "sequence_len
 """Signals that are read to understand the others: no trouble shows in them."""
 
 
-def health_report(health: Health | None) -> list[Component | None]:
+def health_report(health: Health | None, plots: Mapping[str, EventPlot]) -> list[Component | None]:
     if health is None:
         return [html.P("Not diagnosed yet: that comes with the worker's next fit.", className="muted")]
     if health.has_failed:
         text = "The newest points could not be diagnosed: a fault of ours, which the worker's log describes."
-        return [html.P(text, className="muted"), event_list(health.events)]
+        return [html.P(text, className="muted"), event_list(health.events, plots)]
     return [
         html.P(verdict(health), className="health-verdict"),
         html.P(watched_text(health), className="muted"),
         html.P(sharpening_text(health), className="muted") if worth_logging(health.watched) else None,
-        event_list(health.events),
+        event_list(health.events, plots),
         grounds(health),
     ]
 
@@ -103,7 +104,7 @@ def sharpening_text(health: Health) -> list[Component | str]:
     return [f"More could be said with the {_listed(words)}."]
 
 
-def event_list(events: Sequence[Event]) -> Component | None:
+def event_list(events: Sequence[Event], plots: Mapping[str, EventPlot]) -> Component | None:
     if not events:
         return None
     ordered = [
@@ -113,17 +114,18 @@ def event_list(events: Sequence[Event]) -> Component | None:
     rest = len(ordered) - EVENTS_AT_ONCE
     return html.Div(
         [
-            *(event_item(event) for event in ordered[:EVENTS_AT_ONCE]),
+            *(event_item(event, plots.get(event.id)) for event in ordered[:EVENTS_AT_ONCE]),
             html.P(f"{rest} more, all over. The API has them.", className="muted") if rest > 0 else None,
         ],
         className="health-events",
     )
 
 
-def event_item(event: Event) -> Component:
-    """One line; what it rests on when opened."""
+def event_item(event: Event, plot: EventPlot | None) -> Component:
+    """One line; what it rests on when opened. What is wrong now is drawn without that."""
     state = event.outcome or ("now" if event.is_open else "over")
-    return html.Details(
+    is_plain = plot is not None and event.is_open and event.severity is not Severity.INFO
+    folded = html.Details(
         [
             html.Summary(
                 [
@@ -134,9 +136,73 @@ def event_item(event: Event) -> Component:
                 ]
             ),
             html.P(event.message, className="alert-message"),
+            event_plot(plot) if plot is not None and not is_plain else None,
             definition_list(_facts(event)),
-        ],
+        ]
+    )
+    return html.Div(
+        [folded, event_plot(plot) if plot is not None and is_plain else None],
         className=f"health-event alert-{event.severity.value} " + ("alert-open" if event.is_open else "alert-resolved"),
+    )
+
+
+def event_plot(plot: EventPlot) -> Component:
+    """Drawings one below the other, and the steps below the last."""
+    return html.Figure(
+        [
+            *(_panel(panel, plot) for panel in plot.panels),
+            html.Div(
+                [html.Span(f"step {plot.first_step:,}"), html.Span(f"{plot.last_step:,}")],
+                className="event-plot-steps number",
+            ),
+        ],
+        className="event-plot",
+    )
+
+
+def _panel(panel: PlottedPanel, plot: EventPlot) -> Component:
+    names = " and ".join(line.name for line in panel.lines)
+    scale = ", on a logarithmic scale" if panel.is_logarithmic else ""
+    spoken = (
+        f"{names} from {format_value(panel.low)} to {format_value(panel.high)}{scale}, "
+        f"steps {plot.first_step:,} to {plot.last_step:,}"
+    )
+    return html.Div(
+        [
+            html.Div(
+                [
+                    *(
+                        html.Span(line.name, className=f"event-plot-name line-{at}")
+                        for at, line in enumerate(panel.lines)
+                    ),
+                    html.Span("log scale", className="muted") if panel.is_logarithmic else None,
+                ],
+                className="event-plot-names",
+            ),
+            html.Div(
+                [html.Span(format_value(panel.high)), html.Span(format_value(panel.low))],
+                className="event-plot-values number",
+            ),
+            html.Div(
+                [
+                    html.Span(
+                        className="event-plot-event",
+                        style={"left": f"{plot.begin}%", "width": f"{max(plot.end - plot.begin, 0.0):.2f}%"},
+                    ),
+                    *(
+                        html.Span(
+                            className=f"event-plot-line line-{at}",
+                            style={"maskImage": line.mask, "WebkitMaskImage": line.mask},
+                        )
+                        for at, line in enumerate(panel.lines)
+                    ),
+                ],
+                className="event-plot-area",
+                role="img",
+                **aria(label=spoken),
+            ),
+        ],
+        className="event-plot-panel",
     )
 
 

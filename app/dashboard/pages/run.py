@@ -134,7 +134,9 @@ def layout(reading: RunReading) -> Component:
                 [
                     card(
                         hint("Health", "What broke, what is about to, and what only looked like it."),
-                        html.Div(health_report(reading.health), id="run-health", className="health"),
+                        html.Div(
+                            health_report(reading.health, reading.event_plots), id="run-health", className="health"
+                        ),
                     ),
                     card(
                         hint("How the forecast moved", "Each forecast is kept. This is what was predicted, and when."),
@@ -249,7 +251,7 @@ def register(app: dash.Dash, database: Database) -> None:
             header(reading),
             banner(reading),
             tiles(reading),
-            health_report(reading.health),
+            health_report(reading.health, reading.event_plots),
             alert_list(reading),
             grounds(reading),
             details(reading),
@@ -427,9 +429,9 @@ def header(reading: RunReading) -> list[Component | None]:
                 dcc.Link("Predict another schedule from this run", href=fit_href(run.id))
                 if run.status is not RunStatus.RUNNING
                 else None,
+                dcc.Link("Compare with others", href=compare_href(run_ids=[run.id], project=run.project)),
                 export_links(run.id),
             ],
-                dcc.Link("Compare with others", href=compare_href(run_ids=[run.id], project=run.project)),
             className="facts",
         ),
         html.Div(
