@@ -4,7 +4,8 @@ LosscastError
 ├── BadInput               what the caller sent cannot be used; the text says what to send instead
 │   ├── UnknownMetric
 │   ├── UnreadableFile
-│   └── CurveTooShort
+│   ├── CurveTooShort
+│   └── NotAnAccuracy
 ├── NotFound               no such run, project, key
 ├── Conflict               the request contradicts what is stored
 ├── Overloaded             try again later
@@ -40,6 +41,18 @@ class CurveTooShort(BadInput):
         super().__init__(f"A forecast needs at least {needed} finite points; there are {got} so far.")
         self.needed = needed
         self.got = got
+
+
+class NotAnAccuracy(BadInput):
+    """A metric that is called an accuracy has values that none can have."""
+
+    def __init__(self, low: float, high: float) -> None:
+        super().__init__(
+            f"It goes from {low:.4g} to {high:.4g}; an accuracy lies between 0 and 1, or 0 and 100. "
+            "Give the metric another role."
+        )
+        self.low = low
+        self.high = high
 
 
 class NotFound(LosscastError):

@@ -144,7 +144,13 @@ class StoredForecast:
     forecasters: Mapping[str, Any]  # name -> {"weight", "final": {...}}
     notes: tuple[str, ...]
     siblings: tuple[SiblingRun, ...] = ()  # whose end it was judged from; none: from public runs only
-    improvement: float | None = None  # probability of a new lowest level before the end; None where nobody said
+    improvement: float | None = None  # probability of a new best level before the end; None where nobody said
+    upper: float | None = None  # what an accuracy cannot exceed, 1 or 100; None for a loss
+
+    @property
+    def rises(self) -> bool:
+        """Whether more is better."""
+        return self.upper is not None
 
 
 @dataclass(frozen=True, slots=True)

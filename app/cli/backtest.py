@@ -175,9 +175,9 @@ def score_file(job: Job) -> FileResult:
     from app.importers.recorded_run_file import read_recorded_run
 
     file = str(job.path)
-    known = contenders(job.prior)
     try:
         run = read_recorded_run(job.path, job.metric)
+        known = contenders(job.prior, run.role)
         # CPU time: forecasts of other processes do not count.
         scores = backtest_run(
             run, {name: known[name] for name in job.forecasters}, job.fractions, clock=time.process_time

@@ -134,6 +134,7 @@ def forecast_file(
     Rows after the last loss that hold nothing but a learning rate are the planned schedule.
     """
     from app.curves.curve import Curve
+    from app.curves.measure import measure_of
     from app.curves.plan import resolve_plan
     from app.forecasting.forecast import forecast_curve
     from app.importers.curve_file import read_curve_file
@@ -148,7 +149,7 @@ def forecast_file(
         epoch=None if read.epoch is None else Curve.from_points(read.epoch.steps, read.epoch.values),
         planned=read.planned,
     )
-    forecast = forecast_curve(curve, plan)
+    forecast = forecast_curve(curve, plan, measure=measure_of(read.role, curve))
     notes = [*forecast.notes, *read.warnings]
     if curve.nonfinite:
         notes.insert(0, f"{curve.nonfinite} of the points are NaN or infinite and were left out of the fit.")
@@ -167,7 +168,9 @@ def _as_json(read: FileCurve, plan: Plan, forecast: Forecast, notes: list[str]) 
         "horizon": forecast.horizon,
         "total_steps": {"source": plan.total_source, "why": plan.total_why},
         "schedule": {"source": plan.schedule_source, "family": plan.schedule_family, "why": plan.schedule_why},
+        "direction": "rises" if forecast.measure.rises else "falls",
         "final": {"mean": forecast.final_mean, **_levels(forecast.final_quantiles)},
+        "improvement": forecast.improvement,
         "path": [{"step": step, "p05": row[0], "p50": row[2], "p95": row[4]} for step, row in path],
         "forecasters": {
             name: {"final": {"mean": share.final_mean, **_levels(share.final_quantiles)}, "weight": share.weight}
@@ -201,6 +204,9 @@ def _print(read: FileCurve, curve: Any, plan: Plan, forecast: Forecast, notes: l
         f"Final {read.metric}: [bold]{forecast.final_mean:.4g}[/bold], 90 % {final[0.05]:.4g} to {final[0.95]:.4g}, "
         "of the level over the last 2 % of the steps"
     )
+    if forecast.improvement is not None:
+        best = "highest" if forecast.measure.rises else "lowest"
+        console.print(f"Chance of a new {best} level before the end: {forecast.improvement:.0%}")
     for note in notes:
         console.print(f"· {note}", style="dim", markup=False)
 

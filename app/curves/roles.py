@@ -28,12 +28,20 @@ ROLES = (
     "percent_done",  # the same as a percentage
     "total_steps",  # how many steps the run will have
     "total_epochs",  # how many epochs the run will have
-    "train_metric",  # another measure on the training data, e.g. accuracy or reward
-    "val_metric",  # another measure on held-out data
+    "train_accuracy",  # rises from 0 towards 1 or 100 as training succeeds: accuracy, F1, AUC, BLEU, ...; forecast
+    "val_accuracy",  # the same on data not trained on; forecast
+    "train_metric",  # another measure on the training data, e.g. reward or perplexity; not forecast
+    "val_metric",  # another measure on held-out data; not forecast
     "throughput",  # speed and time
     "probe",  # what `losscast.probe` measured inside the network
     "other",
 )
+
+LOSS_ROLES = frozenset({"train_loss", "val_loss"})
+ACCURACY_ROLES = frozenset({"train_accuracy", "val_accuracy"})
+
+FORECAST_ROLES = ("train_loss", "val_loss", "val_accuracy", "train_accuracy")
+"""In the order of what people look at: of an accuracy, the one on held-out data."""
 
 SAID = "You said so."
 NO_RULE = "No rule knows this name."
@@ -98,6 +106,13 @@ KNOWN_NAMES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("total_steps", "many", ("total/steps", "max/steps", "num/training/steps", "train/total/steps", "train/max/steps")),
     ("total_steps", "many, by another word", ("total/iterations", "max/iters", "max/iterations", "train/iters")),
     ("total_epochs", "many", ("num/epochs", "total/epochs", "max/epochs", "num/train/epochs", "train/num/epochs")),
+    ("train_accuracy", "TRL's DPO trainer", ("rewards/accuracies", "train/rewards/accuracies")),
+    ("val_accuracy", "TRL's DPO trainer", ("eval/rewards/accuracies",)),
+    (
+        "val_accuracy",
+        "Ultralytics",
+        ("metrics/map50/95(b)", "metrics/map50(b)", "metrics/precision(b)", "metrics/recall(b)"),
+    ),
     ("train_metric", "RL trainers", ("reward", "train/reward", "critic/score/mean", "kl", "objective/kl", "entropy")),
     ("throughput", "many", ("wall/s", "step/avg", "step/time", "iteration/time", "perf/step/time/seconds", "tps")),
 )
@@ -130,9 +145,13 @@ NOT_WHAT_IT_LOOKS_LIKE: tuple[tuple[str, str, str], ...] = (
 
 _HELD_OUT = r"(val|valid|validation|eval|evaluation|dev|test|heldout)"
 _TRAINING = r"(train|training)"
-_SCORE = (
-    r"(acc|accuracy|ppl|perplexity|f1|bleu|wer|cer|auc|map|mean/average/precision|top1|top5|reward\w*|score|bpb|ssim)"
+# Bounded, and better when higher. Some words mean something else where nothing says what data they were measured on.
+_ACCURACY = (
+    r"((acc|accuracy)[/@]?[15]?|(acc|accuracy)/(norm|top[/@]?[15])|top[/@]?[15](/(acc|accuracy))?|f1(/score)?|auc|auroc"
+    r"|ssim|bleu|sacrebleu|exact/match|pass@\d+)"
 )
+_ACCURACY_ON_DATA = rf"({_ACCURACY}|map(/?\d+)*|mean/average/precision|precision|recall|m?iou|dice)"
+_OTHER_SCORE = r"(ppl|perplexity|wer|cer|reward\w*|score|bpb)"
 
 _PROBES = (
     r"rankme(/covariance)?|(effective|stable)/rank|participation/ratio|spectral/entropy|top/share|unit/spread"
@@ -150,8 +169,20 @@ PATTERNS: tuple[tuple[str, str, str], ...] = (
     ("val_loss", "has “loss” followed by “val”, “eval” or the like", rf"loss/(.*/)?{_HELD_OUT}$"),
     ("lr", "has “lr” or “learning rate” in it", r"(^|/)lr(/|$)|learning/rate"),
     ("grad_norm", "has “grad” followed by “norm”", r"grad\w*(/.*)?/?norm"),
-    ("val_metric", "has “val”, “eval” or the like and a score", rf"(^|/){_HELD_OUT}/(.*/)?{_SCORE}(/|$)"),
-    ("train_metric", "has a score in it", rf"(^|/){_SCORE}(/|$)"),
+    (
+        "val_accuracy",
+        "has “val”, “eval” or the like and an accuracy",
+        rf"(^|/){_HELD_OUT}/(.*/)?{_ACCURACY_ON_DATA}(/step|/epoch)?$",
+    ),
+    (
+        "val_accuracy",
+        "has an accuracy followed by “val”, “eval” or the like",
+        rf"(^|/){_ACCURACY_ON_DATA}/{_HELD_OUT}$",
+    ),
+    ("train_accuracy", "has “train” and an accuracy", rf"(^|/){_TRAINING}/(.*/)?{_ACCURACY_ON_DATA}(/step|/epoch)?$"),
+    ("train_accuracy", "ends in an accuracy", rf"(^|/){_ACCURACY}(/{_TRAINING}|/step|/epoch)?$"),
+    ("val_metric", "has “val”, “eval” or the like and a score", rf"(^|/){_HELD_OUT}/(.*/)?{_OTHER_SCORE}(/|$)"),
+    ("train_metric", "has a score in it", rf"(^|/){_OTHER_SCORE}(/|$)"),
     ("val_metric", "begins with “val”, “eval” or the like", rf"^(metrics/)?{_HELD_OUT}/"),
     ("train_loss", "ends in “loss”", r"loss$"),
 )
@@ -209,9 +240,9 @@ def best_metric(roles: Mapping[str, RoleMatch], role: str, points: Mapping[str, 
 def forecastable(
     roles: Mapping[str, RoleMatch], points: Mapping[str, int] | None = None, *, limit: int = 6
 ) -> list[str]:
-    """Every loss worth a forecast, at most `limit`: the primary first, then training and validation losses in turn."""
+    """Every metric worth a forecast, at most `limit`: the primary loss first, then losses and accuracies in turn."""
     counts = dict.fromkeys(roles, 1) if points is None else points
-    queues = [[n for n in _ranked(roles, role) if counts.get(n, 0) > 0] for role in ("train_loss", "val_loss")]
+    queues = [[n for n in _ranked(roles, role) if counts.get(n, 0) > 0] for role in FORECAST_ROLES]
     primary = primary_loss(roles, counts)
     longest = max(map(len, queues))
     in_turn = [queue[i] for i in range(longest) for queue in queues if i < len(queue)]

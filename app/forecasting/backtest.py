@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from app.curves.curve import Curve
 from app.curves.inference import HOLD
+from app.curves.measure import measure_of
 from app.curves.plan import ASSUMED, Plan
 from app.curves.schedule import Schedule
 from app.errors import CurveTooShort
@@ -92,20 +93,29 @@ class Summary:
     path_cover90: float
 
 
-def contenders(prior: Prior | None = None) -> dict[str, Contender]:
+def contenders(prior: Prior | None = None, role: str = "train_loss") -> dict[str, Contender]:
     """Everything that can be compared, by name: the product's forecast, its parts one by one, the point fits.
 
     Parameters
     ----------
     prior : Prior, optional
         Instead of the shipped one: learned without the runs to be scored, say, or from a project's finished runs.
+    role : str
+        Of the metric. Of an accuracy, everything continues what is missing from its bound, as the product does.
     """
+
+    def whole(curve: Curve, plan: Plan) -> Forecast:
+        return forecast_curve(curve, plan, prior, measure=measure_of(role, curve))
+
+    def by_itself(forecaster: Forecaster) -> Contender:
+        return lambda curve, plan: mix(curve, plan, ((forecaster, 1.0),), measure=measure_of(role, curve))
+
     alone = [forecaster for forecaster, _ in forecasters(prior)]
     others = [each for each in point_fits() if each.name not in {one.name for one in alone}]
-    product: dict[str, Contender] = {ENSEMBLE: lambda curve, plan: forecast_curve(curve, plan, prior)}
-    blind: dict[str, Contender] = {BLIND: lambda curve, plan: _by_itself(NETWORK)(curve, _without_rate(plan))}
-    parts = {each.name: _by_itself(each) for each in alone}
-    return product | parts | blind | {each.name: _by_itself(each) for each in others}
+    product: dict[str, Contender] = {ENSEMBLE: whole}
+    blind: dict[str, Contender] = {BLIND: lambda curve, plan: by_itself(NETWORK)(curve, _without_rate(plan))}
+    parts = {each.name: by_itself(each) for each in alone}
+    return product | parts | blind | {each.name: by_itself(each) for each in others}
 
 
 def backtest_run(
@@ -151,10 +161,6 @@ def as_record(summary: Summary) -> dict[str, float | int | None]:
     """For JSON, which knows no infinities."""
     values = dataclasses.asdict(summary)
     return {name: value if np.isfinite(value) else None for name, value in values.items()}
-
-
-def _by_itself(forecaster: Forecaster) -> Contender:
-    return lambda curve, plan: mix(curve, plan, ((forecaster, 1.0),))
 
 
 def _without_rate(plan: Plan) -> Plan:

@@ -8,13 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from app.curves.curve import Curve
+from app.curves.measure import LOSS, Measure
 from app.curves.plan import ASSUMED, Plan
 from app.curves.schedule import Schedule
 from app.forecasting.forecaster import Array, Forecaster, Paths
 from app.forecasting.last import LastValueForecaster
-from app.forecasting.law import FLOOR_SHARE, LawForecaster, PowerLawForecaster, above_zero
+from app.forecasting.law import FLOOR_SHARE, LawForecaster, PowerLawForecaster, above_zero, schedule_is_guessed
 from app.forecasting.observations import is_positive
-from app.forecasting.pfn import PfnForecaster
+from app.forecasting.pfn import PfnForecaster, lowest_level
 from app.forecasting.typicality import Typicality
 from app.laws.prior import Prior
 
@@ -45,6 +46,11 @@ def forecasters(prior: Prior | None = None) -> tuple[tuple[Forecaster, float], .
     )
 
 
+def accuracy_forecasters() -> tuple[tuple[Forecaster, float], ...]:
+    """Of an accuracy the network alone: the law's prior was learned from losses (docs/forecasting.md: figures)."""
+    return ((NETWORK, 1.0), (PowerLawForecaster(), 0.0), (LastValueForecaster(), 0.0))
+
+
 @dataclass(frozen=True, slots=True)
 class ForecasterShare:
     """What one forecaster says of the final value, and how much it counts."""
@@ -56,7 +62,7 @@ class ForecasterShare:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Forecast:
-    """Predictive distribution of the smoothed loss level: the band is for the level, not for single noisy points.
+    """Predictive distribution of the smoothed level: the band is for the level, not for single noisy points.
 
     cutoff : last step seen                                                              [steps]
     horizon : last step of the run, and of the path                                      [steps]
@@ -65,8 +71,9 @@ class Forecast:
     quantiles : float64, shape (len(LEVELS), n_path)                                     [of the loss]
     forecasters : name -> what it says; weights sum to 1
     notes : plain sentences: what was assumed, why the band is wide
-    improvement : probability of a new lowest level before the end, by the network; None where nobody said
+    improvement : probability of a new best level before the end, by the network; None where nobody said
     typicality : whether the network knows curves of this kind; None where nobody said
+    measure : whether less or more is better, and the bounds that all of this lies in
     """
 
     cutoff: int
@@ -79,9 +86,10 @@ class Forecast:
     notes: tuple[str, ...]
     improvement: float | None = None
     typicality: Typicality | None = None
+    measure: Measure = LOSS
 
 
-def forecast_curve(curve: Curve, plan: Plan, prior: Prior | None = None) -> Forecast:
+def forecast_curve(curve: Curve, plan: Plan, prior: Prior | None = None, *, measure: Measure = LOSS) -> Forecast:
     """Forecast the rest of a curve.
 
     The same curve, plan and prior give the same forecast. Milliseconds, whatever the length of the run.
@@ -92,23 +100,28 @@ def forecast_curve(curve: Curve, plan: Plan, prior: Prior | None = None) -> Fore
     plan : Plan
     prior : Prior, optional
         What finished runs of the same project say (`app.forecasting.siblings.learn_prior`); else the population's.
+        Accuracies do not hear it.
+    measure : Measure
+        A loss, or an accuracy (`app.curves.measure.measure_of`).
 
     Raises
     ------
     CurveTooShort
         With fewer than 5 finite bins.
     """
-    forecast = mix(curve, plan, forecasters(prior))
-    stretch = forecast.typicality.stretch if forecast.typicality else 1.0
+    forecast = mix(curve, plan, accuracy_forecasters() if measure.rises else forecasters(prior), measure=measure)
+    final = _stretched(np.array(list(forecast.final_quantiles.values())), forecast, curve)
     return replace(
         forecast,
-        final_quantiles=_by_level(_stretched(np.array(list(forecast.final_quantiles.values())), stretch, curve)),
-        quantiles=_stretched(forecast.quantiles, stretch, curve),
+        final_quantiles=_by_level(final),
+        quantiles=_stretched(forecast.quantiles, forecast, curve),
         notes=(*forecast.notes, *_doubts(forecast)),
     )
 
 
-def mix(curve: Curve, plan: Plan, forecasters: tuple[tuple[Forecaster, float], ...]) -> Forecast:
+def mix(
+    curve: Curve, plan: Plan, forecasters: tuple[tuple[Forecaster, float], ...], *, measure: Measure = LOSS
+) -> Forecast:
     """Average the quantiles of forecasters by weight. The weights must sum to 1.
 
     Averages of quantiles [1]_ rather than of probabilities: where two sound forecasts differ a little, a mixture of
@@ -121,6 +134,7 @@ def mix(curve: Curve, plan: Plan, forecasters: tuple[tuple[Forecaster, float], .
     """
     horizon = max(plan.total_steps, curve.cutoff)
     steps = path_steps(plan.schedule, curve.cutoff, horizon)
+    as_loss = measure.as_loss(curve)
     path, final = np.zeros((len(LEVELS), len(steps))), np.zeros(len(LEVELS))
     final_mean = 0.0
     improvement: float | None = None
@@ -128,7 +142,8 @@ def mix(curve: Curve, plan: Plan, forecasters: tuple[tuple[Forecaster, float], .
     shares: dict[str, ForecasterShare] = {}
     notes: list[str] = []
     for forecaster, weight in forecasters:
-        paths = forecaster.predict(curve, plan, steps)
+        said = forecaster.predict(as_loss, plan, steps)
+        paths = replace(said, values=measure.restored(said.values))
         finals = final_levels(paths, curve, horizon)
         mean, quantiles = float(finals.mean()), quantiles_of(finals, LEVELS)
         typicality = typicality or paths.typicality
@@ -139,6 +154,8 @@ def mix(curve: Curve, plan: Plan, forecasters: tuple[tuple[Forecaster, float], .
             final_mean += weight * mean
             notes.extend(note for note in paths.notes if note not in notes)
             improvement = paths.improvement if improvement is None else improvement
+    if improvement is not None and measure.rises and lowest_level(as_loss) <= 0:
+        improvement = 0.0  # nothing is better than all of it, which the network cannot know
     return Forecast(
         cutoff=curve.cutoff,
         horizon=horizon,
@@ -147,9 +164,10 @@ def mix(curve: Curve, plan: Plan, forecasters: tuple[tuple[Forecaster, float], .
         path_steps=steps,
         quantiles=path,
         forecasters=shares,
-        notes=tuple(notes + _notes(curve, plan)),
+        notes=tuple(notes + _notes(curve, plan, measure)),
         improvement=improvement,
         typicality=typicality,
+        measure=measure,
     )
 
 
@@ -205,12 +223,15 @@ def quantiles_of(values: Array, levels: tuple[float, ...]) -> Array:
     return quantiles
 
 
-def _stretched(quantiles: Array, stretch: float, curve: Curve) -> Array:
-    """Quantiles further from the median; those of a positive loss stay positive."""
+def _stretched(quantiles: Array, forecast: Forecast, curve: Curve) -> Array:
+    """Quantiles further from the median where the curve is of an unknown kind; positive ones and shares stay such."""
+    stretch = forecast.typicality.stretch if forecast.typicality else 1.0
     if stretch == 1.0:
         return quantiles
     middle = quantiles[LEVELS.index(0.5)]
     wider: Array = middle + stretch * (quantiles - middle)
+    if forecast.measure.bounds is not None:
+        return forecast.measure.within(wider)
     if not is_positive(curve.values):
         return wider
     return above_zero(wider, FLOOR_SHARE * float(np.median(curve.values[-5:])))
@@ -246,8 +267,15 @@ def _by_level(quantiles: Array) -> dict[float, float]:
     return dict(zip(LEVELS, map(float, quantiles), strict=True))
 
 
-def _notes(curve: Curve, plan: Plan) -> list[str]:
+def _notes(curve: Curve, plan: Plan, measure: Measure) -> list[str]:
     notes: list[str] = []
+    if measure.upper is not None:
+        notes.append(
+            f"Taken for a share of {measure.upper:g}: the band stays between 0 and {measure.upper:g}. "
+            "Only the network is asked."
+        )
+        if schedule_is_guessed(plan):
+            notes.append("The learning rate's future is not known; declare the schedule for a sharper forecast.")
     if plan.total_source == ASSUMED:
         notes.append(
             f"The end of the run is assumed ({plan.total_why.rstrip('.')}); declare total_steps to forecast its end."

@@ -85,7 +85,9 @@ def loss_scale(values: Array, level: float) -> float:
     if is_positive(values):
         return max(level, TINIEST_SCALE)
     low, high = np.quantile(values, [0.05, 0.95])
-    return max(float(high - low), NOISE_FLOOR * abs(level), TINIEST_SCALE)
+    # Nearly all bins the same, as of an error that has come to nothing: then the few others are the spread.
+    spread = float(high - low) or float(np.ptp(values))
+    return max(spread, NOISE_FLOOR * abs(level), TINIEST_SCALE)
 
 
 def _tail_length(n_bins: int) -> int:

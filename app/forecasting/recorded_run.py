@@ -30,6 +30,7 @@ class RecordedRun:
     values : float64, shape (n_points,); NaN and infinite points are data
     schedule : learning rate of the whole run, None where it was not logged
     total_steps : last step of training                           [steps]
+    role : what the metric is, by its name (`app.curves.roles`)
     """
 
     name: str
@@ -38,6 +39,7 @@ class RecordedRun:
     values: Array
     schedule: Schedule | None
     total_steps: int
+    role: str = "train_loss"
 
     @property
     def n_final_points(self) -> int:

@@ -29,6 +29,7 @@ class FileCurve:
     name: str
     config: Mapping[str, Any]
     metric: str
+    role: str  # of `metric`
     metrics: tuple[str, ...]  # all that the file holds
     points: Points  # of `metric`
     rate: Points | None
@@ -64,6 +65,7 @@ def read_curve_file(path: Path, metric: str | None = None) -> FileCurve:
         name=run.name,
         config=run.config,
         metric=metric,
+        role=roles[metric],
         metrics=tuple(points),
         points=points[metric],
         rate=None if rates is None else _until(rates, last_logged),

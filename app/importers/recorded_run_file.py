@@ -48,7 +48,7 @@ def read_recorded_run(path: Path, metric: str | None = None, *, warmup_steps: in
         raise NotARecordedRun(f"{read.metric} has {n_finite} finite points; it takes {FEWEST_POINTS}.")
     total = int(max(read.points.steps[-1], read.rate.steps[-1] if read.rate is not None else 0))
     schedule = _schedule(read, total, warmup_steps)
-    run = RecordedRun(read.name, read.metric, read.points.steps, read.points.values, schedule, total)
+    run = RecordedRun(read.name, read.metric, read.points.steps, read.points.values, schedule, total, read.role)
     final = run.final_loss()
     if not np.isfinite(final):
         raise NotARecordedRun(f"{read.metric} diverged: it is NaN or infinite at its end.")

@@ -189,7 +189,11 @@ class ForecastView(Wire):
     final: dict[str, Number]
     path: list[PathPoint]
     forecasters: dict[str, Any]
-    improvement: float | None = Field(description="Probability of a new lowest level before the end, by the network.")
+    direction: Literal["falls", "rises"] = Field(description="As training succeeds: a loss falls, an accuracy rises.")
+    bounds: tuple[float, float] | None = Field(description="What an accuracy lies between; null: a loss.")
+    improvement: float | None = Field(
+        description="Probability of a new best level before the end, by the network: the lowest so far, or the highest."
+    )
     prior: PriorView
     notes: list[str]
 

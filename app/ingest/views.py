@@ -123,6 +123,8 @@ def forecast_view(forecast: StoredForecast, siblings: Sequence[SiblingRun]) -> F
         final=numbers({"mean": forecast.final_mean, **final}),
         path=path,
         forecasters=dict(forecast.forecasters),
+        direction="rises" if forecast.rises else "falls",
+        bounds=None if forecast.upper is None else (0.0, forecast.upper),
         improvement=forecast.improvement,
         prior=prior_view(siblings),
         notes=list(forecast.notes),

@@ -38,6 +38,7 @@ def save_forecast(
         "forecasters": shares,
         "notes": forecast.notes,
         "improvement": forecast.improvement,
+        "upper": forecast.measure.upper,
         "siblings": siblings_to_json(siblings),
     }
     # The whole schedule would be the largest thing in the row; along the path it is one more row of numbers.
@@ -122,7 +123,8 @@ def _stored(row: Row[Any]) -> StoredForecast:
         schedule=row.details["schedule"] | rates,
         forecasters=row.details["forecasters"],
         notes=tuple(row.details["notes"]),
-        # Forecasts of before had neither.
+        # Forecasts of before had none of these.
         siblings=siblings_from_json(row.details.get("siblings", ())),
         improvement=row.details.get("improvement"),
+        upper=row.details.get("upper"),
     )

@@ -12,9 +12,10 @@ from sqlalchemy import Connection
 
 from app.alerts.rules import Decisions, MetricFacts, RunFacts, decide, judge
 from app.curves.curve import Curve
+from app.curves.measure import LOSS, measure_of
 from app.curves.plan import LENGTH_ROLES, Plan, resolve_plan
 from app.curves.selection import Selection, select_metrics
-from app.errors import CurveTooShort
+from app.errors import CurveTooShort, NotAnAccuracy
 from app.forecasting.forecast import Forecast, forecast_curve
 from app.runs import Run, RunStatus, Series, SiblingRun, StoredForecast
 from app.storage import alerts, forecasts, runs
@@ -123,7 +124,7 @@ def load(connection: Connection, mark: FitMark, run_id: str) -> Loaded:
         metric: caught_up(connection, mark, series[metric].id, states.get(series[metric].id), news, after, starts)
         for metric in selected.metrics
     }
-    previous = {metric: forecasts.latest_forecast(connection, run_id, metric) for metric in selected.losses}
+    previous = {metric: forecasts.latest_forecast(connection, run_id, metric) for metric in selected.forecast}
     return Loaded(
         mark=mark,
         run=run,
@@ -142,7 +143,7 @@ def _curve_of_role(loaded: Loaded, role: str) -> Curve | None:
 
 
 def _plan(loaded: Loaded) -> Plan | None:
-    reductions = [loaded.states[metric].reduction for metric in loaded.selected.losses]
+    reductions = [loaded.states[metric].reduction for metric in loaded.selected.forecast]
     cutoffs = [one.last_step for one in reductions if one.last_step is not None]
     if not cutoffs or max(cutoffs) > FURTHEST_STEP:
         return None
@@ -190,17 +191,17 @@ def _forecasts(
     loaded: Loaded, plan: Plan | None, priors: dict[str, StoredPrior]
 ) -> tuple[dict[str, Forecast], list[str]]:
     """The forecasts worth storing, and what to tell where there is none."""
-    if plan is None and loaded.selected.losses:
+    if plan is None and loaded.selected.forecast:
         return {}, [f"Steps beyond {FURTHEST_STEP:,} cannot be forecast; is the step that was logged really one?"]
     if plan is None:
-        return {}, ["No loss has been logged yet. Metrics are known by name; a role can be set by hand."]
+        return {}, ["No loss or accuracy has been logged yet. Metrics are known by name; a role can be set by hand."]
     if loaded.run.status is RunStatus.FINISHED:
         return {}, [] if loaded.previous else [
             "The run finished before its first forecast; nothing is left to forecast."
         ]
     made: dict[str, Forecast] = {}
     notes: list[str] = []
-    for metric in loaded.selected.losses:
+    for metric in loaded.selected.forecast:
         if _is_broken(loaded, metric):
             notes.append(f"{metric} is not finite at its last step; a forecast of it would mean nothing.")
             continue
@@ -208,8 +209,8 @@ def _forecasts(
         if not (_has_moved(loaded, metric, plan, curve.cutoff) or _hears_others(loaded, metric, priors.get(metric))):
             continue
         try:
-            forecast = _forecast(curve, plan, metric, priors)
-        except CurveTooShort as error:
+            forecast = _forecast(loaded, curve, plan, metric, priors)
+        except (CurveTooShort, NotAnAccuracy) as error:
             notes.append(f"{metric}: {error}")
         except Exception:
             # A curve that the numerics cannot take must not keep the run's alerts from firing.
@@ -223,8 +224,11 @@ def _forecasts(
     return made, notes
 
 
-def _forecast(curve: Curve, plan: Plan, metric: str, priors: dict[str, StoredPrior]) -> Forecast:
+def _forecast(loaded: Loaded, curve: Curve, plan: Plan, metric: str, priors: dict[str, StoredPrior]) -> Forecast:
     """By the project's prior; where that comes to nothing, by the population's, until the finished runs change."""
+    measure = measure_of(loaded.selected.roles[metric].role, curve)
+    if measure != LOSS:
+        return forecast_curve(curve, plan, measure=measure)
     heard = priors.get(metric)
     if heard is not None and heard.prior is not None:
         try:
@@ -280,7 +284,7 @@ def save(connection: Connection, loaded: Loaded, concluded: Conclusions, targets
         for metric, forecast in concluded.forecasts.items()
         if concluded.plan is not None
     }
-    shown = loaded.selected.losses[0] if loaded.selected.losses else None
+    shown = next(iter(loaded.selected.forecast), None)
     previous = loaded.previous.get(shown) if shown and not _is_broken(loaded, shown) else None
     reduction = loaded.states[shown].reduction if shown else None
     save_summary(

@@ -85,9 +85,22 @@ def test_auxiliary_metrics_are_not_taken_for_what_they_look_like(metric: str) ->
         ("total_steps", "total_steps"),
         ("train/max_steps", "total_steps"),
         ("num_train_epochs", "total_epochs"),
-        ("train_acc", "train_metric"),
-        ("val_acc", "val_metric"),
-        ("eval_accuracy", "val_metric"),
+        ("train_acc", "train_accuracy"),
+        ("val_acc", "val_accuracy"),
+        ("eval_accuracy", "val_accuracy"),
+        ("test/top_5", "val_accuracy"),
+        ("accuracy/val", "val_accuracy"),
+        ("val_sparse_categorical_accuracy", "val_accuracy"),
+        ("metrics/mAP50-95(B)", "val_accuracy"),
+        ("eval/f1_score", "val_accuracy"),
+        ("eval_sacrebleu", "val_accuracy"),
+        ("mean_token_accuracy", "train_accuracy"),
+        ("rewards/accuracies", "train_accuracy"),
+        ("train_acc_epoch", "train_accuracy"),
+        ("attention_map", "other"),
+        ("precision", "other"),
+        ("val/reward", "val_metric"),
+        ("eval_wer", "val_metric"),
         ("train/perplexity", "train_metric"),
         ("val/ppl", "val_metric"),
         ("lm loss validation ppl", "val_metric"),
@@ -160,3 +173,12 @@ def test_both_kinds_of_losses_are_forecast_even_with_many_of_one() -> None:
     assert found[0] == "train/a_loss"
     assert "val_loss" in found
     assert forecastable(assign_roles(["lr"])) == []
+
+
+def test_accuracies_are_forecast_after_the_primary_loss_and_leave_room_for_losses() -> None:
+    names = ["val_acc", "train_acc", *(f"eval/{task}/acc" for task in "abcdef"), "val_loss", "train_loss", "val_ppl"]
+    found = forecastable(assign_roles(names))
+    assert found[0] == "train_loss"
+    assert {"val_loss", "val_acc", "train_acc"} < set(found)
+    assert "val_ppl" not in found
+    assert len(found) == 6
