@@ -15,7 +15,6 @@ from app.forecasting.forecaster import Array, Paths
 from app.forecasting.law import FLOOR_SHARE, above_zero
 from app.forecasting.observations import MIN_BINS, is_positive
 from app.forecasting.typicality import hide_last_part
-from app.pfn.bars import Bars
 from app.pfn.reading import read_run
 from app.pfn.runtime import Predictor, shipped_predictor
 
@@ -68,10 +67,12 @@ class PfnForecaster:
         reading = read_run(curve, plan, ahead, minimum=is_minimum)
         hidden = hide_last_part(curve, plan)
         bars, *answers = self.network.answer([reading, *([hidden.reading] if hidden else [])])
-        values = _between(paths_of(bars, self.n_paths)[:, :-1], asked, steps)
+        level, lowest = bars.of_queries(slice(-1)), bars.of_queries(slice(-1, None))
+        read = level.quantiles(ndtr(READ_AT))[:, 0, :]
+        values = _fanned(_between(read, asked, steps), self.n_paths)
         if is_positive(curve.values):
             values = above_zero(values, FLOOR_SHARE * float(np.median(curve.values[-MIN_BINS:])))
-        lower = float(bars.cdf(lowest_level(curve))[0, -1])
+        lower = float(lowest.cdf(lowest_level(curve))[0, 0])
         return Paths(
             steps,
             values,
@@ -86,7 +87,7 @@ def _evenly(n: int) -> npt.NDArray[np.intp]:
 
 
 def _between(values: Array, asked: npt.NDArray[np.int64], steps: npt.NDArray[np.int64]) -> Array:
-    """Paths at all steps, straight between those that were asked about."""
+    """Quantiles at all steps, straight between those that were asked about."""
     if len(asked) == len(steps):
         return values
     after = np.clip(np.searchsorted(asked, steps), 1, len(asked) - 1)
@@ -105,9 +106,8 @@ def lowest_level(curve: Curve) -> float:
     return float(levels.min())
 
 
-def paths_of(bars: Bars, n_paths: int) -> Array:
-    """Equally likely paths through the distributions of one run's steps, (n_paths, n_steps): one quantile each."""
-    read = bars.quantiles(ndtr(READ_AT))[:, 0, :]
+def _fanned(read: Array, n_paths: int) -> Array:
+    """Equally likely paths, (n_paths, n_steps), one quantile each, from the values at the scores `READ_AT`."""
     wanted = np.clip(ndtri((np.arange(n_paths) + 0.5) / n_paths), READ_AT[0], READ_AT[-1])
     place = (wanted - READ_AT[0]) / (READ_AT[1] - READ_AT[0])
     before = np.minimum(place.astype(np.intp), len(READ_AT) - 2)

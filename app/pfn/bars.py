@@ -95,6 +95,10 @@ class Bars:
         masses /= masses.sum(axis=-1, keepdims=True)
         return Bars(knots, masses, location, unit)
 
+    def of_queries(self, chosen: slice) -> Bars:
+        """The distributions of some of the queries."""
+        return Bars(self.knots, self.masses[:, chosen], self.location[:, chosen], self.unit[:, chosen])
+
     def cdf(self, values: npt.ArrayLike) -> Array:
         """Probability that the value asked is at most `values`, broadcast to (B, Q)."""
         place = self._place(values)
@@ -144,9 +148,11 @@ class Bars:
     @cached_property
     def _below(self) -> Array:
         """Probability that b lies under each knot."""
-        pieces = self.knots.gaps * (self._heights[..., 1:] + self._heights[..., :-1]) / 2
-        tail = self.knots.left_tail * self._heights[..., :1]
-        return np.concatenate([tail, pieces], axis=-1).cumsum(axis=-1)
+        below = np.empty_like(self._heights)
+        below[..., 0] = self.knots.left_tail * self._heights[..., 0]
+        pieces = np.add(self._heights[..., 1:], self._heights[..., :-1], out=below[..., 1:])
+        pieces *= self.knots.gaps / 2
+        return np.cumsum(below, axis=-1, out=below)
 
     def _place(self, values: npt.ArrayLike) -> Array:
         return (np.broadcast_to(np.asarray(values, dtype=np.float64), self.location.shape) - self.location) / self.unit
@@ -158,7 +164,9 @@ class Bars:
 
     @staticmethod
     def _at(array: Array, segment: npt.NDArray[np.intp]) -> Array:
-        return np.take_along_axis(array, segment[..., None], axis=-1)[..., 0]
+        row, column = np.indices(segment.shape, sparse=True)
+        found: Array = array[row, column, segment]
+        return found
 
     def _places_below(self, levels: Array) -> Array:
         """Quantiles of b, (n_levels, B, Q): the segment by bisection, cell by cell, the place in it in closed form."""
