@@ -26,7 +26,7 @@ from app.storage.verdicts import (
     read_project_policy,
     read_stop_state,
     read_verdict,
-    record_obeyed,
+    record_heard,
     save_project_policy,
     shared_metric,
     unlogged_metrics,
@@ -103,7 +103,7 @@ class Answer(Wire):
     by: Annotated[str, StringConstraints(max_length=200)] = Field("", description="Who says so; kept in the log.")
 
 
-class Obeyed(Wire):
+class Heard(Wire):
     segment: Annotated[int, Field(ge=1, lt=2**31)] | None = None
     step: Step | None = None
 
@@ -245,14 +245,14 @@ async def answer_verdict(run_id: RunIdPath, said: Answer, service: Service) -> V
 
 
 @router.post(
-    "/runs/{run_id}/verdict/obeyed",
+    "/runs/{run_id}/verdict/heard",
     tags=["write"],
-    summary="Say that the job stops because it was told to",
+    summary="Say that the job has been told to stop",
     responses={**NO_RUN, **CONFLICT},
 )
-async def obeyed(run_id: RunIdPath, service: Service, said: Obeyed | None = None) -> Done:
-    said = said or Obeyed()
-    await service.write(lambda connection: record_obeyed(connection, run_id, segment=said.segment, step=said.step))
+async def heard(run_id: RunIdPath, service: Service, said: Heard | None = None) -> Done:
+    said = said or Heard()
+    await service.write(lambda connection: record_heard(connection, run_id, segment=said.segment, step=said.step))
     return Done()
 
 

@@ -580,8 +580,8 @@ _ANSWERS: Mapping[StopEvent, str] = MappingProxyType(
 )
 
 
-def record_obeyed(connection: Connection, run_id: str, *, segment: int | None, step: int | None) -> None:
-    """The job stops because it was told to. Twice is once. Raises `NotFound`, and `Conflict` where nobody told it."""
+def record_heard(connection: Connection, run_id: str, *, segment: int | None, step: int | None) -> None:
+    """The job asked and was told to stop. Twice is once. Raises `NotFound`, and `Conflict` where nobody told it."""
     key = run_key(connection, run_id)
     lock_stops(connection, key)
     run = get_run(connection, run_id)
@@ -594,18 +594,18 @@ def record_obeyed(connection: Connection, run_id: str, *, segment: int | None, s
         {"key": key, "segment": segment},
     ).one_or_none()
     if told is None:
-        raise Conflict("This run was not told to stop; say how it ended with POST /api/v1/runs/{id}/finish.")
+        raise Conflict("This run was not told to stop.")
     standing = read_standing(connection, key)
-    if standing is not None and standing.event is StopEvent.OBEYED and standing.segment == segment:
+    if standing is not None and standing.event is StopEvent.HEARD and standing.segment == segment:
         return
     log_stop(
         connection,
         key,
-        event=StopEvent.OBEYED,
+        event=StopEvent.HEARD,
         author=Author.JOB,
         segment=segment,
         step=run.last_step if step is None else step,
-        why="The job stops because it was told to.",
+        why="The job asked and was told to stop.",
         evidence=told.evidence,
     )
 

@@ -33,7 +33,7 @@ class StopEvent(StrEnum):
     ORDERED = "ordered"  # the job is told when it asks
     DECLINED = "declined"  # a person wants the run to go on, whatever verdicts say
     WITHDRAWN = "withdrawn"  # the verdict or the mode changed before anybody acted
-    OBEYED = "obeyed"  # the job says that it stops
+    HEARD = "heard"  # the job asked and was told
 
 
 class Author(StrEnum):
@@ -69,7 +69,7 @@ def next_event(
     here = _in_force(standing, segment)
     if here is None:
         return _asked_for(mode) if is_stop and confirmed else None
-    if here.event in (StopEvent.DECLINED, StopEvent.OBEYED):
+    if here.event in (StopEvent.DECLINED, StopEvent.HEARD):
         return None
     if mode is Mode.ADVISE:
         return StopEvent.WITHDRAWN
@@ -86,7 +86,7 @@ def may_stop(standing: Standing | None, segment: int, mode: Mode) -> bool:
     here = _in_force(standing, segment)
     if here is None or mode is Mode.ADVISE:
         return False
-    if here.event is StopEvent.OBEYED:
+    if here.event is StopEvent.HEARD:
         return True
     return here.event is StopEvent.ORDERED and (mode is Mode.STOP or here.author is Author.PERSON)
 
@@ -94,8 +94,8 @@ def may_stop(standing: Standing | None, segment: int, mode: Mode) -> bool:
 def stop_words(standing: Standing | None, segment: int, mode: Mode) -> str:
     """Where a run stands on its way to a stop, in words for people."""
     here = _in_force(standing, segment)
-    if here is not None and here.event is StopEvent.OBEYED:
-        return "The job was told to stop and says that it does."
+    if here is not None and here.event is StopEvent.HEARD:
+        return "The job has asked and was told to stop."
     if here is not None and here.event is StopEvent.DECLINED:
         return "A person wants it to go on, whatever verdicts say."
     if mode is Mode.ADVISE:

@@ -109,7 +109,7 @@ def upgrade() -> None:
         sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False, comment="when"),
         sa.Column("segment", sa.Integer(), nullable=False, comment="the run's (re)start"),
         sa.Column("step", sa.BigInteger(), comment="the last step that was known [steps]"),
-        sa.Column("event", sa.Text(), nullable=False, comment="proposed, ordered, declined, withdrawn or obeyed"),
+        sa.Column("event", sa.Text(), nullable=False, comment="proposed, ordered, declined, withdrawn or heard"),
         sa.Column("author", sa.Text(), nullable=False, comment="policy, person or job"),
         sa.Column("why", sa.Text(), nullable=False, comment="one sentence for people"),
         sa.Column(
@@ -119,7 +119,7 @@ def upgrade() -> None:
             comment="the verdict, the forecast and the settings behind it",
         ),
         sa.CheckConstraint(
-            "event in ('proposed', 'ordered', 'declined', 'withdrawn', 'obeyed')",
+            "event in ('proposed', 'ordered', 'declined', 'withdrawn', 'heard')",
             name=op.f("ck_stop_log_event_known"),
         ),
         sa.CheckConstraint("author in ('policy', 'person', 'job')", name=op.f("ck_stop_log_author_known")),

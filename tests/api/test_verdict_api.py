@@ -93,12 +93,12 @@ def test_a_job_that_asks_is_told_to_stop_only_where_its_project_wants_that(
     assert (entry["event"], entry["author"], entry["why"]) == ("ordered", "policy", told["sentence"])
     assert entry["evidence"]["settings"]["mode"] == "stop"
 
-    web.post(f"/runs/{hopeless}/verdict/obeyed", {"segment": 1, "step": 14_010})
+    web.post(f"/runs/{hopeless}/verdict/heard", {"segment": 1, "step": 14_010})
     web.post(f"/runs/{hopeless}/finish", {"status": "stopped", "message": "as told"})
     over = web.get(f"/runs/{hopeless}/verdict")
     assert (over["should_stop"], over["stop_sentence"]) == (False, "The run is over: stopped.")
     listed = web.http.get(f"/api/v1/projects/{quote(project, safe='')}/stops").json()["stops"]
-    assert [(one["event"], one["step"]) for one in listed] == [("obeyed", 14_010), ("ordered", entry["step"])]
+    assert [(one["event"], one["step"]) for one in listed] == [("heard", 14_010), ("ordered", entry["step"])]
 
 
 def test_a_goal_that_changes_puts_every_stop_in_doubt(
@@ -151,7 +151,7 @@ def test_a_run_that_nobody_has_judged_is_undecided(web: Web, project: str) -> No
     assert "Nothing has been judged yet" in found["sentence"]
     assert "accuracy is not judged" in web.get(f"/runs/{run_id}/verdict", metric="accuracy")["sentence"]
     assert web.get(f"/runs/{run_id}/stops") == {"stops": []}
-    web.post(f"/runs/{run_id}/verdict/obeyed", status=409)
+    web.post(f"/runs/{run_id}/verdict/heard", status=409)
     web.post(f"/runs/{run_id}/finish")
     assert "over" in web.get(f"/runs/{run_id}/verdict")["sentence"]
     web.post(f"/runs/{run_id}/verdict/answer", {"answer": "continue"}, status=409)

@@ -29,7 +29,7 @@ from app.storage.verdicts import (
     read_standing,
     read_verdict,
     read_verdicts,
-    record_obeyed,
+    record_heard,
     runs_to_judge,
     save_project_policy,
 )
@@ -190,9 +190,9 @@ def test_where_a_person_is_asked_the_job_is_told_when_they_say_yes(hopeless: Dat
     assert stops(hopeless)[-1].why == "Ada said yes: stop."
     assert is_told_to_stop(hopeless)
     with hopeless.write() as connection:
-        record_obeyed(connection, "live", segment=1, step=12_100)
-        record_obeyed(connection, "live", segment=1, step=12_200)
-    assert events(hopeless)[2:] == [("obeyed", "job")]
+        record_heard(connection, "live", segment=1, step=12_100)
+        record_heard(connection, "live", segment=1, step=12_200)
+    assert events(hopeless)[2:] == [("heard", "job")]
     assert (stops(hopeless)[-1].step, is_told_to_stop(hopeless)) == (12_100, True)
 
 
