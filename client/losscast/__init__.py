@@ -13,8 +13,8 @@
 Nothing here waits for the network and nothing here raises into the job: see the README beside this package.
 """
 
-from losscast.current import finish, init, log
+from losscast.current import finish, init, log, should_stop
 from losscast.run import Run
 from losscast.version import __version__
 
-__all__ = ["Run", "__version__", "finish", "init", "log"]
+__all__ = ["Run", "__version__", "finish", "init", "log", "should_stop"]

@@ -16,6 +16,7 @@ from losscast.registration import Registration
 from losscast.run import FINISH_SECONDS, Run
 from losscast.schedule import describe_schedule
 from losscast.sender import Sender
+from losscast.stop_watch import StopWatch
 from losscast.transport import BadAddress, Transport
 from losscast.values import to_json, to_step, to_text
 
@@ -77,7 +78,7 @@ def init(
     chosen_project = _text(project) or environment.project[:LONGEST_LABEL]
     run_id = _run_id(id, environment, notices)
     resumed_at = _whole("resume_step", resume_step, notices)
-    sender = None
+    sender = stop_watch = None
     if environment.muted is None:
         registration = Registration(
             run_id=run_id,
@@ -90,10 +91,14 @@ def init(
             roles=_roles(roles, notices),
             resume_step=resumed_at,
         )
-        sender = _sender(registration, url or environment.url, api_key or environment.api_key, notices)
+        transport = _transport(url or environment.url, api_key or environment.api_key, notices)
+        if transport is not None:
+            sender = Sender(registration, transport, Buffer(), notices)
+            stop_watch = StopWatch(run_id, transport.another(), notices)
     else:
         notices.tell("not reporting: %s", environment.muted)
-    _current = Run(run_id, chosen_project, sender, notices, first_step=1 if resumed_at is None else resumed_at)
+    first_step = 1 if resumed_at is None else resumed_at
+    _current = Run(run_id, chosen_project, sender, notices, first_step=first_step, stop_watch=stop_watch)
     return _current
 
 
@@ -114,16 +119,22 @@ def finish(status: str = "finished", message: str | None = None, timeout: float 
         _current.finish(status, message, timeout)
 
 
-def _sender(registration: Registration, url: str, api_key: str | None, notices: Notices) -> Sender | None:
+def should_stop() -> bool:
+    """:meth:`Run.should_stop` on the current run."""
+    if _current is None:
+        _notices.once("should_stop", "should_stop() was called before init()")
+        return False
+    return _current.should_stop()
+
+
+def _transport(url: str, api_key: str | None, notices: Notices) -> Transport | None:
     try:
-        transport = Transport(str(url), None if api_key is None else str(api_key))
+        return Transport(str(url), None if api_key is None else str(api_key))
     except BadAddress as error:
         notices.warn("nothing will be sent: %s", error)
-        return None
     except Exception as error:  # no ssl in this Python, or its certificates unreadable
         notices.warn("nothing will be sent: %r", error)
-        return None
-    return Sender(registration, transport, Buffer(), notices)
+    return None
 
 
 def _run_id(given: Any, environment: Environment, notices: Notices) -> str:

@@ -13,6 +13,7 @@ from typing import Any, Dict
 from losscast import hooks
 from losscast.notices import Notices
 from losscast.sender import Sender
+from losscast.stop_watch import StopWatch
 from losscast.values import LONGEST_NAME, to_float, to_name, to_step, to_text
 
 FINISH_SECONDS = 5.0
@@ -28,11 +29,21 @@ class Run:
     any thread, from a signal handler and in a forked child.
     """
 
-    def __init__(self, run_id: str, project: str, sender: Sender | None, notices: Notices, first_step: int = 1) -> None:
+    def __init__(
+        self,
+        run_id: str,
+        project: str,
+        sender: Sender | None,
+        notices: Notices,
+        first_step: int = 1,
+        stop_watch: StopWatch | None = None,
+    ) -> None:
         self.id = run_id
         self.project = project
         self._sender = sender
         self._notices = notices
+        self._stop_watch = stop_watch
+        self._told_to_stop = False
         self._next_step = first_step
         self._lock = threading.RLock()
         self._owner = os.getpid()
@@ -71,6 +82,34 @@ class Run:
         except Exception as error:
             self._notices.once("log", "log() could not use what it was given: %r", error)
 
+    def should_stop(self) -> bool:
+        """Whether the run's project wants it to stop now: ask every step or every so often, and break if it is True.
+
+        Never waits: the answer is what the server said last, asked for in the background at most every 15 seconds, so
+        the first call is always False. False on any doubt too: no server, an answer older than two minutes, a verdict
+        on an earlier start of the run, a project that only wants advice (the default). Once True it stays True, the
+        server notes that the job was told, and `finish` ends the run as "stopped" unless it is told otherwise.
+
+        In a distributed job only the process that reports knows; tell the others before anybody leaves the loop.
+        """
+        if self._told_to_stop:
+            return True
+        if self._over or self._sender is None or self._stop_watch is None:
+            return False
+        try:
+            self._told_to_stop = self._stop_watch.says_stop(self._sender.segment)
+            if self._told_to_stop:
+                self._notices.warn("run %s is told to stop: %s", self.id, self._stop_watch.reason)
+                self._sender.tell_told(self._next_step - 1)
+        except Exception as error:
+            self._notices.once("should_stop", "should_stop() failed: %r", error)
+        return self._told_to_stop
+
+    @property
+    def stop_reason(self) -> str | None:
+        """Why the run was told to stop, in a sentence; None while it was not."""
+        return self._stop_watch.reason if self._stop_watch is not None and self._told_to_stop else None
+
     def flush(self, timeout: float = FINISH_SECONDS) -> bool:
         """Wait until everything logged so far has arrived; False if that took longer than `timeout` seconds."""
         if self._sender is None or self._over:
@@ -80,8 +119,10 @@ class Run:
     def finish(self, status: str = "finished", message: str | None = None, timeout: float = FINISH_SECONDS) -> None:
         """Say that the run is over and wait up to `timeout` seconds for the rest to arrive.
 
-        `status` is "finished", "failed" or "stopped". What has not arrived by then is still sent while the process
-        lives; a warning says how much it is. In a forked child this only flushes: the run is its parent's.
+        `status` is "finished", "failed" or "stopped". A run that was told to stop and finishes is stopped, not
+        finished: others of its project are compared with where finished ones came to. What has not arrived by then
+        is still sent while the process lives; a warning says how much it is. In a forked child this only flushes:
+        the run is its parent's.
         """
         if not self._over:
             self._begin_finish(status, message, _seconds(timeout))
@@ -114,6 +155,10 @@ class Run:
         if status not in STATUSES:
             self._notices.warn("finish(status=%r) is none of %s; taken as 'finished'", status, ", ".join(STATUSES))
             status = "finished"
+        if status == "finished" and self._told_to_stop:
+            status, message = "stopped", message or self.stop_reason
+        if self._stop_watch is not None:
+            self._stop_watch.close()
         self._finished = self._sender.finish(status, None if message is None else to_text(message), timeout)
 
     def _await_finish(self, timeout: float) -> None:
@@ -132,6 +177,8 @@ class Run:
         self._lock = threading.RLock()
         if self._sender is not None:
             self._sender.restart_in_child()
+        if self._stop_watch is not None:
+            self._stop_watch.restart_in_child()
 
     def _numbers(self, metrics: Mapping[str, Any]) -> Dict[str, float]:
         values: Dict[str, float] = {}

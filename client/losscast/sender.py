@@ -37,6 +37,7 @@ BACK_OFF_SECONDS = 0.5
 LONGEST_BACK_OFF_SECONDS = 60.0
 LONGEST_BACK_OFF_WHILE_AWAITED_SECONDS = 1.0
 CHILD_EXIT_SECONDS = 5.0
+TOLD_TRIES = 5
 
 
 @dataclass
@@ -70,7 +71,14 @@ class Finish:
     until: float
 
 
-Command = Union[None, Flush, Finish]
+@dataclass(frozen=True)
+class Told:
+    """The job asked whether to stop and was told to, at this step; the server keeps a record of that."""
+
+    step: int | None
+
+
+Command = Union[None, Flush, Finish, Told]
 """None: look at the buffer."""
 
 
@@ -99,6 +107,7 @@ class Sender:
         self._waiting: Deque[Batch] = deque()
         self._flushes: List[Flush] = []
         self._finish: Finish | None = None
+        self._told: Told | None = None
         self._last_contact = time.monotonic()
         self._away = False
         # Not the module's functions: the job's own random numbers must not depend on our network.
@@ -143,6 +152,16 @@ class Sender:
         self.start()
         return request.done
 
+    def tell_told(self, step: int | None) -> None:
+        """Have the server know that the job was told to stop. Does not wait."""
+        self._inbox.put(Told(step))
+        self.start()
+
+    @property
+    def segment(self) -> int | None:
+        """Which (re)start of the run this is, once the server has said so."""
+        return self._segment
+
     @property
     def pending(self) -> int:
         """Points that are on no server yet."""
@@ -173,6 +192,7 @@ class Sender:
                 while not self._over():
                     self._wait_for_work()
                     self._send_waiting()
+                    self._send_told()
                     self._answer_flushes()
                     self._keep_alive()
                 self._send_finish()
@@ -189,12 +209,31 @@ class Sender:
         """Return with a batch worth sending, with somebody waiting for us, or when a heartbeat is due."""
         until = self._last_contact + HEARTBEAT_SECONDS
         lingering = False
-        while not self._flushes and self._finish is None and not self._waiting and len(self._buffer) < BATCH_ROWS:
+        while not self._has_work():
             if len(self._buffer) and not lingering:
                 lingering = True
                 until = time.monotonic() + BATCH_SECONDS
             if not self._listen(until):
                 return
+
+    def _has_work(self) -> bool:
+        somebody_asks = bool(self._flushes) or self._finish is not None or self._told is not None
+        return somebody_asks or bool(self._waiting) or len(self._buffer) >= BATCH_ROWS
+
+    def _send_told(self) -> None:
+        """A record is worth some tries, not the metrics that wait behind it."""
+        told = self._told
+        if told is None:
+            return
+        body = {"segment": self._register()}
+        if told.step is not None:
+            body["step"] = told.step
+        for failures in range(1, TOLD_TRIES + 1):
+            answer = self._try(self._path + "/verdict/heard", pack(body))
+            if answer is not None and answer.final:
+                break
+            self._back_off(failures)
+        self._told = None
 
     def _send_waiting(self) -> None:
         while True:
@@ -300,6 +339,7 @@ class Sender:
     def _send_finish(self) -> None:
         finish = self._finish
         assert finish is not None
+        self._send_told()
         body: Dict[str, Any] = {"status": finish.status}
         if finish.message:
             body["message"] = finish.message
@@ -398,6 +438,8 @@ class Sender:
             self._flushes.append(command)
         elif isinstance(command, Finish):
             self._finish = command
+        elif isinstance(command, Told):
+            self._told = command
         return True
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import email.utils
 import http.client
 import ipaddress
@@ -90,16 +91,29 @@ class Transport:
         """The server's address without secrets."""
         return f"{self._server.scheme}://{_host_and_port(self._server)}{self._server.path}"
 
+    def another(self) -> Transport:
+        """A second connection to the same server, for another thread."""
+        other = copy.copy(self)
+        other._connection = None
+        return other
+
     def post(self, path: str, payload: Payload) -> Answer:
         """POST to a path below /api/v1. Raises OSError, HTTPException or ValueError when no answer came."""
+        return self._ask("POST", path, payload)
+
+    def get(self, path: str) -> Answer:
+        """GET from a path below /api/v1. Raises as `post` does."""
+        return self._ask("GET", path, Payload(b"", 0))
+
+    def _ask(self, method: str, path: str, payload: Payload) -> Answer:
         kept_alive = self._connection is not None
         try:
-            return self._post(path, payload)
+            return self._ask_once(method, path, payload)
         except (http.client.RemoteDisconnected, ConnectionError):
             # The usual end of a connection that idled longer than the server keeps one; not a sign of trouble yet.
             if not kept_alive:
                 raise
-        answer = self._post(path, payload)
+        answer = self._ask_once(method, path, payload)
         return Answer(answer.status, answer.body, answer.retry_after_seconds, resent=True)
 
     def close(self) -> None:
@@ -117,12 +131,12 @@ class Transport:
         if connection is not None and connection.sock is not None:
             connection.sock.close()
 
-    def _post(self, path: str, payload: Payload) -> Answer:
+    def _ask_once(self, method: str, path: str, payload: Payload) -> Answer:
         try:
             if self._connection is None:
                 self._connection, self._target = self._connect()
             self._connection.request(
-                "POST", f"{self._target}/api/v1{path}", payload.data, {**self._headers, **payload.headers}
+                method, f"{self._target}/api/v1{path}", payload.data or None, {**self._headers, **payload.headers}
             )
             response = self._connection.getresponse()
             data = response.read(LARGEST_ANSWER)

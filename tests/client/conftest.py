@@ -16,7 +16,7 @@ import pytest
 from local_server import LocalServer
 
 import losscast
-from losscast import current, hooks, sender, transport
+from losscast import current, hooks, sender, stop_watch, transport
 
 CLIENT = Path(__file__).parents[2] / "client"
 
@@ -30,6 +30,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sender, "BATCH_SECONDS", 0.02)
     monkeypatch.setattr(sender, "BACK_OFF_SECONDS", 0.005)
     monkeypatch.setattr(sender, "LONGEST_BACK_OFF_SECONDS", 0.1)
+    monkeypatch.setattr(stop_watch, "ASK_SECONDS", 0.02)
     monkeypatch.setattr(current, "_used_environment_ids", set())
 
 
@@ -47,7 +48,7 @@ def server(quick: None) -> Iterator[LocalServer]:
     for run in list(hooks._open_runs):
         run.finish(timeout=10)
     for thread in set(threading.enumerate()) - before:
-        if thread.name == "losscast":
+        if thread.name.startswith("losscast"):
             thread.join(10)
     local.kill()
 

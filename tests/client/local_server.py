@@ -28,6 +28,8 @@ class StoredRun:
     batches: dict[tuple[int, int], dict[str, Any]] = field(default_factory=dict)
     duplicates: int = 0
     heartbeats: int = 0
+    verdict: dict[str, Any] = field(default_factory=dict)
+    told: list[dict[str, Any]] = field(default_factory=list)
     end: dict[str, Any] | None = None
 
     def points(self, metric: str) -> dict[int, float]:
@@ -133,6 +135,11 @@ class LocalServer:
                 return 404, {"error": "run_not_found", "message": f"No run {parts[1]}."}
             if parts[2] == "batches":
                 return self._store(run, request.body)
+            if parts[2:] == ["verdict"]:
+                return 200, {"should_stop": False, "segment": len(run.segments), "sentence": "", **run.verdict}
+            if parts[2:] == ["verdict", "heard"]:
+                run.told.append(request.body)
+                return 200, {"ok": True}
             if parts[2] == "heartbeat":
                 run.heartbeats += 1
                 return 200, {"ok": True}
@@ -183,11 +190,16 @@ class LocalServer:
                     server._connections.discard(self.connection)
                 super().finish()
 
+            def do_GET(self) -> None:
+                self._answer(b"")
+
             def do_POST(self) -> None:
-                raw = self.rfile.read(int(self.headers["Content-Length"]))
+                self._answer(self.rfile.read(int(self.headers["Content-Length"])))
+
+            def _answer(self, raw: bytes) -> None:
                 plain = gzip.decompress(raw) if self.headers.get("Content-Encoding") == "gzip" else raw
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                request = Request(self.path, headers, json.loads(plain), plain, time.monotonic())
+                request = Request(self.path, headers, json.loads(plain or b"{}"), plain, time.monotonic())
                 server.requests.append(request)
                 fault = server._next_fault(self.path)
                 if fault is None:
