@@ -164,8 +164,8 @@ class Bars:
 
     @staticmethod
     def _at(array: Array, segment: npt.NDArray[np.intp]) -> Array:
-        row, column = np.indices(segment.shape, sparse=True)
-        found: Array = array[row, column, segment]
+        n, n_queries = segment.shape
+        found: Array = array[np.arange(n)[:, None], np.arange(n_queries), segment]
         return found
 
     def _places_below(self, levels: Array) -> Array:
