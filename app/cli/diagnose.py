@@ -14,6 +14,7 @@ import typer
 from app.errors import BadInput, LosscastError
 
 if TYPE_CHECKING:
+    from app.diagnostics.dynamics.dynamic import Dynamic
     from app.diagnostics.event import Event, Risk
 
 COLOURS = {"critical": "red", "warning": "yellow", "info": "dim"}
@@ -57,6 +58,7 @@ def _diagnosed(paths: Sequence[Path]) -> dict[str, Any]:
 
 def diagnosed_file(path: Path) -> dict[str, Any]:
     """One run as `--json` has it."""
+    from app.diagnostics.dynamics.report import dynamics_of, metrics_to_read
     from app.diagnostics.engine import Engine
     from app.diagnostics.signals import choose_inputs
     from app.importers.curve_file import points_by_metric
@@ -67,6 +69,7 @@ def diagnosed_file(path: Path) -> dict[str, Any]:
         raise BadInput("no row holds a number.")
     inputs = choose_inputs({metric: len(points) for metric, points in logged.items()})
     engine = Engine(inputs)
+    read = {metric: (logged[metric].steps, logged[metric].values) for metric in metrics_to_read(logged, inputs.metrics)}
     found = engine.observe({metric: (points.steps, points.values) for metric, points in logged.items()})
     return {
         "file": str(path),
@@ -74,6 +77,7 @@ def diagnosed_file(path: Path) -> dict[str, Any]:
         "states": engine.states,
         "events": [_event(event) for event in last_words(found.events)],
         "risk": [_risk(risk) for risk in found.risks],
+        "dynamics": [_dynamic(dynamic) for dynamic in dynamics_of(read, inputs.metrics)],
     }
 
 
@@ -103,6 +107,15 @@ def _risk(risk: Risk) -> dict[str, Any]:
     return {"step": risk.step, "horizon": risk.horizon, "p": round(risk.probability, 6)}
 
 
+def _dynamic(dynamic: Dynamic) -> dict[str, Any]:
+    return {
+        "kind": dynamic.kind,
+        "metrics": list(dynamic.metrics),
+        "text": dynamic.text,
+        "numbers": {name: _json_number(value) for name, value in dynamic.numbers.items()},
+    }
+
+
 def _json_number(value: Any) -> Any:
     if not isinstance(value, float) or math.isfinite(value):
         return value
@@ -119,6 +132,8 @@ def _print(record: Mapping[str, Any]) -> None:
     for run in record["runs"]:
         console.print(f"{run['file']}: {run['points']:,} logged steps", style="bold", markup=False, soft_wrap=True)
         console.print("  " + ", ".join(f"{name}: {state}" for name, state in run["states"].items()), style="dim")
+        for dynamic in run["dynamics"]:
+            console.print(f"  {dynamic['text']}", markup=False, soft_wrap=True)
         if not run["events"]:
             console.print("  Nothing to report.")
             continue

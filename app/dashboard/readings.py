@@ -20,6 +20,7 @@ from app.dashboard.figures.axes import POINTS_A_TRACE
 from app.dashboard.figures.loss import Restart
 from app.dashboard.glyphs import Sparkline, sparkline
 from app.dashboard.liveness import Liveness, liveness
+from app.diagnostics.dynamics.dynamic import Dynamic
 from app.forecasting.track_record import JudgedForecast
 from app.runs import (
     ForecastPoint,
@@ -37,6 +38,7 @@ from app.runs import (
 from app.storage import alerts, curves, forecasts, points, priors, runs
 from app.storage.database import Database
 from app.storage.diagnoses import Health, HealthGlance, diagnosed_at, glance_at_health, read_health
+from app.storage.dynamics import read_dynamics
 from app.storage.track_record import RunTrackRecord, ScoredForecast, newest_score, run_track_record
 
 PAGE_SIZE = 50
@@ -189,6 +191,7 @@ class RunReading:
     scored_at: datetime | None = None  # None before the run has ended
     health: Health | None = None  # None before its first diagnosis
     event_plots: Mapping[str, EventPlot] = field(default_factory=dict)  # event -> its drawings
+    dynamics: Sequence[Dynamic] = ()
 
     @property
     def state(self) -> Liveness:
@@ -264,6 +267,7 @@ def read_run(database: Database, run_id: str) -> RunReading:
             scored_at=newest_score(connection, run_id=run_id),
             health=health,
             event_plots=read_event_plots(connection, run_id, health, series),
+            dynamics=[] if health is None else read_dynamics(connection, run_id, health.watched),
         )
 
 

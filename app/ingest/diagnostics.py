@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from pydantic import Field
+from sqlalchemy import Connection
 
 from app.diagnostics.advice import worth_logging
+from app.diagnostics.dynamics.dynamic import Dynamic
 from app.diagnostics.event import Event, Severity
 from app.ingest.routes import NO_RUN, ROUTE_ERRORS, RunIdPath, Service
 from app.ingest.schemas import Wire
 from app.storage.diagnoses import EVENTS_SHOWN, Health, read_health
+from app.storage.dynamics import read_dynamics
 
 router = APIRouter(prefix="/api/v1", responses=ROUTE_ERRORS)
 
@@ -38,6 +42,15 @@ class RiskView(Wire):
     probability: float
 
 
+class DynamicView(Wire):
+    """How something moves over the run: a law, a trend or a phase. No fault."""
+
+    kind: str
+    metrics: list[str] = Field(description="What it was read off.")
+    text: str
+    numbers: dict[str, float | None] = Field(description="Null where something could not be said.")
+
+
 class Diagnostics(Wire):
     """All null and empty before the worker's first look."""
 
@@ -51,6 +64,7 @@ class Diagnostics(Wire):
     events: list[EventView] = Field(description="In the order they were raised; of many the open and the newest.")
     watched: dict[str, str] = Field(description="Signal -> the metric that stands for it.")
     worth_logging: dict[str, str] = Field(description="Signal that is not logged -> what it would add.")
+    dynamics: list[DynamicView] = Field(description="Read off what a probe logs; empty without one.")
 
 
 @router.get(
@@ -59,10 +73,14 @@ class Diagnostics(Wire):
 async def get_diagnostics(
     run_id: RunIdPath, service: Service, limit: Annotated[int, Query(ge=1, le=5000)] = EVENTS_SHOWN
 ) -> Diagnostics:
-    return _view(await service.read(lambda connection: read_health(connection, run_id, limit)))
+    def read(connection: Connection) -> tuple[Health | None, list[Dynamic]]:
+        health = read_health(connection, run_id, limit)
+        return health, [] if health is None else read_dynamics(connection, run_id, health.watched)
+
+    return _view(*await service.read(read))
 
 
-def _view(health: Health | None) -> Diagnostics:
+def _view(health: Health | None, dynamics: Sequence[Dynamic]) -> Diagnostics:
     if health is None:
         return Diagnostics(
             read_to=None,
@@ -73,6 +91,7 @@ def _view(health: Health | None) -> Diagnostics:
             events=[],
             watched={},
             worth_logging={},
+            dynamics=[],
         )
     return Diagnostics(
         read_to=health.read_to,
@@ -83,6 +102,10 @@ def _view(health: Health | None) -> Diagnostics:
         events=[_event(event) for event in health.events],
         watched=dict(health.watched),
         worth_logging=worth_logging(health.watched),
+        dynamics=[
+            DynamicView(kind=one.kind, metrics=list(one.metrics), text=one.text, numbers=one.numbers)
+            for one in dynamics
+        ],
     )
 
 

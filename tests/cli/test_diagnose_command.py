@@ -41,6 +41,13 @@ def test_a_real_run_at_too_high_a_rate_is_told_within_three_points() -> None:
     assert (event["step"], event["raised_at"]) == (3600, 3700), "logged every fifty steps"
 
 
+def test_a_real_run_with_a_probe_is_told_how_it_moves() -> None:
+    file = ROOT / "tests" / "data" / "small_runs" / "lm_probed.jsonl"
+    [run] = diagnosed(file)["runs"]
+    assert {one["kind"] for one in run["dynamics"]} >= {"noise_scale", "gradient_phase", "weight_distance"}
+    assert "Gradients: diffusion since step" in losscast("diagnose", file).stdout
+
+
 def test_the_stable_phase_and_the_decay_of_a_real_wsd_run_raise_no_alarm() -> None:
     [run] = diagnosed(DEMO_DATA / "lm_wsd.csv")["runs"]
     alarms = {"nonfinite", "cold_start", "spike", "divergence", "divergence_risk", "plateau", "dead", "overfit"}

@@ -7,15 +7,18 @@ from collections.abc import Mapping, Sequence
 from dash import html
 from dash.development.base_component import Component
 
-from app.dashboard.components import SEVERITIES, aria, definition_list, severity_badge
+from app.dashboard.components import SEVERITIES, aria, definition_list, hint, severity_badge
 from app.dashboard.event_plots import EventPlot, PlottedPanel
 from app.dashboard.formatting import MISSING, format_percent, format_step, format_value
+from app.dashboard.readings import RunReading
 from app.diagnostics.advice import worth_logging
+from app.diagnostics.dynamics.dynamic import Dynamic
 from app.diagnostics.event import Event, Severity
 from app.diagnostics.registry import DIAGNOSES
 from app.storage.diagnoses import Health, HealthGlance
 
 EVENTS_AT_ONCE = 12
+DYNAMICS_MEANING = "Laws, trends and phases read off what a probe logs. They inform; none of them is a fault."
 TROUBLES_IN_TOOLTIP = 4
 KINDS_IN_MARK = 2
 
@@ -32,7 +35,8 @@ UNTOLD = frozenset({"epoch", "tokens", "batch_size", "data_phase", "sequence_len
 """Signals that are read to understand the others: no trouble shows in them."""
 
 
-def health_report(health: Health | None, plots: Mapping[str, EventPlot]) -> list[Component | None]:
+def health_report(reading: RunReading) -> list[Component | None]:
+    health, plots = reading.health, reading.event_plots
     if health is None:
         return [html.P("Not diagnosed yet: that comes with the worker's next fit.", className="muted")]
     if health.has_failed:
@@ -43,6 +47,7 @@ def health_report(health: Health | None, plots: Mapping[str, EventPlot]) -> list
         html.P(watched_text(health), className="muted"),
         html.P(sharpening_text(health), className="muted") if worth_logging(health.watched) else None,
         event_list(health.events, plots),
+        dynamics_list(reading.dynamics),
         grounds(health),
     ]
 
@@ -218,6 +223,30 @@ def _facts(event: Event) -> list[tuple[str, object]]:
         words = (SIGNAL_WORDS.get(signal, signal.replace("_", " ")) for signal in event.sharpen)
         facts.append(("would say more", ", ".join(words)))
     return facts
+
+
+def dynamics_list(dynamics: Sequence[Dynamic]) -> Component | None:
+    """How the run moves, as the probe shows it; the layers of a network folded away."""
+    if not dynamics:
+        return None
+    layers = [one for one in dynamics if one.kind == "massive_activations"]
+    others = [one for one in dynamics if one.kind != "massive_activations"]
+    count = f"{len(layers)} {'layer' if len(layers) == 1 else 'layers'}"
+    return html.Div(
+        [
+            html.P(hint("How it moves", DYNAMICS_MEANING), className="health-subhead"),
+            html.Ul([html.Li(one.text) for one in others], className="dynamics") if others else None,
+            html.Details(
+                [
+                    html.Summary(f"Massive activations in {count}"),
+                    html.Ul([html.Li(one.text) for one in layers], className="dynamics"),
+                ],
+                className="fold",
+            )
+            if layers
+            else None,
+        ]
+    )
 
 
 def grounds(health: Health) -> Component:

@@ -134,9 +134,7 @@ def layout(reading: RunReading) -> Component:
                 [
                     card(
                         hint("Health", "What broke, what is about to, and what only looked like it."),
-                        html.Div(
-                            health_report(reading.health, reading.event_plots), id="run-health", className="health"
-                        ),
+                        html.Div(health_report(reading), id="run-health", className="health"),
                     ),
                     card(
                         hint("How the forecast moved", "Each forecast is kept. This is what was predicted, and when."),
@@ -251,7 +249,7 @@ def register(app: dash.Dash, database: Database) -> None:
             header(reading),
             banner(reading),
             tiles(reading),
-            health_report(reading.health, reading.event_plots),
+            health_report(reading),
             alert_list(reading),
             grounds(reading),
             details(reading),
