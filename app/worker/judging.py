@@ -29,6 +29,7 @@ from app.storage.database import Database
 from app.storage.verdicts import (
     Goal,
     NewVerdict,
+    PaceMarks,
     ProjectPolicy,
     RivalRow,
     StoredVerdict,
@@ -40,6 +41,7 @@ from app.storage.verdicts import (
     read_standing,
     read_verdicts,
     save_final_levels,
+    save_pace,
     save_verdicts,
 )
 from app.verdicts.history import History
@@ -49,7 +51,9 @@ from app.verdicts.policies import policy_named
 from app.verdicts.rivals import Rival, RivalKind
 from app.verdicts.situation import Situation, last_raise
 from app.verdicts.stopping import Author, Mode, StopEvent, is_confirmed, next_event
+from app.verdicts.targets import reach
 from app.verdicts.verdict import Decision, Verdict
+from app.worker import pacing
 
 log = logging.getLogger(__name__)
 
@@ -71,12 +75,14 @@ MOST_CURVES = 32
 class RunToJudge:
     """The run that is judged, as its refit saw it.
 
+    arrivals : batches of it that the refit knew of
     losses : metrics that are forecast, the one that lists show first
     reductions : by metric, of the losses and the learning rate
     forecasts : by metric, fresh or stored; without the metrics that are not finite now
     """
 
     key: int
+    arrivals: int
     run: Run
     plan: Plan | None
     losses: Sequence[str]
@@ -93,6 +99,7 @@ class Surroundings:
     states: Mapping[str, str]
     rivals: Mapping[str, tuple[Rival, ...]]  # by metric
     before: Mapping[str, StoredVerdict]  # by metric
+    pace: PaceMarks
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -135,6 +142,7 @@ def _judge_run(database: Database, subject: RunToJudge, targets: Sequence[Target
     with database.write() as connection:
         lock_stops(connection, subject.key)
         save_verdicts(connection, subject.key, [one.stored for one in judged])
+        save_pace(connection, subject.key, around.pace)
         return _act(connection, subject, around.policy, judged[0], targets)
 
 
@@ -146,6 +154,7 @@ def _surroundings(connection: Connection, subject: RunToJudge) -> Surroundings:
         states=read_diagnosed_states(connection, subject.key),
         rivals={metric: tuple(_rivals(connection, subject, policy, metric)) for metric in metrics},
         before={one.metric: one for one in read_verdicts(connection, subject.run.id)},
+        pace=pacing.follow(connection, subject.key, subject.arrivals),
     )
 
 
@@ -191,24 +200,28 @@ def _judged(subject: RunToJudge, plan: Plan, around: Surroundings, metric: str, 
     goal = policy.goals.get(metric, Goal())
     curve = subject.reductions[metric].to_curve()
     rate = None if subject.rate is None else subject.reductions[subject.rate].to_curve()
-    verdict = judge(
-        Situation(
-            outlook=_outlook(subject, plan, metric),
-            history=History(curve.steps, curve.values),
-            total_steps=plan.total_steps,
-            rivals=around.rivals[metric],
-            target=goal.target,
-            delta=goal.delta,
-            states=around.states,
-            raised_at=last_raise(rate),
-        ),
-        policy_named(policy.policy, policy.parameters),
+    situation = Situation(
+        outlook=_outlook(subject, plan, metric),
+        history=History(curve.steps, curve.values),
+        total_steps=plan.total_steps,
+        rivals=around.rivals[metric],
+        target=goal.target,
+        delta=goal.delta,
+        states=around.states,
+        raised_at=last_raise(rate),
     )
+    verdict = judge(situation, policy_named(policy.policy, policy.parameters))
     since, looks = _held(around, metric, verdict, subject.run.segment, curve.cutoff)
     confirmed = verdict.decision is Decision.STOP and is_confirmed(
         since_step=since, step=curve.cutoff, looks=looks, total_steps=plan.total_steps
     )
-    details = verdict.as_json() | {"total_steps": plan.total_steps, "confirmed": confirmed}
+    time = _time_left(around, metric, plan.total_steps)
+    details = verdict.as_json() | {
+        "total_steps": plan.total_steps,
+        "confirmed": confirmed,
+        "goal": None if goal.target is None else _goal(situation, goal, goal.target, time),
+        "time": time,
+    }
     stored = NewVerdict(
         metric=metric,
         segment=subject.run.segment,
@@ -241,6 +254,38 @@ def _outlook(subject: RunToJudge, plan: Plan, metric: str) -> Outlook | None:
         total_source=plan.total_source,
         notes=forecast.notes,
     )
+
+
+def _time_left(around: Surroundings, metric: str, total_steps: int) -> dict[str, Any] | None:
+    """As it was, until the run has come further: it costs some milliseconds."""
+    before = around.before.get(metric)
+    known: dict[str, Any] | None = None if before is None else before.details.get("time")
+    marks = around.pace.marks
+    if known is not None and marks and known["total_steps"] == total_steps:
+        if 0 <= marks[-1][0] - known["at_step"] < pacing.LOOK_SHARE * total_steps:
+            return known
+    return pacing.time_left(marks, total_steps)
+
+
+def _goal(situation: Situation, goal: Goal, target: float, time: Mapping[str, Any] | None) -> dict[str, Any]:
+    """When the target is reached, in steps and by the pace that is expected of the rest of the run."""
+    found = reach(situation.outlook, situation.history, target, budget_step=goal.budget_steps)
+    steps = {f"p{round(100 * level):02d}": step for level, step in found.steps.items()}
+    per_step = None
+    if time is not None and time["total_steps"] > time["at_step"]:
+        per_step = time["seconds_left"]["p50"] / (time["total_steps"] - time["at_step"])
+    return {
+        "target": target,
+        "reached_at": found.reached_at,
+        "probability": found.probability,
+        "steps": steps,
+        "seconds": {
+            name: None if step is None or per_step is None else max(step - situation.cutoff, 0) * per_step
+            for name, step in steps.items()
+        },
+        "budget_steps": goal.budget_steps,
+        "within_budget": found.by_budget,
+    }
 
 
 def _held(around: Surroundings, metric: str, verdict: Verdict, segment: int, step: int) -> tuple[int, int]:

@@ -178,6 +178,7 @@ def _judged_subject(loaded: Loaded, plan: Plan | None, made: Mapping[str, Foreca
     holding = {metric: found for metric, found in loaded.previous.items() if not _is_broken(loaded, metric)}
     return RunToJudge(
         key=loaded.mark.run_key,
+        arrivals=loaded.mark.arrivals,
         run=loaded.run,
         plan=plan,
         losses=loaded.selected.losses,
