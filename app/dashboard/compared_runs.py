@@ -12,10 +12,11 @@ import numpy as np
 from sqlalchemy import Connection
 
 from app.curves.curve import Curve
+from app.curves.roles import ACCURACY_ROLES, FORECAST_ROLES
 from app.dashboard.figures.compare import MOST_RUNS, Along, RunLine
 from app.dashboard.figures.loss import Scale
 from app.dashboard.liveness import Liveness, liveness
-from app.dashboard.readings import LOSS_ROLES, roles_and_loss
+from app.dashboard.readings import roles_and_loss
 from app.errors import NotFound
 from app.runs import Run, RunRow, RunStatus, Series, StoredForecast, Summary
 from app.storage import curves, forecasts, points, runs
@@ -72,6 +73,7 @@ class ComparedRun:
     """One run of a comparison.
 
     metric : the one compared; None where the run has logged none such
+    role : of the metric
     curve : what it has logged of it so far; None before the first point
     forecast : the newest one of a run that goes on
     ended_at : what an ended run came to; NaN where that was no finite number, None where it goes on
@@ -81,11 +83,21 @@ class ComparedRun:
     summary: Summary | None
     state: Liveness
     metric: str | None
-    is_loss: bool
+    role: str
     curve: Curve | None
     last_value: float | None  # as logged, one point; may be NaN or infinite
     forecast: StoredForecast | None
     ended_at: float | None
+
+    @property
+    def is_forecast(self) -> bool:
+        """Whether metrics of its kind are forecast, and known to be better when lower or when higher."""
+        return self.role in FORECAST_ROLES
+
+    @property
+    def rises(self) -> bool:
+        """Whether more is better."""
+        return self.role in ACCURACY_ROLES
 
     @property
     def total_steps(self) -> int | None:
@@ -125,7 +137,7 @@ class CompareReading:
 
     runs: Sequence[ComparedRun]
     missing: Sequence[str]  # ids that no run has
-    metrics: Sequence[str]  # all that any of them has logged, losses first
+    metrics: Sequence[str]  # all that any of them has logged, those that are forecast first
 
 
 def comparison_revision(database: Database, run_ids: Sequence[str]) -> str:
@@ -151,7 +163,7 @@ def read_comparison(database: Database, run_ids: Sequence[str], metric: str | No
     """Runs that are not there are named, not refused: a link may outlive one of its runs."""
     found: list[ComparedRun] = []
     missing: list[str] = []
-    names: dict[str, bool] = {}  # metric -> whether it is a loss
+    places: dict[str, int] = {}  # metric -> where its role stands in the list
     with database.read() as connection:
         for run_id in list(dict.fromkeys(run_ids))[:MOST_RUNS]:
             try:
@@ -161,8 +173,9 @@ def read_comparison(database: Database, run_ids: Sequence[str], metric: str | No
                 continue
             found.append(compared)
             for name, role in roles.items():
-                names[name] = names.get(name, False) or role in LOSS_ROLES
-    return CompareReading(found, missing, sorted(names, key=lambda name: (not names[name], name)))
+                place = FORECAST_ROLES.index(role) if role in FORECAST_ROLES else len(FORECAST_ROLES)
+                places[name] = min(places.get(name, place), place)
+    return CompareReading(found, missing, sorted(places, key=lambda name: (places[name], name)))
 
 
 def _compared(connection: Connection, run_id: str, metric: str | None) -> tuple[ComparedRun, Mapping[str, str]]:
@@ -177,7 +190,7 @@ def _compared(connection: Connection, run_id: str, metric: str | None) -> tuple[
         summary=summary,
         state=liveness(run, datetime.now(UTC)),
         metric=logged.metric if logged else None,
-        is_loss=roles.get(chosen or "") in LOSS_ROLES,
+        role=roles.get(chosen or "", ""),
         curve=_curve(connection, logged) if logged else None,
         last_value=logged.last_value if logged else None,
         forecast=_forecast(connection, run, logged) if logged else None,

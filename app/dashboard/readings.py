@@ -14,13 +14,15 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection
 
-from app.curves.roles import assign_roles, primary_loss
+from app.curves.measure import Measure
+from app.curves.roles import ACCURACY_ROLES, FORECAST_ROLES, LOSS_ROLES, assign_roles, forecastable, primary_loss
 from app.dashboard.event_plots import EventPlot, read_event_plots
 from app.dashboard.figures.axes import POINTS_A_TRACE
 from app.dashboard.figures.loss import Restart
 from app.dashboard.glyphs import Sparkline, sparkline
 from app.dashboard.liveness import Liveness, liveness
 from app.diagnostics.dynamics.dynamic import Dynamic
+from app.forecasting.best import best_level
 from app.forecasting.track_record import JudgedForecast
 from app.runs import (
     ForecastPoint,
@@ -36,6 +38,7 @@ from app.runs import (
     Summary,
 )
 from app.storage import alerts, curves, forecasts, points, priors, runs
+from app.storage.curves import CurveState
 from app.storage.database import Database
 from app.storage.diagnoses import Health, HealthGlance, diagnosed_at, glance_at_health, read_health
 from app.storage.dynamics import read_dynamics
@@ -43,8 +46,7 @@ from app.storage.track_record import RunTrackRecord, ScoredForecast, newest_scor
 
 PAGE_SIZE = 50
 ALERTS_SHOWN = 200
-OTHERS_IN_CHART = 4  # losses beside the chosen one
-LOSS_ROLES = ("train_loss", "val_loss")
+OTHERS_IN_CHART = 4  # losses beside the chosen one, or accuracies beside a chosen accuracy
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +176,14 @@ class SiblingsReading:
 
 
 @dataclass(frozen=True, slots=True)
+class OtherForecast:
+    """The newest forecast of a metric that is not the one shown first."""
+
+    forecast: StoredForecast
+    best: float | None  # the best level so far; None where the curve is not at hand
+
+
+@dataclass(frozen=True, slots=True)
 class RunReading:
     """A run's page without its charts."""
 
@@ -186,7 +196,8 @@ class RunReading:
     alerts: Sequence[StoredAlert]  # newest first
     steps_per_second: float | None
     now: datetime
-    forecast: StoredForecast | None = None  # the newest of the loss shown first
+    forecast: StoredForecast | None = None  # the newest of the metric shown first
+    others: Sequence[OtherForecast] = ()  # accuracies last
     siblings: SiblingsReading | None = None  # None before the first forecast
     scored_at: datetime | None = None  # None before the run has ended
     health: Health | None = None  # None before its first diagnosis
@@ -250,7 +261,8 @@ def read_run(database: Database, run_id: str) -> RunReading:
         summary = runs.read_summary(connection, run_id)
         series = runs.list_series(connection, run_id)
         roles, metric = roles_and_loss(run, summary, series)
-        newest = forecasts.latest_forecast(connection, run_id, metric)
+        found = forecasts.latest_forecasts(connection, run_id)
+        newest = found.get(metric or "")
         health = read_health(connection, run_id)
         return RunReading(
             run=run,
@@ -263,6 +275,7 @@ def read_run(database: Database, run_id: str) -> RunReading:
             steps_per_second=_step_rate(connection, run, metric),
             now=datetime.now(UTC),
             forecast=newest,
+            others=_other_forecasts(connection, found, series, roles, metric),
             siblings=_siblings(connection, run_id, newest),
             scored_at=newest_score(connection, run_id=run_id),
             health=health,
@@ -277,12 +290,34 @@ def _siblings(connection: Connection, run_id: str, newest: StoredForecast | None
     return SiblingsReading(priors.named(connection, newest.siblings), *priors.count_finished(connection, run_id))
 
 
+def _other_forecasts(
+    connection: Connection,
+    found: Mapping[str, StoredForecast],
+    series: Sequence[Series],
+    roles: Mapping[str, str],
+    shown: str | None,
+) -> list[OtherForecast]:
+    others = [one for metric, one in found.items() if metric != shown and roles.get(metric) in FORECAST_ROLES]
+    ids = {one.metric: one.id for one in series}
+    states = curves.read_curve_states(connection, [ids[one.metric] for one in others])
+    return [
+        OtherForecast(one, _best_so_far(states.get(ids[one.metric]), one))
+        for one in sorted(others, key=lambda one: FORECAST_ROLES.index(roles[one.metric]))
+    ]
+
+
+def _best_so_far(state: CurveState | None, forecast: StoredForecast) -> float | None:
+    curve = state.reduction.to_curve() if state else None
+    return best_level(curve, Measure(forecast.upper)) if curve is not None and len(curve) else None
+
+
 def roles_and_loss(run: Run, summary: Summary | None, series: Sequence[Series]) -> tuple[dict[str, str], str | None]:
     """Roles and the loss to show first: the worker's word, or the same rules where it has not spoken yet."""
     if summary is not None and summary.metric is not None:
         return {metric: str(match["role"]) for metric, match in summary.roles.items()}, summary.metric
     matches = assign_roles([one.metric for one in series], run.declared_roles)
-    metric = primary_loss(matches, {one.metric: one.points for one in series})
+    points_of = {one.metric: one.points for one in series}
+    metric = primary_loss(matches, points_of) or next(iter(forecastable(matches, points_of)), None)
     first = series[0].metric if series else None
     return {name: match.role for name, match in matches.items()}, metric or first
 
@@ -327,6 +362,7 @@ class ChartReading:
     rate: Points
     restarts: Sequence[Restart]
     last_step: int
+    rises: bool = False  # more is better
 
 
 def read_chart(
@@ -344,16 +380,14 @@ def read_chart(
         chosen = metric if metric in known else first
         if chosen is None:
             return None
-        losses = [name for name in known if roles.get(name) in LOSS_ROLES and name != chosen]
+        kind = next((kind for kind in (LOSS_ROLES, ACCURACY_ROLES) if roles.get(chosen) in kind), frozenset[str]())
+        alike = [name for name in known if roles.get(name) in kind and name != chosen]
         rates = [name for name in known if roles.get(name) == "lr"]
         seen = _seen_range(view)
         return ChartReading(
             metric=chosen,
             points=_read(connection, run_id, chosen, seen),
-            others={
-                name: _read(connection, run_id, name, seen, share=2)
-                for name in (losses[:OTHERS_IN_CHART] if roles.get(chosen) in LOSS_ROLES else [])
-            },
+            others={name: _read(connection, run_id, name, seen, share=2) for name in alike[:OTHERS_IN_CHART]},
             forecast=forecasts.latest_forecast(connection, run_id, chosen),
             rate=_read(connection, run_id, rates[0], seen, share=2) if rates else Points.empty(),
             restarts=[
@@ -362,6 +396,7 @@ def read_chart(
                 if one.number > 1 and (start := _start(one)) is not None
             ],
             last_step=run.last_step or 0,
+            rises=roles.get(chosen) in ACCURACY_ROLES,
         )
 
 

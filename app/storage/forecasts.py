@@ -82,6 +82,19 @@ def latest_forecast(connection: Connection, run_id: str, metric: str | None = No
     return None if row is None else _stored(row)
 
 
+def latest_forecasts(connection: Connection, run_id: str) -> dict[str, StoredForecast]:
+    """The newest forecast of every metric that was ever forecast, by metric."""
+    rows = connection.execute(
+        text("""
+            SELECT f.*, CAST(:run_id AS text) AS run_id FROM series s CROSS JOIN LATERAL (
+                SELECT * FROM forecast WHERE run_key = s.run_key AND metric = s.metric ORDER BY id DESC LIMIT 1
+            ) f WHERE s.run_key = :key ORDER BY s.id
+        """),
+        {"key": run_key(connection, run_id), "run_id": run_id},
+    )
+    return {row.metric: _stored(row) for row in rows}
+
+
 def forecast_history(
     connection: Connection, run_id: str, metric: str | None = None, limit: int = 500
 ) -> list[ForecastPoint]:

@@ -133,7 +133,7 @@ def test_a_projects_runs_are_compared_and_the_address_says_which(desktop: Watche
     expect(page.get_by_role("radio", name="Log")).to_be_checked()
     page.locator("#compare-metric").click()
     page.get_by_role("option", name="lr").click()
-    expect(page.locator("#compare-note")).to_contain_text("only losses are forecast")
+    expect(page.locator("#compare-note")).to_contain_text("only losses and accuracies are forecast")
     page.get_by_role("link", name="short of lm_wsd.csv").click()
     page.get_by_role("link", name="Compare with others").click()
     expect(page).to_have_url(re.compile("run=short"))

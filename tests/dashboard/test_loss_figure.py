@@ -213,3 +213,15 @@ def test_an_empty_chart_is_a_chart() -> None:
 
 def test_an_update_is_drawn_at_once_since_its_page_may_be_left() -> None:
     assert "transition" not in draw()["layout"]
+
+
+def test_of_an_accuracy_the_beginning_leaves_the_bottom_of_the_focused_chart() -> None:
+    rising = points(0.9 - 0.9 / np.arange(1, 501) ** 0.7)
+    focused, full = draw(points=rising, rises=True), draw(points=rising, rises=True, scale=Scale.FULL)
+    assert focused["layout"]["yaxis"]["range"][0] > 0.5
+    assert focused["layout"]["yaxis"]["range"][1] > 0.88
+    assert full["layout"]["yaxis"]["range"][0] < 0.05
+    (note,) = [one for one in focused["layout"]["annotations"] if "the start lies below" in one["text"]]
+    assert note["text"].endswith("down to 0")
+    assert note["yanchor"] == "bottom"
+    assert not [one for one in full["layout"]["annotations"] if "the start lies" in one["text"]]

@@ -24,7 +24,7 @@ BEGINNING = 0.05  # of the steps so far: what the focused scale may cut off at t
 class Scale(StrEnum):
     """How the loss axis is laid out."""
 
-    FOCUS = "focus"  # linear; the first drop may leave the top of the chart
+    FOCUS = "focus"  # linear; the first drop may leave the top of the chart, a first rise the bottom
     FULL = "full"  # linear, everything in view
     LOG = "log"
 
@@ -42,7 +42,8 @@ class LossChart:
     """What the chart shows.
 
     view : the steps in sight, None for all of the run and its horizon
-    others : further losses of the run, drawn thinner
+    others : further metrics of its kind, drawn thinner
+    rises : more is better; then the first rise may leave the bottom of the chart
     rate : the learning rate as logged; empty if it was not
     last_step : of the whole run, in view or not; the buttons below the chart count from it
     """
@@ -57,6 +58,7 @@ class LossChart:
     view: tuple[float, float] | None = None
     scale: Scale = Scale.FOCUS
     smooth: bool = False
+    rises: bool = False
 
 
 def loss_figure(chart: LossChart, display: Display) -> go.Figure:
@@ -136,7 +138,7 @@ def loss_figure(chart: LossChart, display: Display) -> go.Figure:
     if has_rate:
         layout["annotations"].append(panel_title("<b>learning rate</b>", palette, top=bottom - 0.11))
     if cut_off is not None:
-        layout["annotations"].append(_cut_off_note(cut_off, display))
+        layout["annotations"].append(_cut_off_note(cut_off, chart, display, bottom=bottom))
     for lines, labels in (_cutoff_mark(chart, display), _restart_marks(chart, palette)):
         layout["shapes"] += lines
         layout["annotations"] += labels
@@ -361,7 +363,7 @@ def _steps_in_view(chart: LossChart) -> tuple[float, float]:
 
 
 def _loss_range(chart: LossChart) -> tuple[tuple[float, float], float | None]:
-    """The range of the loss axis, and the highest value of the chosen metric if it lies above it."""
+    """The range of the upper axis, and the worst value of the chosen metric where that lies outside."""
     log = chart.scale is Scale.LOG
     view = _steps_in_view(chart)
     steps, values = _in_view(chart.points, view)
@@ -376,7 +378,11 @@ def _loss_range(chart: LossChart) -> tuple[tuple[float, float], float | None]:
     if focused is None:
         return everything, None
     focused = _stretched(focused, [_in_view(points, (start, view[1]))[1] for points in chart.others.values()])
-    top = float(np.max(values, initial=-np.inf, where=np.isfinite(values)))
+    finite = values[np.isfinite(values)]
+    if chart.rises:
+        lowest = float(np.min(finite, initial=np.inf))
+        return focused, lowest if lowest < focused[0] else None
+    top = float(np.max(finite, initial=-np.inf))
     return focused, top if top > focused[1] else None
 
 
@@ -406,16 +412,19 @@ def _fan_edges(chart: LossChart, low: float, high: float) -> Floats:
     return np.asarray(forecast.quantiles[:, seen], np.float64).ravel()
 
 
-def _cut_off_note(top: float, display: Display) -> dict[str, Any]:
-    where = "↑" if display.narrow else "↑ the start lies above:"
+def _cut_off_note(worst: float, chart: LossChart, display: Display, *, bottom: float) -> dict[str, Any]:
+    if chart.rises:
+        text = f"{'↓' if display.narrow else '↓ the start lies below:'} down to {format_value(worst)}"
+    else:
+        text = f"{'↑' if display.narrow else '↑ the start lies above:'} up to {format_value(worst)}"
     return {
-        "text": f"{where} up to {format_value(top)}",
+        "text": text,
         "xref": "paper",
         "yref": "paper",
         "x": 0.09,
-        "y": 0.985,
+        "y": bottom + 0.015 if chart.rises else 0.985,
         "xanchor": "left",
-        "yanchor": "top",
+        "yanchor": "bottom" if chart.rises else "top",
         "showarrow": False,
         "font": {"size": 11, "color": display.palette.muted},
     }

@@ -48,7 +48,7 @@ from app.storage.runs import list_projects
 FINAL_MEANING = "Of a run that goes on the median of its forecast and the 90 % band. " + BAND_MEANING
 ENDED_MEANING = "Where an ended run came to: the mean of the last 2 % of its points once it has been scored."
 SCALE_MEANING = "All runs on one scale. Bar: 90 % band. Tick: median, or where an ended run came to."
-BEST_MEANING = "Difference to the lowest median or end in this list."
+BEST_MEANING = "Difference to the best median or end in this list: the lowest of a loss, the highest of an accuracy."
 CHART_CONFIG: Any = {"displayModeBar": False, "responsive": True, "doubleClick": "reset"}
 
 
@@ -276,8 +276,8 @@ def _named(runs: Sequence[ComparedRun]) -> str:
 
 
 def _why_none(one: ComparedRun) -> str:
-    if not one.is_loss:
-        return "only losses are forecast"
+    if not one.is_forecast:
+        return "only losses and accuracies are forecast"
     if one.summary is None:
         return "the worker has not fitted it yet"
     if one.metric != one.summary.metric:
@@ -303,10 +303,17 @@ def compare_table(runs: Sequence[ComparedRun], palette: Palette) -> Component:
     )
     ends = [one.predicted for one in runs]
     scale = _scale(ends)
-    losses = [middle for one in runs if one.is_loss and one.predicted for middle in (one.predicted[1],)]
-    best = min(losses) if losses else None
+    best = _best(runs)
     rows = [_row(number, one, scale, best, palette) for number, one in enumerate(runs, start=1)]
     return html.Table([html.Thead(head), html.Tbody(rows)], className="table compare-table")
+
+
+def _best(runs: Sequence[ComparedRun]) -> float | None:
+    """The lowest median or end of a loss, the highest of an accuracy; None where neither is compared."""
+    known = [one.predicted[1] for one in runs if one.is_forecast and one.predicted]
+    if not known:
+        return None
+    return max(known) if any(one.rises for one in runs) else min(known)
 
 
 def _scale(ends: Sequence[tuple[float, float, float] | None]) -> tuple[float, float]:
@@ -369,7 +376,7 @@ def _range(end: tuple[float, float, float], scale: tuple[float, float]) -> Range
 
 
 def _to_best(one: ComparedRun, best: float | None) -> str:
-    if best is None or not one.is_loss or one.predicted is None or not math.isfinite(one.predicted[1]):
+    if best is None or not one.is_forecast or one.predicted is None or not math.isfinite(one.predicted[1]):
         return MISSING
     difference = one.predicted[1] - best
-    return "best" if difference == 0 else f"+{difference:#.2g}"
+    return "best" if difference == 0 else f"{difference:+#.2g}".replace("-", "−")

@@ -1,4 +1,4 @@
-"""What each forecaster says of the final loss, side by side, as the page of a run tells of it."""
+"""What each forecaster says of the final value, side by side, as the page of a run tells of it."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ FORECASTERS: Mapping[str, Known] = {
         "learning-rate schedule, past and planned.",
     ),
     "power": Known("Power law", "In steps alone, blind to the learning rate. For comparison: it is not counted."),
-    "last": Known("Last value", "The loss stays where it is. For comparison: it is not counted."),
+    "last": Known("Last value", "The level stays where it is. For comparison: it is not counted."),
 }
 
 
 def opinions(forecast: StoredForecast | None) -> Component | None:
-    """A table of the forecasters, the counted ones first, and the chance of a new lowest level."""
+    """A table of the forecasters, the counted ones first, and the chance of a new best level."""
     if forecast is None or not forecast.forecasters:
         return None
     ordered = sorted(forecast.forecasters.items(), key=lambda each: -float(each[1]["weight"]))
@@ -53,7 +53,11 @@ def opinions(forecast: StoredForecast | None) -> Component | None:
                                 [
                                     html.Th("Forecaster", scope="col"),
                                     html.Th("counts", scope="col", className="number"),
-                                    html.Th("final loss", scope="col", className="number"),
+                                    html.Th(
+                                        "final accuracy" if forecast.rises else "final loss",
+                                        scope="col",
+                                        className="number",
+                                    ),
                                     html.Th(hint("90 %", BAND_MEANING), scope="col", className="number"),
                                 ]
                             )
@@ -64,7 +68,7 @@ def opinions(forecast: StoredForecast | None) -> Component | None:
                 ),
                 className="table-box",
             ),
-            _chance(forecast.improvement),
+            _chance(forecast),
         ],
         className="opinions",
     )
@@ -84,19 +88,20 @@ def _row(name: str, said: Mapping[str, Any]) -> Component:
     )
 
 
-def _chance(improvement: float | None) -> Component | None:
-    if improvement is None:
+def _chance(forecast: StoredForecast) -> Component | None:
+    if forecast.improvement is None:
         return None
+    where = "above its highest level so far" if forecast.rises else "below its lowest level so far"
     return html.P(
         [
-            "Chance that the loss still goes ",
+            f"Chance that the {'accuracy' if forecast.rises else 'loss'} still goes ",
             hint(
-                "below its lowest level so far",
+                where,
                 "Of the smoothed level, at any step before the end, by the network. Under 5 % is where the authors of "
                 "LC-PFN would stop a run.",
             ),
             ": ",
-            html.Span(format_percent(improvement), className="number"),
+            html.Span(format_percent(forecast.improvement), className="number"),
             ".",
         ]
     )

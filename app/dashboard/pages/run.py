@@ -10,6 +10,7 @@ import dash
 from dash import Input, Output, State, dcc, html
 from dash.development.base_component import Component
 
+from app.curves.roles import ACCURACY_ROLES, FORECAST_ROLES
 from app.dashboard.clientside import in_browser
 from app.dashboard.compared_runs import compare_href
 from app.dashboard.components import (
@@ -52,6 +53,7 @@ from app.dashboard.pages import what_if
 from app.dashboard.pages.fit import fit_href
 from app.dashboard.pages.health import health_report
 from app.dashboard.pages.opinions import opinions
+from app.dashboard.pages.other_forecasts import other_forecasts
 from app.dashboard.pages.siblings import sibling_list
 from app.dashboard.pages.what_if import what_if_card
 from app.dashboard.readings import (
@@ -109,7 +111,7 @@ def layout(reading: RunReading) -> Component:
             html.Div(banner(reading), id="run-banner"),
             html.Div(tiles(reading), id="run-tiles", className="tiles"),
             card(
-                "Loss and forecast",
+                "Curve and forecast",
                 graph("run-chart", empty_figure(), "chart-main", config=GRAPH_CONFIG),
                 html.Div(
                     [
@@ -141,6 +143,7 @@ def layout(reading: RunReading) -> Component:
                         html.Div(id="run-history-note", className="muted"),
                         graph("run-history", empty_figure(), "chart-history"),
                     ),
+                    card("Other forecasts", html.Div(other_forecasts(reading), id="run-others")),
                     card("Alerts", html.Div(alert_list(reading), id="run-alerts")),
                     card("What the forecast rests on", html.Div(grounds(reading), id="run-grounds")),
                     card("Restarts and settings", html.Div(details(reading), id="run-details")),
@@ -184,7 +187,7 @@ def chart_tools(reading: RunReading) -> list[Component]:
         ),
         choice(
             "run-scale",
-            "Scale of the loss axis",
+            "Scale of the upper axis",
             [(Scale.FOCUS, "Focus"), (Scale.FULL, "Full"), (Scale.LOG, "Log")],
             Scale.FOCUS,
         ),
@@ -195,12 +198,14 @@ def chart_tools(reading: RunReading) -> list[Component]:
 
 
 def metric_options(reading: RunReading) -> list[dict[str, str]]:
-    """Losses first: they are what people come for."""
-    order = {"train_loss": 0, "val_loss": 1}
+    """What is forecast first: it is what people come for."""
+    order = {role: place for place, role in enumerate(FORECAST_ROLES)}
     names = [series.metric for series in reading.series]
     return [
         {"value": name, "label": name, "title": name}
-        for name in sorted(names, key=lambda name: (name != reading.metric, order.get(reading.roles.get(name, ""), 2)))
+        for name in sorted(
+            names, key=lambda name: (name != reading.metric, order.get(reading.roles.get(name, ""), len(order)))
+        )
     ]
 
 
@@ -237,6 +242,7 @@ def register(app: dash.Dash, database: Database) -> None:
         Output("run-health", "children"),
         Output("run-alerts", "children"),
         Output("run-grounds", "children"),
+        Output("run-others", "children"),
         Output("run-details", "children"),
         Output("run-metric", "options"),
         Input("run-revision", "data"),
@@ -252,6 +258,7 @@ def register(app: dash.Dash, database: Database) -> None:
             health_report(reading),
             alert_list(reading),
             grounds(reading),
+            other_forecasts(reading),
             details(reading),
             metric_options(reading),
         )
@@ -338,6 +345,7 @@ def _chart(
         view=view,
         scale=scale,
         smooth=smooth,
+        rises=reading.rises,
     )
     return loss_figure(chart, display)
 
@@ -520,7 +528,8 @@ def tiles(reading: RunReading) -> list[Component]:
 
 
 def forecast_tile(reading: RunReading, last_value: float | None) -> Component:
-    label = hint("Predicted final loss", "Median of the forecast at the horizon. " + BAND_MEANING)
+    kind = "accuracy" if reading.roles.get(reading.metric or "") in ACCURACY_ROLES else "loss"
+    label = hint(f"Predicted final {kind}", "Median of the forecast at the horizon. " + BAND_MEANING)
     summary = reading.summary
     if summary is None or summary.forecast is None:
         return tile(label, MISSING, why=no_forecast_text(reading), class_name="tile-forecast")
