@@ -1,119 +1,83 @@
 """How far off forecasts of the final loss are with priors that never saw the family they are reported on.
 
 Run ``python -m benchmarks.leave_one_out [DIRECTORY]``, with folders as for `benchmarks.forecast_accuracy`. For each
-family a population prior is learned from all the others; every run is then forecast from a share of its steps with
+family a population prior is learned from all the others, and its runs are forecast with that alone and with finished
+runs of their own family (`benchmarks.held_out`), by the law, by the network, and by both, mixed with weights learned
+without the family too (`benchmarks.learn_weights` keeps them beside the shipped ones).
 
-* that prior alone (``population``);
-* that prior and two other finished runs of its own family, drawn by chance (``2 siblings``);
-* that prior and the twelve runs of its family most like it by config (``siblings``).
-
-A run is never its own sibling. Printed: median |error| of the final loss [%], its median [%], the share of runs inside
-the 90 % and the 50 % band, the median width of the 90 % band [%] and the mean pinball loss over five levels [%].
+Printed as Markdown: median |error| of the final loss [%], in brackets the share of runs inside the 90 % band [%]; for
+the law the median width of that band [%] as well; and the mean CRPS of all three over the final loss [%], in which a
+single forecast counts for 100 at most.
 """
 
 from __future__ import annotations
 
-import os
-import re
-import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from app.errors import CurveTooShort
-from app.forecasting.forecast import mix
-from app.forecasting.law import LawForecaster
-from app.forecasting.siblings import Sibling, learn_prior, similarity
-from app.laws.population import Population
-from app.laws.prior import Prior
-from benchmarks.forecast_accuracy import FAMILIES, METRICS, SEEN, RecordedRun, read_family
+from app.forecasting.forecast import LEVELS
+from app.forecasting.scores import QuantileForecast, ValueScore, score_value
+from app.forecasting.weights import NetworkShare
+from benchmarks.forecast_accuracy import FAMILIES, SEEN
+from benchmarks.held_out import KINDS, METRICS, HeldOutForecast, held_out_forecasts, read_runs, runs_directory
 from benchmarks.learn_prior import learn, read_families
+from benchmarks.learn_weights import shares_without
 
-SEED = 0
-OPTIMIZERS = ("Adam", "Muon", "SOAP", "Shampoo", "llmc")
+MOST_CRPS = 1.0
+"""Of one forecast, over the final loss: one run that diverged must not outweigh all others."""
 
 
 def main() -> None:
-    directory = Path(sys.argv[1] if len(sys.argv) > 1 else os.environ.get("LOSSCAST_RUNS", "../shared/data"))
-    if not directory.is_dir():
-        sys.exit(f"No directory {directory}: give one with folders of CSV runs.")
-    print(f"{'family':28} {'prior':>11} seen   n  median    bias cover90 cover50   band pinball")
+    directory = runs_directory()
+    shares = shares_without()
+    cuts = " | ".join(f"{seen:.0%}" for seen in SEEN)
+    print(f"| runs | n | prior | forecaster | {cuts} | band | CRPS |")
+    print("|---|---|---|---|" + "---|" * (len(SEEN) + 2))
     for family in FAMILIES:
         population = learn(read_families(directory, without=[family]))
         for metric in METRICS:
-            runs = list(read_family(directory / family, metric))
-            for label, group in _groups(family, runs):
-                for kind in ("population", "2 siblings", "siblings"):
-                    _print_rows(f"{label} {metric}", kind, group, list(_priors(kind, family, group, runs, population)))
+            runs = read_runs(directory / family, metric)
+            forecasts = list(held_out_forecasts(family, runs, population, SEEN))
+            for label, group in _groups(family, forecasts):
+                for kind in KINDS:
+                    asked = [each for each in group if each.kind == kind]
+                    for row in _rows(asked, shares[family]):
+                        print(f"| {label} {metric} | {kind} | {row} |")
 
 
-def _priors(
-    kind: str, family: str, group: Sequence[RecordedRun], runs: Sequence[RecordedRun], population: Population
-) -> Iterator[Prior]:
-    """The prior of each run of a group."""
-    rng = np.random.default_rng(SEED)
-    for run in group:
-        others = [other for other in runs if other.name != run.name]
-        if kind == "population":
-            others = []
-        elif kind == "2 siblings":
-            others = [others[i] for i in rng.permutation(len(others))[:2]]
-        own = config_of(family, run.name)
-        siblings = [
-            Sibling(other.seen(1.0), other.schedule, similarity(own, config_of(family, other.name))) for other in others
-        ]
-        yield learn_prior(siblings, population)
-
-
-def config_of(family: str, name: str) -> dict[str, Any]:
-    """What a run's config would say, read from its name."""
-    config: dict[str, Any] = {}
-    if rate := re.search(r"_lr([\d.]+)_", name):
-        config["lr"] = float(rate.group(1))
-    if layers := re.search(r"_L(\d+)_", name):
-        config["n_layer"] = int(layers.group(1))
-    if size := re.match(r"(\d+)M_", name):
-        config["model_size"] = 1e6 * int(size.group(1))
-    if family == "modded_nanogpt":
-        config["optimizer"] = next(optimizer for optimizer in OPTIMIZERS if optimizer in name)
-    return config
-
-
-def _print_rows(label: str, kind: str, runs: Sequence[RecordedRun], priors: Sequence[Prior]) -> None:
-    for fraction in SEEN:
-        scores = []
-        for run, prior in zip(runs, priors, strict=True):
-            try:
-                forecast = mix(run.seen(fraction), run.plan(), ((LawForecaster(prior=prior), 1.0),))
-            except CurveTooShort:
-                continue
-            scores.append(_score(forecast.final_quantiles, run.final_loss()))
-        if scores:
-            error, bias, within90, within50, band, pinball = np.array(scores).T
-            print(
-                f"{label:28} {kind:>11} {fraction:4.0%} {len(scores):3} {np.median(error):7.2f} "
-                f"{np.median(bias):+7.2f} {within90.mean():7.0%} {within50.mean():7.0%} {np.median(band):6.2f} "
-                f"{pinball.mean():7.2f}"
-            )
-
-
-def _score(quantiles: dict[float, float], actual: float) -> tuple[float, ...]:
-    levels, values = np.array(list(quantiles)), np.array(list(quantiles.values()))
-    off = actual - values
-    pinball = 200 * float(np.maximum(levels * off, (levels - 1) * off).mean()) / abs(actual)
-    bias = 100 * (quantiles[0.5] / actual - 1)
-    within = [float(quantiles[low] <= actual <= quantiles[high]) for low, high in ((0.05, 0.95), (0.25, 0.75))]
-    return abs(bias), bias, *within, 100 * (quantiles[0.95] - quantiles[0.05]) / abs(actual), pinball
-
-
-def _groups(family: str, runs: list[RecordedRun]) -> list[tuple[str, list[RecordedRun]]]:
+def _groups(family: str, forecasts: Sequence[HeldOutForecast]) -> list[tuple[str, list[HeldOutForecast]]]:
     """Families apart where their schedules are: a cosine tells about its decay from the start, a WSD does not."""
     if family != "lr_scheduling":
-        return [(family, runs)]
-    cosine = [run for run in runs if "cos-" in run.name]
-    return [(f"{family} WSD", [run for run in runs if run not in cosine]), (f"{family} cosine", cosine)]
+        return [(family, list(forecasts))]
+    cosine = [each for each in forecasts if "cos-" in each.run]
+    return [(f"{family} WSD", [each for each in forecasts if each not in cosine]), (f"{family} cosine", cosine)]
+
+
+def _rows(forecasts: Sequence[HeldOutForecast], share: NetworkShare) -> Iterator[str]:
+    for name in ("law", "pfn", "both"):
+        cells, bands, crps = [], [], []
+        for seen in SEEN:
+            said = [(each, quantiles_by(each, name, share)) for each in forecasts if each.seen == seen]
+            scores = [scored(each, quantiles) for each, quantiles in said]
+            if not scores:
+                cells.append("-")
+                continue
+            error = np.median([abs(score.error) for score in scores])
+            cells.append(f"{100 * error:.2f} ({100 * np.mean([score.cover90 for score in scores]):.0f})")
+            bands.append(np.median([(values[-1] - values[0]) / abs(each.actual) for each, values in said]))
+            crps.append(np.mean([min(score.crps_rel, MOST_CRPS) for score in scores]))
+        widths, scored_by = ("/".join(f"{100 * each:.2g}" for each in row) for row in (bands, crps))
+        yield f"{name} | {' | '.join(cells)} | {widths} | {scored_by}"
+
+
+def quantiles_by(forecast: HeldOutForecast, name: str, share: NetworkShare) -> tuple[float, ...]:
+    """What the law, the network or both said."""
+    return {"law": forecast.law, "pfn": forecast.pfn}.get(name) or forecast.mixed(share)
+
+
+def scored(forecast: HeldOutForecast, quantiles: Sequence[float]) -> ValueScore:
+    return score_value(QuantileForecast.from_levels(dict(zip(LEVELS, quantiles, strict=True))), forecast.actual)
 
 
 if __name__ == "__main__":

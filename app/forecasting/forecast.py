@@ -17,6 +17,7 @@ from app.forecasting.law import FLOOR_SHARE, LawForecaster, PowerLawForecaster, 
 from app.forecasting.observations import is_positive
 from app.forecasting.pfn import PfnForecaster, lowest_level
 from app.forecasting.typicality import Typicality
+from app.forecasting.weights import Weight, shipped_network_share
 from app.laws.prior import Prior
 
 LEVELS = (0.05, 0.25, 0.50, 0.75, 0.95)
@@ -27,22 +28,25 @@ FINAL_SHARE = 0.02
 
 NETWORK = PfnForecaster()
 
+NOT_COUNTED = Weight(0.0, 0.0)
+
 UNLIKE = "This curve is unlike those that the network learned from"
 """How the note begins that says so: stored forecasts keep notes, and verdicts must know."""
 
 
-def forecasters(prior: Prior | None = None) -> tuple[tuple[Forecaster, float], ...]:
-    """Forecasters and their weights in the mixture: the law and the network, half and half.
+def forecasters(prior: Prior | None = None) -> tuple[tuple[Forecaster, Weight], ...]:
+    """Forecasters and their weights in the mixture: the law and the network, by what they earned in backtests.
 
-    The network knows nothing of a project's finished runs; the more of them the law has heard, the more it counts.
+    The network counts where the law doubts that this run follows it, and the less the more finished runs of the project
+    the law has heard (`app.forecasting.weights`).
     """
-    network_share = 1 / (2 + (prior.finished_runs if prior else 0))
+    network = shipped_network_share().weight(prior.finished_runs if prior else 0)
     return (
-        (LawForecaster(prior=prior), 1 - network_share),
-        (NETWORK, network_share),
+        (LawForecaster(prior=prior), Weight(1 - network.lawful, 1 - network.abrupt)),
+        (NETWORK, network),
         # Shown beside the forecast, so that people see what they would believe without a schedule; no part of it.
-        (PowerLawForecaster(), 0.0),
-        (LastValueForecaster(), 0.0),
+        (PowerLawForecaster(), NOT_COUNTED),
+        (LastValueForecaster(), NOT_COUNTED),
     )
 
 
@@ -73,6 +77,7 @@ class Forecast:
     notes : plain sentences: what was assumed, why the band is wide
     improvement : probability of a new best level before the end, by the network; None where nobody said
     typicality : whether the network knows curves of this kind; None where nobody said
+    lawful : probability that the run follows the law, by the law; None where nobody said
     measure : whether less or more is better, and the bounds that all of this lies in
     """
 
@@ -86,6 +91,7 @@ class Forecast:
     notes: tuple[str, ...]
     improvement: float | None = None
     typicality: Typicality | None = None
+    lawful: float | None = None
     measure: Measure = LOSS
 
 
@@ -120,9 +126,11 @@ def forecast_curve(curve: Curve, plan: Plan, prior: Prior | None = None, *, meas
 
 
 def mix(
-    curve: Curve, plan: Plan, forecasters: tuple[tuple[Forecaster, float], ...], *, measure: Measure = LOSS
+    curve: Curve, plan: Plan, forecasters: tuple[tuple[Forecaster, Weight | float], ...], *, measure: Measure = LOSS
 ) -> Forecast:
-    """Average the quantiles of forecasters by weight. The weights must sum to 1.
+    """Average the quantiles of forecasters by weight. The weights must sum to 1, for either kind of run.
+
+    Which kind it is, the first forecaster that can tell says.
 
     Averages of quantiles [1]_ rather than of probabilities: where two sound forecasts differ a little, a mixture of
     their probabilities is wider than both, and no better.
@@ -141,8 +149,10 @@ def mix(
     typicality: Typicality | None = None
     shares: dict[str, ForecasterShare] = {}
     notes: list[str] = []
-    for forecaster, weight in forecasters:
-        said = forecaster.predict(as_loss, plan, steps)
+    predicted = [(forecaster, weight, forecaster.predict(as_loss, plan, steps)) for forecaster, weight in forecasters]
+    lawful = next((said.lawful for *_, said in predicted if said.lawful is not None), None)
+    for forecaster, by_kind, said in predicted:
+        weight = by_kind if isinstance(by_kind, float) else by_kind.at(1.0 if lawful is None else lawful)
         paths = replace(said, values=measure.restored(said.values))
         finals = final_levels(paths, curve, horizon)
         mean, quantiles = float(finals.mean()), quantiles_of(finals, LEVELS)
@@ -167,6 +177,7 @@ def mix(
         notes=tuple(notes + _notes(curve, plan, measure)),
         improvement=improvement,
         typicality=typicality,
+        lawful=lawful,
         measure=measure,
     )
 

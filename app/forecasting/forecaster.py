@@ -24,6 +24,7 @@ class Paths:
     notes : plain sentences for the user: what was assumed
     improvement : probability of a new lowest level before the end, where the forecaster was asked that jointly
     typicality : how well the forecaster would have forecast what is already known, where it was asked
+    lawful : probability that the run is of the kind that the forecaster is made for, where it can tell
     """
 
     steps: npt.NDArray[np.int64]
@@ -31,6 +32,7 @@ class Paths:
     notes: tuple[str, ...] = ()
     improvement: float | None = None
     typicality: Typicality | None = None
+    lawful: float | None = None
 
 
 class Forecaster(Protocol):

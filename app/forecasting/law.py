@@ -70,7 +70,7 @@ class LawForecaster:
             values = above_zero(values, FLOOR_SHARE * observations.level)
         else:
             notes.append("The metric reaches zero or below: errors are judged by its spread, not by its level.")
-        return Paths(steps, values, tuple(notes))
+        return Paths(steps, values, tuple(notes), lawful=posterior.lawful)
 
 
 def _without_annealing() -> Prior:

@@ -135,6 +135,11 @@ class Posterior:
     factor: tuple[Array, ...]  # L and D of the LDL' of each cell's precision, see _eliminate
     solved: tuple[Array, ...]  # u of each cell
 
+    @property
+    def lawful(self) -> float:
+        """Probability that the run is a lawful one, in which nothing abrupt happens."""
+        return float(self.probabilities[self.grid.is_lawful].sum())
+
     def marginal_means(self) -> dict[str, float]:
         """Posterior means of the interpretable parameters, for people and tests. [1]"""
         _, reducible, annealing = _back_substitute(self.factor, self.solved)

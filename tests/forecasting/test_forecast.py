@@ -121,9 +121,11 @@ def test_counting_tokens_instead_of_steps_changes_little() -> None:
     ours = forecast_curve(Curve.from_points(steps, values), plan_of(DECAYED))
     longer = Schedule(DECAYED.steps * 1000, DECAYED.rates)
     theirs = forecast_curve(Curve.from_points(steps * 1000, values), plan_of(longer, 1000 * TOTAL))
-    # Not exact: bins are cut on powers of two, and the shortest memory is one step.
+    # Not exact: bins are cut on powers of two, and the shortest memory is one step. The lowest quantile shows it most.
+    band = ours.final_quantiles[LEVELS[-1]] - ours.final_quantiles[LEVELS[0]]
+    assert theirs.final_quantiles[0.5] == pytest.approx(ours.final_quantiles[0.5], abs=0.05 * band)
     for level in LEVELS:
-        assert theirs.final_quantiles[level] == pytest.approx(ours.final_quantiles[level], rel=0.01)
+        assert theirs.final_quantiles[level] == pytest.approx(ours.final_quantiles[level], abs=0.15 * band)
 
 
 def test_the_same_curve_gives_the_same_forecast() -> None:
@@ -238,8 +240,8 @@ def test_baselines_are_shown_but_do_not_count() -> None:
     curve, plan = make_curve(noise=0.02), plan_of(DECAYED)
     forecast = forecast_curve(curve, plan)
     weights = {name: share.weight for name, share in forecast.forecasters.items()}
-    assert weights == {"law": 0.5, "pfn": 0.5, "power": 0, "last": 0}
-    alone = mix(curve, plan, ((LawForecaster(), 0.5), (PfnForecaster(), 0.5)))
+    assert (weights["power"], weights["last"]) == (0, 0)
+    alone = mix(curve, plan, ((LawForecaster(), weights["law"]), (PfnForecaster(), weights["pfn"])))
     np.testing.assert_array_equal(forecast.quantiles, alone.quantiles)
     # The power law knows nothing of the decay; the last value knows nothing.
     finals = {name: share.final_quantiles[0.5] for name, share in forecast.forecasters.items()}
@@ -288,17 +290,28 @@ def test_a_real_run_is_forecast_through_a_decay_that_has_not_begun(fraction: flo
 
 
 @pytest.mark.parametrize("finished_runs", [0, 2, 12])
-def test_forecasters_have_different_names_and_weights_that_sum_to_one(finished_runs: int) -> None:
+@pytest.mark.parametrize("lawful", [0.0, 0.3, 1.0])
+def test_forecasters_have_different_names_and_weights_that_sum_to_one(finished_runs: int, lawful: float) -> None:
     pool = forecasters(replace(shipped_population().prior, finished_runs=finished_runs))
     assert len({each.name for each, _ in pool}) == len(pool)
-    assert sum(weight for _, weight in pool) == pytest.approx(1.0, abs=1e-12)
+    assert sum(weight.at(lawful) for _, weight in pool) == pytest.approx(1.0, abs=1e-12)
 
 
-def test_the_more_finished_runs_the_law_has_heard_the_more_it_counts() -> None:
-    shares = []
-    for finished_runs in (0, 2, 12):
-        pool = forecasters(replace(shipped_population().prior, finished_runs=finished_runs))
-        shares.append({each.name: weight for each, weight in pool}["law"])
-    assert shares == sorted(shares)
-    assert shares[0] == 0.5
-    assert shares[-1] < 1
+def test_the_more_finished_runs_the_law_has_heard_the_more_it_counts_where_it_holds() -> None:
+    pools = [forecasters(replace(shipped_population().prior, finished_runs=heard)) for heard in (0, 2, 12)]
+    of_law = [next(weight for each, weight in pool if each.name == "law") for pool in pools]
+    lawful, abrupt = [weight.lawful for weight in of_law], [weight.abrupt for weight in of_law]
+    assert 0.5 < lawful[0] < lawful[1] < lawful[2] <= 1
+    assert abrupt == [abrupt[0]] * 3
+
+
+def test_the_law_counts_less_on_a_run_that_jumps_than_on_one_that_follows_it() -> None:
+    plan = plan_of(DECAYED)
+    steady = make_curve(noise=0.02)
+    values = steady.values + np.where(steady.steps > 0.5 * steady.cutoff, 1.5, 0.0)
+    jumps = replace(steady, values=values)
+    followed, doubted = forecast_curve(steady, plan), forecast_curve(jumps, plan)
+    assert followed.lawful is not None
+    assert doubted.lawful is not None
+    assert doubted.lawful < 0.1 < followed.lawful
+    assert doubted.forecasters["law"].weight < followed.forecasters["law"].weight

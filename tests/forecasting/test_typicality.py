@@ -58,9 +58,8 @@ def test_an_atypical_curve_gets_a_wider_band_and_is_told_so() -> None:
     assert found.is_atypical
     assert found.stretch > 1
     assert any("unlike" in note for note in forecast.notes)
-    shares = forecast.forecasters
     low, high = (
-        0.5 * (shares["law"].final_quantiles[level] + shares["pfn"].final_quantiles[level])
+        sum(share.weight * share.final_quantiles[level] for share in forecast.forecasters.values())
         for level in (LEVELS[0], LEVELS[-1])
     )
     assert forecast.final_quantiles[0.95] - forecast.final_quantiles[0.05] > 1.2 * (high - low)
