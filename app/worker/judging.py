@@ -61,9 +61,12 @@ STOP_ADVISED = "stop_advised"
 """Kind of the alert. It fires once a run at most: the second time it would be no news."""
 
 MOST_FINISHED = 3
-MOST_LIVE = 8
+MOST_LIVE = 4
 """Of the finished runs those that ended best are compared with, of those that run the ones expected to; baselines all
-are. The others cannot change a verdict by much, and each costs a millisecond."""
+are. The others cannot change a verdict by much, and each running one costs some milliseconds."""
+
+LOOK_SHARE = 0.005
+"""Without a new forecast a run is judged again when it has come so much further."""
 
 COMPARES_CURVES = frozenset({"median", "asha"})
 """Policies that look at how siblings stood at the same step; they are shown as many as there are, up to 32."""
@@ -135,8 +138,12 @@ def _judge_run(database: Database, subject: RunToJudge, targets: Sequence[Target
     if subject.plan is None or not subject.losses:
         return False
     with database.read() as connection:
-        around = _surroundings(connection, subject)
-    acted_on = _acted_on(subject, around.policy)
+        policy = read_project_policy(connection, subject.run.project)
+        before = {one.metric: one for one in read_verdicts(connection, subject.run.id)}
+        acted_on = _acted_on(subject, policy)
+        if not _is_due(subject, subject.plan, policy, before, acted_on):
+            return False
+        around = _surroundings(connection, subject, policy, before)
     metrics = list(dict.fromkeys([acted_on, subject.losses[0]]))
     judged = [_judged(subject, subject.plan, around, metric, is_acted_on=metric == acted_on) for metric in metrics]
     with database.write() as connection:
@@ -146,14 +153,28 @@ def _judge_run(database: Database, subject: RunToJudge, targets: Sequence[Target
         return _act(connection, subject, around.policy, judged[0], targets)
 
 
-def _surroundings(connection: Connection, subject: RunToJudge) -> Surroundings:
-    policy = read_project_policy(connection, subject.run.project)
+def _is_due(
+    subject: RunToJudge, plan: Plan, policy: ProjectPolicy, before: Mapping[str, StoredVerdict], acted_on: str
+) -> bool:
+    """Whether a verdict may come out differently: it costs as much as a forecast, and a refit may come each second."""
+    known = before.get(acted_on)
+    if known is None or known.segment != subject.run.segment or known.policy_revision != policy.revision:
+        return True
+    if not known.is_acted_on or isinstance(subject.forecasts.get(acted_on), Forecast):
+        return True
+    last_step = subject.reductions[acted_on].last_step or 0
+    return last_step < known.step or last_step - known.step >= LOOK_SHARE * plan.total_steps
+
+
+def _surroundings(
+    connection: Connection, subject: RunToJudge, policy: ProjectPolicy, before: Mapping[str, StoredVerdict]
+) -> Surroundings:
     metrics = {_acted_on(subject, policy), subject.losses[0]}
     return Surroundings(
         policy=policy,
         states=read_diagnosed_states(connection, subject.key),
         rivals={metric: tuple(_rivals(connection, subject, policy, metric)) for metric in metrics},
-        before={one.metric: one for one in read_verdicts(connection, subject.run.id)},
+        before=before,
         pace=pacing.follow(connection, subject.key, subject.arrivals),
     )
 
