@@ -12,7 +12,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 
 from app import __version__, dashboard
 from app.errors import LosscastError, Unavailable
-from app.ingest import auth, diagnostics, error_responses, fit, track_record, verdicts, what_if
+from app.ingest import auth, diagnostics, error_responses, fit, sweeps, track_record, verdicts, what_if
 from app.ingest.api_page import api_page
 from app.ingest.bodies import UnpackedBodies
 from app.ingest.group_commit import GroupCommit
@@ -97,6 +97,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(router)
     app.include_router(what_if.router)
     app.include_router(track_record.router)
+    app.include_router(sweeps.router)
     app.include_router(diagnostics.router)
     app.include_router(fit.router)
     app.include_router(verdicts.router)

@@ -17,6 +17,7 @@ from app.dashboard.components import aria, card, data, hint
 from app.dashboard.figures.track_record import errors_figure, reliability_figure
 from app.dashboard.formatting import MISSING, format_percent
 from app.dashboard.pages import runs as runs_page
+from app.dashboard.pages import sweep
 from app.dashboard.pages.run import empty_figure, graph
 from app.dashboard.readings import RunsFilter
 from app.dashboard.theme import Display
@@ -99,6 +100,7 @@ def layout(project: str, wanted: RunsFilter) -> Component:
                 ),
                 html.Div(id="project-buckets", className="table-box"),
             ),
+            sweep.sweep_card(),
             html.Section(
                 [html.H2("Its runs", className="section-title"), *runs_page.listing(wanted, one_project=True)]
             ),
@@ -116,6 +118,7 @@ def record_figure(title: str, graph_id: str) -> Component:
 
 def register(app: dash.Dash, database: Database) -> None:
     """The page's callback; its list of runs has those of the runs page."""
+    sweep.register(app, database)
 
     @app.callback(
         Output("project-verdict", "children"),

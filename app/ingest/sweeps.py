@@ -1,0 +1,66 @@
+"""The route of learning-rate sweeps: how much the rate matters in a project."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path
+from pydantic import Field
+
+from app.ingest.routes import ROUTE_ERRORS, Service
+from app.ingest.schemas import Number, Wire, number
+from app.ingest.track_record import NO_PROJECT
+from app.storage.json import storable_text
+from app.storage.sweeps import Sweep, read_sweeps
+
+router = APIRouter(prefix="/api/v1", responses=ROUTE_ERRORS)
+
+
+class SweptRunView(Wire):
+    id: str
+    peak_rate: float
+    final: Number = Field(description='Over the last 2 % of the steps; "NaN" where the run diverged.')
+
+
+class SweepView(Wire):
+    """Runs that finished or failed, and whose settings differ in the learning rate alone."""
+
+    metric: str
+    settings: dict[str, Any] = Field(description="In what this sweep differs from the project's others.")
+    sensitivity: float = Field(
+        description="Mean over the logarithm of the rate of min(final, first) less the best: docs/diagnostics.md."
+    )
+    first: float = Field(description="The loss at the start, the median of the runs.")
+    best_rate: float
+    best: float
+    is_edge_best: bool = Field(description="The best rate is the smallest or largest: a better one may lie outside.")
+    diverged: int = Field(description="Runs that ended no better than they began.")
+    runs: list[SweptRunView] = Field(description="By rate.")
+
+
+@router.get(
+    "/projects/{project:path}/sweeps",
+    tags=["read"],
+    summary="How much the learning rate matters in a project",
+    responses=NO_PROJECT,
+)
+async def get_sweeps(
+    project: Annotated[str, Path(max_length=500, description="The project's name.")], service: Service
+) -> list[SweepView]:
+    found = await service.read(lambda connection: read_sweeps(connection, storable_text(project)))
+    return [_view(sweep) for sweep in found]
+
+
+def _view(sweep: Sweep) -> SweepView:
+    found = sweep.found
+    return SweepView(
+        metric=sweep.metric,
+        settings=sweep.settings,
+        sensitivity=found.value,
+        first=found.first,
+        best_rate=found.best_rate,
+        best=found.best,
+        is_edge_best=found.is_edge_best,
+        diverged=found.diverged,
+        runs=[SweptRunView(id=run.run_id, peak_rate=run.peak_rate, final=number(run.final)) for run in sweep.runs],
+    )

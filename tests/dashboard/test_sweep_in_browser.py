@@ -1,0 +1,79 @@
+"""The card about the learning rate on a project's page, in a real Chromium over real runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from app.dashboard.figures.sweep import SHOWN, sweep_figure
+from app.dashboard.pages.sweep import sweep_name, sweep_text
+from app.dashboard.theme import Display
+from app.diagnostics.dynamics.sensitivity import SweptRun, sensitivity
+from app.storage.sweeps import Sweep
+from tests.dashboard.browser import DESKTOP, PHONE, PICTURES, chromium, open_page
+from tests.dashboard.seeding import Seeder
+from tests.dashboard.sweep_seeding import real_sweep
+
+PATIENCE_MS = 30_000
+
+
+def made_sweep(*ends: tuple[float, float], **settings: object) -> Sweep:
+    runs = tuple(SweptRun(f"run-{at}", rate, final, 5.0) for at, (rate, final) in enumerate(ends))
+    found = sensitivity(runs)
+    assert found is not None
+    return Sweep("loss", settings, runs, found)
+
+
+def test_a_best_rate_at_the_edge_and_what_diverged_are_said() -> None:
+    sweep = made_sweep((1e-4, 2.0), (1e-3, 2.5), (1e-2, float("nan")), qk=True)
+    text = sweep_text(sweep, sweep_name(sweep))
+    assert text.startswith("qk true: LR sensitivity ")
+    assert "from 1e-4 to 0.01 (3 runs)" in text
+    assert "at the edge" in text
+    assert "1 ended no better than it began" in text
+
+
+def test_the_figure_stays_readable_with_many_sweeps() -> None:
+    sweep = made_sweep((1e-4, 3.0), (1e-3, 2.5), (1e-2, 2.8))
+    figure = sweep_figure([sweep] * (SHOWN + 3), ["one"] * (SHOWN + 3), Display())
+    assert len(figure.data) == SHOWN
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    expect.set_options(timeout=PATIENCE_MS)
+    with chromium() as started:
+        yield started
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(("size", "theme"), [(DESKTOP, "light"), (PHONE, "dark")])
+def test_a_real_sweep_is_shown_on_the_page_of_its_project(
+    browser: Browser, base_url: str, seed: Seeder, size: tuple[int, int], theme: str
+) -> None:
+    real_sweep(seed, "sweep")
+    watched = open_page(browser, base_url, size=size, theme=theme)
+    watched.open("/projects/sweep")
+    card = watched.page.locator("#project-sweeps")
+    expect(card).to_contain_text("qk false: LR sensitivity 0.35")
+    expect(card).to_contain_text("qk true: LR sensitivity 0.17")
+    watched.page.wait_for_function(
+        "(document.querySelector('#project-sweep-figure .js-plotly-plot')?.data || []).length === 2"
+    )
+    assert not watched.has_horizontal_scrollbar()
+    card.screenshot(path=PICTURES / f"project-sweep-{theme}-{size[0]}.png")
+    watched.page.context.close()
+    assert watched.errors == []
+
+
+@pytest.mark.browser
+def test_a_project_without_a_sweep_shows_no_card(browser: Browser, base_url: str, seed: Seeder) -> None:
+    seed.open("run", project="plain")
+    watched = open_page(browser, base_url)
+    watched.open("/projects/plain")
+    expect(watched.page.locator("#project-verdict")).to_contain_text("No run of this project")
+    expect(watched.page.locator("#project-sweeps")).to_be_hidden()
+    watched.page.context.close()
+    assert watched.errors == []

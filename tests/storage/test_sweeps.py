@@ -1,0 +1,114 @@
+"""Sweeps of the learning rate, found among a project's runs: a real one, and what is none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from app.errors import NotFound
+from app.runs import RunStatus
+from app.storage import runs
+from app.storage.database import Database
+from app.storage.sweeps import Sweep, read_sweeps
+from tests.dashboard.seeding import Seeder
+from tests.dashboard.sweep_seeding import real_sweep
+
+
+def ended(seed: Seeder, run_id: str, status: RunStatus = RunStatus.FINISHED) -> None:
+    with seed.database.write() as connection:
+        runs.finish_run(connection, run_id, status, None)
+    seed.refit(run_id)
+
+
+def made_up(
+    seed: Seeder,
+    rate: float,
+    final: float,
+    *,
+    n: int = 400,
+    status: RunStatus = RunStatus.FINISHED,
+    config: Mapping[str, Any] | None = None,
+) -> None:
+    run_id = f"rate-{rate:g}"
+    said = {"optimizer": {"lr": rate, "name": "adam"}, "seed": int(1e6 * rate)} if config is None else config
+    seed.open(run_id, project="sweep", config=said)
+    loss = final + (5.0 - final) * np.exp(-np.arange(n) / 20)
+    seed.log(run_id, np.arange(1, n + 1), {"loss": loss, "lr": np.full(n, rate)}, refit=False)
+    ended(seed, run_id, status)
+
+
+def sweeps(database: Database) -> list[Sweep]:
+    with database.read() as connection:
+        return read_sweeps(connection, "sweep")
+
+
+@pytest.fixture
+def seed(database: Database) -> Seeder:
+    return Seeder(database)
+
+
+def test_two_real_sweeps_are_told_apart_by_the_setting_that_differs(database: Database, seed: Seeder) -> None:
+    real_sweep(seed, "sweep")
+
+    found = {sweep.settings["qk"]: sweep for sweep in sweeps(database)}
+
+    assert set(found) == {False, True}
+    assert [run.peak_rate for run in found[False].runs] == [3e-4, 3e-3, 3e-2, 0.3]
+    assert [run.peak_rate for run in found[True].runs] == [3e-3, 1e-2, 0.1, 0.3]
+    assert found[False].found.best_rate == found[True].found.best_rate == 3e-3
+    assert found[True].found.value < 0.6 * found[False].found.value, "what QK normalisation is for"
+    assert not found[False].found.is_edge_best
+
+
+def test_a_run_that_became_nan_counts_as_one_that_learned_nothing(database: Database, seed: Seeder) -> None:
+    made_up(seed, 1e-4, 3.0)
+    made_up(seed, 1e-3, 2.0)
+    steps = np.arange(1, 101)
+    seed.open("broken", project="sweep", config={"optimizer": {"lr": 1e-2, "name": "adam"}})
+    loss = np.where(steps < 50, 5.0, np.nan)
+    seed.log("broken", steps, {"loss": loss, "lr": np.full(100, 1e-2)}, refit=False)
+    ended(seed, "broken", RunStatus.FAILED)
+
+    [sweep] = sweeps(database)
+
+    assert sweep.found.diverged == 1
+    assert sweep.found.finals[-1] == pytest.approx(5.0)
+
+
+def test_running_stopped_and_short_runs_say_nothing_of_the_end(database: Database, seed: Seeder) -> None:
+    for rate, final in ((1e-4, 3.0), (1e-3, 2.0), (1e-2, 2.5)):
+        made_up(seed, rate, final)
+    made_up(seed, 3e-2, 0.1, status=RunStatus.STOPPED)
+    made_up(seed, 3e-3, 0.1, n=200)
+    seed.open("running", project="sweep", config={"optimizer": {"lr": 1e-5, "name": "adam"}})
+    seed.log("running", np.arange(1, 401), {"loss": np.full(400, 0.1), "lr": np.full(400, 1e-5)})
+
+    [sweep] = sweeps(database)
+
+    assert sweep.found.rates == (1e-4, 1e-3, 1e-2)
+
+
+def test_runs_that_tell_nothing_of_their_settings_are_no_sweep(database: Database, seed: Seeder) -> None:
+    for rate in (1e-4, 1e-3, 1e-2):
+        made_up(seed, rate, 2.0, config={})
+    assert sweeps(database) == []
+
+
+def test_a_dropout_rate_is_no_learning_rate(database: Database, seed: Seeder) -> None:
+    for rate in (1e-4, 1e-3, 1e-2):
+        made_up(seed, rate, 2.0, config={"lr": rate, "dropout_rate": 10 * rate})
+    assert sweeps(database) == []
+
+
+def test_runs_that_differ_in_something_else_are_no_sweep(database: Database, seed: Seeder) -> None:
+    for rate in (1e-4, 1e-3, 1e-2):
+        made_up(seed, rate, 2.0, config={"lr": rate, "width": 100 + int(1e4 * rate)})
+    assert sweeps(database) == []
+
+
+def test_a_project_that_is_not_there_is_not_found(database: Database) -> None:
+    with pytest.raises(NotFound):
+        sweeps(database)
