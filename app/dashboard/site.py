@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.dashboard.clientside import in_browser
 from app.dashboard.compared_runs import CompareForm
 from app.dashboard.components import aria, message_page
-from app.dashboard.pages import alerts, compare, fit, project, run, runs
+from app.dashboard.pages import alerts, compare, fit, goals, project, ranking, run, runs, verdict
 from app.dashboard.readings import RunsFilter, read_projects, read_run
 from app.errors import NotFound, Unavailable
 from app.paths import bundled
@@ -80,6 +80,9 @@ def build_site(app: FastAPI, database: Database) -> dash.Dash:
     alerts.register(site, database)
     fit.register(site, database)
     compare.register(site, database)
+    verdict.register(site, database)
+    ranking.register(site, database)
+    goals.register(site, database)
     app.add_middleware(UnknownRuns, database=database)
     # Dash collects scripts, styles and callbacks at the first request, but only at one to "/" or its own addresses:
     # a reader whose reload of /runs/... came first after a restart would get a page without any of them.
@@ -237,16 +240,17 @@ def page_at(database: Database, pathname: str, search: str = "") -> tuple[Compon
     run_id = unquote(match["run_id"])
     try:
         reading = read_run(database, run_id)
+        worth = verdict.section(verdict.read(database, run_id))
     except NotFound:
         return unknown_run_page(run_id), "No such run"
-    return run.layout(reading), reading.run.name
+    return run.layout(reading, worth), reading.run.name
 
 
 def project_at(database: Database, name: str, search: str) -> tuple[Component, str]:
     if name not in read_projects(database):
         return unknown_project_page(name), "No such project"
     wanted: RunsFilter = dataclasses.replace(runs.filter_from_query(search), project=name)
-    return project.layout(name, wanted), name
+    return project.layout(name, wanted, goals.read_goals(database, name)), name
 
 
 def unknown_page(pathname: str) -> Component:

@@ -4,50 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
 from playwright.sync_api import Browser, expect
 
 from app.dashboard.compared_runs import comparison_revision, read_comparison, run_options, runs_at_first
-from app.importers.run_files import read_file
 from app.runs import RunStatus
-from app.storage import runs
 from app.storage.database import Database
-from app.worker.scoring import score_run
 from tests.dashboard.browser import DESKTOP, PHONE, Watched, chromium, open_page
-from tests.dashboard.seeding import Seeder
+from tests.dashboard.seeding import Seeder, replayed
 
-DATA = Path(__file__).parents[2] / "app" / "demo" / "data"
 PATIENCE_MS = 60_000
-
-
-def replayed(
-    seed: Seeder,
-    run_id: str,
-    file: str,
-    total_steps: int,
-    *,
-    share: float,
-    project: str = "lm",
-    status: RunStatus | None = None,
-) -> None:
-    """The first part of a real run, and its end where it has one."""
-    seed.open(run_id, project=project, name=f"{run_id} of {file}", plan={"total_steps": total_steps})
-    batches = list(read_file(DATA / file).batches)
-    steps = np.concatenate([batch.steps for batch in batches])
-    columns = {
-        name: np.concatenate([batch.values[batch.metrics.index(name)] for batch in batches])
-        for name in batches[0].metrics
-    }
-    seen = int(share * len(steps))
-    seed.log(run_id, steps[:seen], {name: values[:seen] for name, values in columns.items()})
-    if status is not None:
-        with seed.database.write() as connection:
-            runs.finish_run(connection, run_id, status, None)
-        seed.refit(run_id)
-        score_run(seed.database, run_id)
 
 
 def siblings(seed: Seeder) -> None:

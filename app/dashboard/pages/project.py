@@ -18,6 +18,8 @@ from app.dashboard.figures.track_record import errors_figure, reliability_figure
 from app.dashboard.formatting import MISSING, format_percent
 from app.dashboard.pages import runs as runs_page
 from app.dashboard.pages import sweep
+from app.dashboard.pages.goals import GoalsReading, goals_card
+from app.dashboard.pages.ranking import ranking_card
 from app.dashboard.pages.run import empty_figure, graph
 from app.dashboard.readings import RunsFilter
 from app.dashboard.theme import Display
@@ -64,7 +66,7 @@ def read_record(database: Database, project: str, *, unless: str | None = None) 
     return RecordReading(record, reliability(half_way), revision)
 
 
-def layout(project: str, wanted: RunsFilter) -> Component:
+def layout(project: str, wanted: RunsFilter, goals: GoalsReading) -> Component:
     return html.Div(
         [
             html.Div(
@@ -86,6 +88,8 @@ def layout(project: str, wanted: RunsFilter) -> Component:
             ),
             dcc.Store(id="project-name", data=project),
             dcc.Store(id="project-revision"),
+            ranking_card(),
+            goals_card(goals),
             card(
                 hint("How good the forecasts were", RECORD_MEANING),
                 html.Div(id="project-verdict", className="verdict"),

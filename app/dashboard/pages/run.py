@@ -81,6 +81,8 @@ STILL_CONFIG: Any = {"displayModeBar": False, "responsive": True, "doubleClick":
 
 METRICS_AT_ONCE = 12
 
+STOP_ADVISED = "stop_advised"  # kind of the worker's alert
+
 TOLD_AT = 0.4  # seen: early enough to have been of use, late enough for a band that says something
 
 FAMILY_NAMES = {
@@ -100,7 +102,8 @@ FAMILY_NAMES = {
 }
 
 
-def layout(reading: RunReading) -> Component:
+def layout(reading: RunReading, worth: Component) -> Component:
+    """`worth` says whether the run is worth going on with."""
     return html.Div(
         [
             dcc.Interval(id="run-tick", interval=2000),
@@ -109,6 +112,7 @@ def layout(reading: RunReading) -> Component:
             dcc.Store(id="run-view"),
             html.Div(header(reading), id="run-head"),
             html.Div(banner(reading), id="run-banner"),
+            worth,
             html.Div(tiles(reading), id="run-tiles", className="tiles"),
             card(
                 "Curve and forecast",
@@ -475,15 +479,19 @@ def remaining_text(reading: RunReading) -> str:
 
 
 def banner(reading: RunReading) -> Component | None:
-    """What must not be overlooked: open alerts, silence, the job's last words."""
+    """What must not be overlooked: open alerts, silence, the job's last words.
+
+    That a stop is advised stands below in the verdict, with all that it rests on.
+    """
+    urgent = [alert for alert in reading.open_alerts if alert.kind != STOP_ADVISED]
     lines: list[Component] = [
         html.Div(
             [severity_badge(alert.severity), html.Span(alert.message)], className=f"banner banner-{alert.severity}"
         )
-        for alert in severest_first(reading.open_alerts)[:3]
+        for alert in severest_first(urgent)[:3]
     ]
-    if len(reading.open_alerts) > 3:
-        lines.append(html.Div(f"{len(reading.open_alerts) - 3} more open alerts below.", className="banner"))
+    if len(urgent) > 3:
+        lines.append(html.Div(f"{len(urgent) - 3} more open alerts below.", className="banner"))
     if reading.state is Liveness.LOST:
         silence = format_duration((reading.now - reading.run.last_seen_at).total_seconds())
         lines.append(

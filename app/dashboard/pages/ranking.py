@@ -1,0 +1,351 @@
+"""A project's runs by where they will end: which is likely the best, which can be stopped, and what that frees."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import dash
+from dash import ALL, Input, Output, State, dcc, html
+from dash.development.base_component import Component
+
+from app.dashboard.compared_runs import compare_href
+from app.dashboard.components import BAND_MEANING, aria, card, data, hint, range_image, run_href, status_badge
+from app.dashboard.figures.compare import MOST_RUNS
+from app.dashboard.formatting import MISSING, format_band, format_percent, format_step, format_value
+from app.dashboard.glyphs import RangeGlyph
+from app.dashboard.liveness import Liveness
+from app.dashboard.pages.goals import save_wants
+from app.dashboard.pages.verdict import loss_text, verdict_badge
+from app.errors import LosscastError
+from app.storage.database import Database
+from app.storage.verdicts import (
+    ProjectPolicy,
+    StoredVerdict,
+    read_competitors,
+    read_project_policy,
+    read_project_verdicts,
+    shared_metric,
+)
+from app.verdicts.sweep import CONFIDENCE, TOLERANCE, Competitor, Placing, Proposal, Ranking, at_threshold, rank
+
+SHOWN_AT_ONCE = 12
+
+RANKING_MEANING = (
+    "Runs by the median of where they will end, lower first; ended runs by where they ended. Forecasts of siblings are "
+    "taken to share half of their error. Runs that failed, were stopped, or fell silent are not ranked."
+)
+BEST_MEANING = "Probability of ending lowest of all the runs in this list."
+SAVED_MEANING = "Steps that the run would still make: what stopping it now would free."
+STOP_MEANING = (
+    f"Together these runs hold the best one with at most {1 - CONFIDENCE:.0%} probability, and the best of the project "
+    f"is expected to end at most {TOLERANCE:.1%} worse without them."
+)
+PIN_MEANING = "A baseline: every verdict of this project compares with it."
+SCALE_MEANING = "All runs on one scale. Bar: 90 % band. Tick: median, or where an ended run came to."
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RankingReading:
+    """What the card shows.
+
+    ranking : None where nothing can be ranked yet
+    verdicts : of live runs, by run id
+    """
+
+    metric: str | None
+    competitors: Sequence[Competitor]
+    left_out: int
+    ranking: Ranking | None
+    verdicts: Mapping[str, StoredVerdict]
+    policy: ProjectPolicy
+
+    @property
+    def pinned(self) -> set[str]:
+        return {one.run_id for one in self.policy.baselines}
+
+
+def read_ranking(database: Database, project: str, *, unless: str | None = None) -> tuple[RankingReading | None, str]:
+    """The ranking and its revision; None where the revision still is `unless`. Raises `NotFound`."""
+    with database.read() as connection:
+        policy = read_project_policy(connection, project)
+        verdicts = read_project_verdicts(connection, project)
+        metric = next(iter(policy.goals), None) or shared_metric(connection, project)
+        competitors, left_out = read_competitors(connection, project, metric) if metric else ([], 0)
+    revision = repr(
+        [policy.revision, sorted(one.run_id for one in policy.baselines)]
+        + [(one.run_id, one.name, one.cutoff, one.median, one.is_live) for one in competitors]
+        + [(run_id, str(one.judged_at)) for run_id, one in sorted(verdicts.items())]
+    )
+    if revision == unless:
+        return None, revision
+    ranking = rank(competitors) if len(competitors) > 1 else None
+    return RankingReading(metric, competitors, left_out, ranking, verdicts, policy), revision
+
+
+def ranking_card() -> Component:
+    return card(
+        hint("Which run will be the best", RANKING_MEANING),
+        dcc.Store(id="ranking-revision"),
+        html.Div(id="ranking", className="ranking"),
+        html.Div(
+            [
+                html.Label(
+                    "What if all live runs stopped that are less likely to be the best than",
+                    htmlFor="ranking-threshold",
+                ),
+                html.Span(
+                    [
+                        dcc.Input(
+                            id="ranking-threshold",
+                            type="number",
+                            min=0,
+                            max=100,
+                            step=0.1,
+                            value=5,
+                            debounce=0.4,
+                            className="search search-short",
+                        ),
+                        " %",
+                    ],
+                    className="ranking-percent",
+                ),
+                html.Span(id="ranking-what-if", className="muted", **aria(live="polite")),
+            ],
+            id="ranking-question",
+            className="ranking-question",
+            hidden=True,
+        ),
+    )
+
+
+def register(app: dash.Dash, database: Database) -> None:
+    @app.callback(
+        Output("ranking", "children"),
+        Output("ranking-question", "hidden"),
+        Output("ranking-revision", "data"),
+        Input("runs-tick", "n_intervals"),
+        Input("project-wants", "data"),
+        State("ranking-revision", "data"),
+        State("project-name", "data"),
+    )
+    async def show_ranking(
+        _ticks: int | None, _wants: int | None, revision: str | None, project: str
+    ) -> Sequence[object]:
+        reading, newest = await asyncio.to_thread(read_ranking, database, project, unless=revision)
+        if reading is None:
+            return [dash.no_update] * 3
+        has_question = reading.ranking is not None and any(one.is_live for one in reading.competitors)
+        return await asyncio.to_thread(shown, reading, datetime.now(UTC)), not has_question, newest
+
+    @app.callback(
+        Output("ranking-what-if", "children"),
+        Input("ranking-threshold", "value"),
+        Input("ranking-revision", "data"),
+        State("project-name", "data"),
+    )
+    async def ask(percent: float | None, _revision: str | None, project: str) -> str:
+        if percent is None or not 0 <= percent <= 100:
+            return "Give a probability between 0 and 100 %."
+        reading, _ = await asyncio.to_thread(read_ranking, database, project)
+        if reading is None or reading.ranking is None:
+            return ""
+        found = await asyncio.to_thread(at_threshold, reading.competitors, percent / 100)
+        return proposal_text(found, _names(reading))
+
+    @app.callback(
+        Output("project-wants", "data", allow_duplicate=True),
+        Output("notice", "children", allow_duplicate=True),
+        Input({"pin": ALL}, "n_clicks"),
+        State("project-name", "data"),
+        prevent_initial_call=True,
+    )
+    async def pin(clicks: Sequence[int | None], project: str) -> Sequence[object]:
+        asked = dash.ctx.triggered_id
+        if not any(clicks) or asked is None:  # the buttons have only come or gone
+            return dash.no_update, dash.no_update
+        try:
+            return await asyncio.to_thread(turn_pin, database, project, asked["pin"]), None
+        except LosscastError as error:
+            return dash.no_update, str(error)
+
+
+def turn_pin(database: Database, project: str, run_id: str) -> int:
+    """Make a run a baseline of its project, or none any more; the new revision of what the project wants."""
+    with database.write() as connection:
+        policy = read_project_policy(connection, project)
+        pinned = [one.run_id for one in policy.baselines]
+        turned = [one for one in pinned if one != run_id] if run_id in pinned else [*pinned, run_id]
+        return save_wants(connection, project, policy, baselines=turned)
+
+
+def shown(reading: RankingReading, now: datetime) -> list[Component | None]:
+    if reading.ranking is None:
+        return [html.P(why_none(reading), className="muted")]
+    placings = reading.ranking.placings
+    scale = _scale(placings)
+    first, rest = placings[:SHOWN_AT_ONCE], placings[SHOWN_AT_ONCE:]
+    return [
+        html.P(summary(reading)),
+        _table(first, reading, scale),
+        html.Details([html.Summary(f"{len(rest)} more"), _table(rest, reading, scale)], className="fold")
+        if rest
+        else None,
+        html.P(f"{reading.left_out} more runs, expected to end above these, are not ranked.", className="muted")
+        if reading.left_out
+        else None,
+        html.Div(
+            dcc.Link(
+                f"Compare the first {min(len(placings), MOST_RUNS)}",
+                href=compare_href(run_ids=[one.run_id for one in placings[:MOST_RUNS]]),
+                className="button button-small",
+            ),
+        ),
+    ]
+
+
+def why_none(reading: RankingReading) -> str:
+    if not reading.competitors:
+        return "No ranking yet: no run of this project has a forecast or has finished."
+    return f"A ranking needs two runs with a forecast or an end; so far there is {reading.competitors[0].name}."
+
+
+def summary(reading: RankingReading) -> str:
+    """The favourite, and whom to stop, in words."""
+    assert reading.ranking is not None
+    placings = reading.ranking.placings
+    likeliest = max(placings, key=lambda one: one.chance_best)
+    metric = f" by {reading.metric}" if reading.metric else ""
+    favourite = f"{likeliest.name} is the likeliest to be the best{metric} ({format_percent(likeliest.chance_best)})."
+    if not any(one.is_live for one in placings):
+        return favourite
+    return f"{favourite} {proposal_text(reading.ranking.proposal, _names(reading))}"
+
+
+def proposal_text(proposal: Proposal, names: Mapping[str, str]) -> str:
+    """Whom to stop, what that frees and what it risks."""
+    if not proposal.run_ids:
+        return "That stops nobody."
+    count = len(proposal.run_ids)
+    who = ", ".join(names[run_id] for run_id in proposal.run_ids[:4]) + (f" and {count - 4} more" if count > 4 else "")
+    share, risk = format_percent(proposal.freed_share), format_percent(max(proposal.chance_best_lost, 1e-9))
+    return (
+        f"Stopping {who} would free {format_step(proposal.freed_steps)} steps, {share} of what is still to come; the "
+        f"best run is among them with {risk}, expected regret {loss_text(proposal.regret)}."
+    )
+
+
+def _names(reading: RankingReading) -> dict[str, str]:
+    return {one.run_id: one.name for one in reading.competitors}
+
+
+def _scale(placings: Sequence[Placing]) -> tuple[float, float]:
+    """The range of all bands, but for runs so far above the best that they would flatten the others."""
+    low = min(one.low for one in placings)
+    best = placings[0]
+    most = best.high + 4 * max(best.high - best.low, 0.02 * abs(best.median))
+    high = max(min(one.high, most) for one in placings)
+    return low, (high - low) or 1.0
+
+
+def _table(placings: Sequence[Placing], reading: RankingReading, scale: tuple[float, float]) -> Component:
+    heads: list[tuple[str, str, str | None]] = [
+        ("", "col-rank", None),
+        ("Run", "", None),
+        ("Final", "number col-final", "Median and 90 % band of the final level. " + BAND_MEANING),
+        ("", "col-range", None),
+        ("P(best)", "number col-best", BEST_MEANING),
+        ("Verdict", "col-verdict", "Of live runs, by the project's policy."),
+        ("Stopping frees", "number col-saved", SAVED_MEANING),
+        ("Baseline", "col-pin", PIN_MEANING),
+    ]
+    head = html.Tr(
+        [
+            html.Th(hint(text, meaning) if meaning else text, scope="col", className=name)
+            for text, name, meaning in heads
+        ]
+    )
+    body = html.Tbody([_row(one, reading, scale) for one in placings])
+    return html.Div(html.Table([html.Thead(head), body], className="table ranking-table"), className="table-box")
+
+
+def _row(one: Placing, reading: RankingReading, scale: tuple[float, float]) -> Component:
+    verdict = reading.verdicts.get(one.run_id)
+    return html.Tr(
+        [
+            html.Td(str(one.rank), className="col-rank number"),
+            html.Th(
+                html.Div(
+                    [
+                        dcc.Link(one.name, href=run_href(one.run_id), title=one.name),
+                        status_badge(Liveness.RUNNING if one.is_live else Liveness.FINISHED),
+                    ],
+                    className="compare-name",
+                ),
+                scope="row",
+            ),
+            html.Td(_final(one), className="number col-final", **data(label="Final")),
+            html.Td(range_image(_glyph(one, scale), SCALE_MEANING), className="col-range"),
+            html.Td(_chance(one.chance_best), className="number col-best", **data(label="P(best)")),
+            html.Td(_verdict(one, verdict), className="col-verdict", **data(label="Verdict")),
+            html.Td(_saved(one), className="number col-saved", **data(label="Stopping frees")),
+            html.Td(_pin(one, one.run_id in reading.pinned), className="col-pin"),
+        ],
+        className="to-stop" if one.is_to_stop else "",
+    )
+
+
+def _final(one: Placing) -> Component:
+    beside = format_band(one.low, one.high) if one.is_live else "ended"
+    return html.Div([html.B(format_value(one.median)), html.Span(beside, className="muted")], className="pair-cell")
+
+
+def _glyph(one: Placing, scale: tuple[float, float]) -> RangeGlyph:
+    low, middle, high = (
+        round(4 + 92 * min(max((value - scale[0]) / scale[1], 0.0), 1.0), 2)
+        for value in (one.low, one.median, one.high)
+    )
+    return RangeGlyph(low, middle, high, None)
+
+
+def _chance(probability: float) -> Component:
+    return html.Div(
+        [
+            html.Div(
+                html.Div(className="chance-fill", style={"width": f"{100 * probability:.1f}%"}),
+                className="chance-track",
+                **aria(hidden="true"),
+            ),
+            html.Span(format_percent(max(probability, 1e-9)), className="number"),
+        ],
+        className="chance",
+    )
+
+
+def _verdict(one: Placing, verdict: StoredVerdict | None) -> Component:
+    if not one.is_live:
+        return html.Span(MISSING, className="muted", title="The run has ended.")
+    if verdict is None:
+        return html.Span(MISSING, className="muted", title="Not judged yet.")
+    badge = verdict_badge(verdict.decision, meaning=str(verdict.details.get("sentence", "")))
+    if not one.is_to_stop:
+        return badge
+    proposed = html.Span("can be stopped", className="source", title=STOP_MEANING)
+    return html.Div([badge, proposed], className="verdict-cell")
+
+
+def _saved(one: Placing) -> str:
+    return format_step(one.steps_left) if one.is_live else MISSING
+
+
+def _pin(one: Placing, is_pinned: bool) -> Component:
+    return html.Button(
+        "Pinned" if is_pinned else "Pin",
+        id={"pin": one.run_id},
+        className="button button-small" + (" button-on" if is_pinned else ""),
+        n_clicks=0,
+        title=PIN_MEANING,
+        **aria(pressed="true" if is_pinned else "false"),
+    )

@@ -1,0 +1,350 @@
+"""Whether a run is worth going on with: the badge and the sentence, what they rest on, and what a person answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import dash
+from dash import ALL, Input, Output, State, dcc, html
+from dash.development.base_component import Component
+
+from app.dashboard.components import aria, hint, moment, run_href
+from app.dashboard.formatting import format_percent, format_step, format_value
+from app.errors import LosscastError
+from app.runs import RunStatus
+from app.storage.database import Database
+from app.storage.verdicts import (
+    StopEntry,
+    StopState,
+    StoredVerdict,
+    answer_as_person,
+    list_stops,
+    read_stop_state,
+    read_verdict,
+)
+from app.verdicts.rivals import RivalKind
+from app.verdicts.stopping import Author, Mode, StopEvent
+from app.verdicts.verdict import Decision
+
+STOPS_SHOWN = 20
+LEAST_LOSS = 1e-7  # [of the metric]; a smaller one is shown as none
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Word, shape and sentence: colour is never the only sign."""
+
+    word: str
+    shape: str
+    meaning: str
+
+
+LOOKS: Mapping[str, Look] = {
+    Decision.CONTINUE: Look("Go on", "▶", "It may well beat what it is compared with."),
+    Decision.STOP: Look("Stop", "■", "Going on is not expected to beat what it is compared with. This is advice."),
+    Decision.UNDECIDED: Look("Undecided", "◇", "Not sure enough, or something forbids a stop: go on, and look again."),
+}
+
+KINDS: Mapping[str, str] = {
+    RivalKind.TARGET: "target",
+    RivalKind.FINISHED: "finished run",
+    RivalKind.LIVE: "forecast of a live run",
+    RivalKind.OWN_BEST: "reached already",
+    RivalKind.BASELINE: "baseline",
+}
+
+EVENTS: Mapping[StopEvent, str] = {
+    StopEvent.PROPOSED: "Stop proposed",
+    StopEvent.ORDERED: "Job is to stop",
+    StopEvent.DECLINED: "Kept going",
+    StopEvent.WITHDRAWN: "Taken back",
+    StopEvent.HEARD: "Job was told",
+}
+
+AUTHORS: Mapping[Author, str] = {
+    Author.POLICY: "by the policy",
+    Author.PERSON: "by a person",
+    Author.JOB: "by the job",
+}
+
+ANSWERS: Mapping[str, tuple[str, StopEvent]] = {
+    "stop": ("Stop the job", StopEvent.ORDERED),
+    "continue": ("Let it go on", StopEvent.DECLINED),
+    "take_back": ("Take the answer back", StopEvent.WITHDRAWN),
+}
+
+NOT_YET = "No verdict yet: it comes with a forecast of the run's loss."
+CHANCE_MEANING = "Probability that going on beats what it is compared with, by more than the goal's delta."
+SAVED_MEANING = "Share of all the run's steps that would not be made."
+REGRET_MEANING = (
+    "Expected loss of stopping now, in the metric's unit: by how much the best of all that it is compared with would "
+    "have been beaten. In brackets the central 90 %."
+)
+NEXT_MEANING = "The next step at which the answer can change."
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictReading:
+    """What is known of a run's worth.
+
+    stops : the log, newest first
+    """
+
+    state: StopState
+    verdict: StoredVerdict | None
+    stops: Sequence[StopEntry]
+
+    @property
+    def is_over(self) -> bool:
+        return self.state.run.status is not RunStatus.RUNNING
+
+    @property
+    def revision(self) -> str:
+        """Changes when something that is shown does."""
+        judged_at = self.verdict.judged_at if self.verdict else None
+        newest = self.stops[0].id if self.stops else None
+        return f"{self.state.run.status} {judged_at} {newest} {self.state.policy.revision}"
+
+    @property
+    def answers(self) -> list[str]:
+        """What a person can say now."""
+        standing, run = self.state.standing, self.state.run
+        if self.is_over or standing is None or standing.event in (StopEvent.WITHDRAWN, StopEvent.HEARD):
+            return []
+        if standing.author is Author.PERSON:
+            return ["take_back"]
+        if standing.segment != run.segment or self.state.policy.mode is Mode.ADVISE:
+            return []
+        return ["stop", "continue"] if standing.event is StopEvent.PROPOSED else ["continue"]
+
+
+def read(database: Database, run_id: str) -> VerdictReading:
+    """Raises `NotFound`."""
+    with database.read() as connection:
+        return VerdictReading(
+            state=read_stop_state(connection, run_id),
+            verdict=read_verdict(connection, run_id),
+            stops=list_stops(connection, run_id=run_id, limit=STOPS_SHOWN),
+        )
+
+
+def section(reading: VerdictReading) -> Component:
+    """The place on a run's page; the callbacks keep it fresh."""
+    return html.Div(
+        [
+            dcc.Store(id="verdict-revision", data=reading.revision),
+            html.Div(shown(reading, datetime.now(UTC)), id="verdict"),
+        ]
+    )
+
+
+def register(app: dash.Dash, database: Database) -> None:
+    @app.callback(
+        Output("verdict", "children"),
+        Output("verdict-revision", "data"),
+        Input("run-tick", "n_intervals"),
+        State("run-id", "data"),
+        State("verdict-revision", "data"),
+        prevent_initial_call=True,
+    )
+    async def follow(_ticks: int | None, run_id: str, revision: str | None) -> Sequence[object]:
+        reading = await asyncio.to_thread(read, database, run_id)
+        if reading.revision == revision:
+            return dash.no_update, dash.no_update
+        return shown(reading, datetime.now(UTC)), reading.revision
+
+    @app.callback(
+        Output("verdict", "children", allow_duplicate=True),
+        Output("verdict-revision", "data", allow_duplicate=True),
+        Input({"verdict-answer": ALL}, "n_clicks"),
+        State("run-id", "data"),
+        prevent_initial_call=True,
+    )
+    async def answer(clicks: Sequence[int | None], run_id: str) -> Sequence[object]:
+        asked = dash.ctx.triggered_id
+        if not any(clicks) or asked is None:  # the buttons have only come or gone
+            return dash.no_update, dash.no_update
+        problem = await asyncio.to_thread(_answered, database, run_id, asked["verdict-answer"])
+        reading = await asyncio.to_thread(read, database, run_id)
+        return shown(reading, datetime.now(UTC), problem), reading.revision
+
+
+def _answered(database: Database, run_id: str, answer: str) -> str | None:
+    """Keep a person's word; what spoke against it, where something did."""
+    try:
+        with database.write() as connection:
+            answer_as_person(connection, run_id, ANSWERS[answer][1])
+    except LosscastError as error:
+        return str(error)
+    return None
+
+
+def shown(reading: VerdictReading, now: datetime, problem: str | None = None) -> Component | None:
+    """Nothing of a run that is over and was never to be stopped."""
+    log = stop_list(reading.stops, now)
+    if reading.verdict is None:
+        if log is None:
+            return None if reading.is_over else html.P(NOT_YET, className="muted verdict-none")
+        return html.Section([html.P(reading.state.sentence), log], className="card verdict-card")
+    verdict = reading.verdict
+    said = verdict.details
+    return html.Section(
+        [
+            html.Div(
+                [
+                    verdict_badge(verdict.decision, meaning=f"By the policy “{said.get('policy', '')}”."),
+                    html.P(said.get("sentence", ""), className="verdict-sentence"),
+                ],
+                className="verdict-head",
+            ),
+            html.Div([fact for fact in _facts(verdict, now) if fact is not None], className="facts verdict-facts"),
+            _stopping(reading, problem),
+            html.Div(
+                [one for one in (_comparisons(said), _guards(said), log) if one is not None], className="verdict-folds"
+            ),
+        ],
+        className=f"card verdict-card verdict-{verdict.decision}",
+        **aria(label="Is it worth going on?"),
+    )
+
+
+def verdict_badge(decision: str, meaning: str = "") -> Component:
+    look = LOOKS[decision]
+    return html.Span(
+        [html.Span(look.shape, className="shape", **aria(hidden="true")), look.word],
+        className=f"badge verdict-badge verdict-badge-{decision}",
+        title=f"{look.meaning} {meaning}".strip(),
+    )
+
+
+def _facts(verdict: StoredVerdict, now: datetime) -> list[Component | None]:
+    said = verdict.details
+    probability, saved, regret = said.get("probability"), said.get("saved"), said.get("regret")
+    next_step = said.get("next_step")
+    held = verdict.step - verdict.since_step
+    return [
+        _fact("chance to beat it", CHANCE_MEANING, chance(probability)) if probability is not None else None,
+        _fact("stopping saves", SAVED_MEANING, f"{format_percent(saved)} ({format_step(said['saved_steps'])} steps)")
+        if saved
+        else None,
+        _fact("expected regret", REGRET_MEANING, _regret(regret, said.get("regret_interval")))
+        if regret is not None
+        else None,
+        _fact("can change at step", NEXT_MEANING, format_step(next_step)) if next_step is not None else None,
+        html.Span(f"held for {format_step(held)} steps") if held > 0 else None,
+        html.Span(["judged ", moment(verdict.judged_at, now), f", from step {format_step(verdict.step)}"]),
+    ]
+
+
+def _fact(name: str, meaning: str, value: str) -> Component:
+    return html.Span([hint(name, meaning), " ", html.B(value, className="number")])
+
+
+def chance(not_beaten: float) -> str:
+    """From the probability of not beating; never none, never certain."""
+    return format_percent(min(max(1.0 - not_beaten, 1e-9), 1.0 - 1e-9))
+
+
+def _regret(regret: float, interval: Sequence[float] | None) -> str:
+    band = f" ({loss_text(interval[0])} – {loss_text(interval[1])})" if interval else ""
+    return f"{loss_text(regret)}{band}"
+
+
+def loss_text(value: float) -> str:
+    """Two digits are all that an expectation of a loss is good for, and 1e-28 is none."""
+    return "0" if value < LEAST_LOSS else f"{value:.2g}"
+
+
+def _stopping(reading: VerdictReading, problem: str | None) -> Component | None:
+    """Where the run stands on its way to a stop, and what can be answered; nothing where there is only advice."""
+    state = reading.state
+    if state.policy.mode is Mode.ADVISE and not reading.answers and problem is None:
+        return None
+    buttons = [
+        html.Button(ANSWERS[name][0], id={"verdict-answer": name}, className="button button-small", n_clicks=0)
+        for name in reading.answers
+    ]
+    return html.Div(
+        [
+            html.Span(state.sentence),
+            html.Span(buttons, className="tools") if buttons else None,
+            html.Span(problem, className="broken", role="alert") if problem else None,
+        ],
+        className="verdict-stopping",
+    )
+
+
+def _comparisons(said: Mapping[str, Any]) -> Component | None:
+    rows = said.get("comparisons") or []
+    if not rows:
+        return None
+    head = html.Tr(
+        [
+            html.Th("Compared with", scope="col"),
+            html.Th("Kind", scope="col"),
+            html.Th(hint("Ends at", "Where it ended, or the median of its forecast."), scope="col", className="number"),
+            html.Th(hint("Chance to beat it", CHANCE_MEANING), scope="col", className="number"),
+        ]
+    )
+    body = [
+        html.Tr(
+            [
+                html.Th(_rival(one), scope="row"),
+                html.Td(KINDS.get(one["kind"], one["kind"])),
+                html.Td(format_value(one["value"]), className="number"),
+                html.Td(chance(one["probability"]), className="number"),
+            ]
+        )
+        for one in rows
+    ]
+    table = html.Div(html.Table([html.Thead(head), html.Tbody(body)], className="table"), className="table-box")
+    return html.Details([html.Summary(f"What it is compared with ({len(rows)})"), table], className="fold")
+
+
+def _rival(one: Mapping[str, Any]) -> Component:
+    name = str(one["name"])
+    return dcc.Link(name, href=run_href(one["run_id"])) if one["run_id"] else html.Span(name)
+
+
+def _guards(said: Mapping[str, Any]) -> Component | None:
+    guards = said.get("guards") or []
+    if not guards:
+        return None
+    return html.Details(
+        [
+            html.Summary(f"What forbids a stop ({len(guards)})"),
+            html.Ul([html.Li(guard["sentence"]) for guard in guards], className="notes"),
+        ],
+        className="fold",
+    )
+
+
+def stop_list(stops: Sequence[StopEntry], now: datetime, *, with_run: bool = False) -> Component | None:
+    """The log of stops: who said what when, and why."""
+    if not stops:
+        return None
+    entries = [
+        html.Li(
+            [
+                html.Div(
+                    [
+                        html.B(EVENTS[stop.event]),
+                        html.Span(AUTHORS[stop.author]),
+                        dcc.Link(stop.run_name, href=run_href(stop.run_id)) if with_run else None,
+                        html.Span(f"at step {format_step(stop.step)}") if stop.step is not None else None,
+                        moment(stop.at, now),
+                    ],
+                    className="facts",
+                ),
+                html.P(stop.why),
+            ]
+        )
+        for stop in stops
+    ]
+    return html.Details(
+        [html.Summary(f"Log of stops ({len(stops)})"), html.Ul(entries, className="notes")], className="fold"
+    )
