@@ -189,7 +189,7 @@ class RateFall:
         """As `lagged_response`, shape (n_powers, n_memories, n)."""
         steps, nodes, rates = self.steps, self.nodes, self.rates
         memories, powers = (np.asarray(each, dtype=np.float64)[:, None] for each in (memories, powers))
-        if len(nodes) == 1:  # the rate still rises at the last step: nothing has been annealed
+        if len(nodes) == 1:  # the rate stays, or still rises at the last step: nothing has been annealed
             return np.zeros((len(powers), len(memories), len(steps)))
         falls = rates[0] ** powers - rates**powers
         passed = np.diff(nodes) * (rates[1:] + rates[:-1]) / 2
@@ -208,6 +208,8 @@ class RateFall:
 def _fine_nodes(schedule: Schedule, steps: Array) -> tuple[Array, Array]:
     """From the end of the warm-up on: knots, steps asked for, and enough between; and the rates there over the peak."""
     knots, fractions = _fraction_knots(schedule)
+    if not fractions.any():  # the rate stays: one node says that nothing is annealed
+        return knots[:1], np.ones(1)
     first, last = knots[0], max(float(np.max(steps, initial=knots[0])), knots[-1])
     # Even in time, and even in how far the rate's root has moved: a power of the rate bends most near zero.
     even = np.linspace(first, last, N_FINE_NODES)

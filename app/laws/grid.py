@@ -17,7 +17,7 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
-from app.laws.prior import LogNormal, Prior
+from app.laws.prior import LogNormal, Prior, spacings
 
 Array = npt.NDArray[np.float64]
 
@@ -217,7 +217,7 @@ def _deviation_by_curvature(logs: Array, weights: Array) -> float:
     spacing = float(np.diff(logs)[max(best - 1, 0) : best + 1].max())
     if not 0 < best < len(logs) - 1:
         return SHARPEST * spacing
-    density = np.log(np.maximum(weights, 1e-30)) - np.log(np.gradient(logs))
+    density = np.log(np.maximum(weights, 1e-30)) - np.log(spacings(logs))
     below = (density[best] - density[best - 1]) / (logs[best] - logs[best - 1])
     above = (density[best + 1] - density[best]) / (logs[best + 1] - logs[best])
     curvature = 2 * (below - above) / (logs[best + 1] - logs[best - 1])

@@ -51,6 +51,9 @@ Ints = npt.NDArray[np.intp]
 MOST_ZOOMS = 3
 """One is enough for nine runs in ten; a jump of the rate tells the memory so well that it takes two or three."""
 
+SHOCKS_AT_A_TIME = 128
+"""Steps of a path that random numbers are drawn for, and kept: a few more than a forecast asks for."""
+
 LEAST_ANNEALING = 0.01
 """A posterior mean of D below this share of the level counts as this when its logarithm is taken."""
 
@@ -217,9 +220,10 @@ class Posterior:
         powers, responses = ahead.features(self.grid)
         # One path a column: sums along the path then run over whole rows.
         values = level + powers.T[:, exponent] * reducible + responses.T[:, response] * annealing
-        sizes, shocks = self.grid.sizes[size].T, _shocks(n_paths, len(steps), seed)
+        sizes, shocks = self.grid.sizes[size].T, _shocks(n_paths, _rounded_up(len(steps)), seed)[:, : len(steps)]
         values += sizes[0] * _integrated_wiener(ahead.distance, *shocks[0:2])
-        values += sizes[1] * _integrated_wiener(ahead.swing, *shocks[2:4])
+        if ahead.swing.any():  # the rate moves
+            values += sizes[1] * _integrated_wiener(ahead.swing, *shocks[2:4])
         abrupt = np.flatnonzero(sizes[2])
         values[:, abrupt] += sizes[2, abrupt] * _wiener(ahead.distance, shocks[4][:, abrupt])
         return (self.observations.level + self.observations.scale * values).T
@@ -297,26 +301,27 @@ class Inference:
 
         means, precisions = _prior_parts(prior, grid, self.gone)
         factor, solved = _eliminate(grams, len(powers), means, precisions)
-        fit = sum((u**2 / d for u, d in zip(solved, factor[:3], strict=True)), start=np.zeros(()))
+        fits = [u**2 / d - np.log(d) for u, d in zip(solved, factor[:3], strict=True)]
         log_prior = sum((np.log(p) - m**2 * p for m, p in zip(means, precisions, strict=True)), start=np.zeros(()))
-        log_evidence = 0.5 * (
-            fit
-            + log_prior
-            - (grams[:, 0, 0] + log_determinants)[:, None, None, None]
-            - np.log(factor[0] * factor[1] * factor[2])
-        )
-        log_evidence = (
-            log_evidence
-            + grid.log_sizes[:, None, None, None]
+        by_size = grid.log_sizes - 0.5 * (grams[:, 0, 0] + log_determinants)
+        # Whatever lacks one of the axes is added up first: only the sum is as large as the grid.
+        without_response = (
+            0.5 * (fits[0] + fits[1])
+            + by_size[:, None, None, None]
             + grid.log_exponents[np.where(grid.is_lawful, 0, 1)][:, :, None, None]
-            + grid.responses()[2][:, None]
             + _log_part_weights(prior, grid)[:, None, None, :]
         )
+        log_evidence = fits[2]
+        log_evidence *= 0.5
+        log_evidence += 0.5 * log_prior + grid.responses()[2][:, None]
+        log_evidence += without_response
         highest = float(log_evidence.max())
-        probabilities = np.exp(log_evidence - highest)
+        log_evidence -= highest
+        probabilities = np.exp(log_evidence, out=log_evidence)
         total = float(probabilities.sum())
+        probabilities /= total
         whole = highest + float(np.log(total))
-        return Posterior(observations, self.seen.horizon, prior, grid, probabilities / total, whole, factor, solved)
+        return Posterior(observations, self.seen.horizon, prior, grid, probabilities, whole, factor, solved)
 
 
 # Features -------------------------------------------------------------------------------------------------------------
@@ -535,6 +540,11 @@ def _quasi_normals(n_paths: int, seed: int) -> Array:
 @lru_cache(maxsize=8)
 def _scattered_order(n_paths: int) -> Ints:
     return np.random.default_rng(n_paths).permutation(n_paths)
+
+
+def _rounded_up(n_steps: int) -> int:
+    """Runs differ by a few steps in how far ahead they are forecast: all share the shocks of one length."""
+    return -(-n_steps // SHOCKS_AT_A_TIME) * SHOCKS_AT_A_TIME
 
 
 @lru_cache(maxsize=8)

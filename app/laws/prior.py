@@ -48,7 +48,7 @@ class LogNormal:
             return np.zeros(1)
         logs = np.log(nodes)
         off = (logs - np.log(self.median)) / self.log_deviation
-        masses: Array = -0.5 * off**2 - np.log(self.log_deviation * np.sqrt(2 * np.pi)) + np.log(np.gradient(logs))
+        masses: Array = -0.5 * off**2 - np.log(self.log_deviation * np.sqrt(2 * np.pi)) + np.log(spacings(logs))
         return masses
 
     def weights(self) -> Array:
@@ -72,6 +72,13 @@ class Skewed:
             for place, weight in SKEWED_PARTS
             for centre in [float(self.median * np.exp(place * self.log_deviation))]
         )
+
+
+def spacings(nodes: Array) -> Array:
+    """What each of two or more nodes stands for, shape (n,): half of the way between its neighbours."""
+    gaps = nodes[1:] - nodes[:-1]
+    inner = (nodes[2:] - nodes[:-2]) / 2
+    return np.concatenate([gaps[:1], inner, gaps[-1:]])
 
 
 def geometric(first: float, last: float, count: int) -> tuple[float, ...]:
