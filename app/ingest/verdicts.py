@@ -22,6 +22,7 @@ from app.storage.verdicts import (
     StoredVerdict,
     answer_as_person,
     list_stops,
+    metric_rises,
     read_competitors,
     read_project_policy,
     read_stop_state,
@@ -66,7 +67,9 @@ class VerdictView(Wire):
     """Whether a run is worth going on with. Undecided, and mostly null, until there is a forecast and a worker."""
 
     run_id: str
-    metric: str | None = Field(description="What it is judged by: the metric with a goal, else the loss of lists.")
+    metric: str | None = Field(
+        description="What it is judged by: the metric with a goal, else the one that lists show."
+    )
     decision: Literal["continue", "stop", "undecided"]
     sentence: str
     policy: str
@@ -210,6 +213,7 @@ class RankingView(Wire):
     proposal: ProposalView | None = Field(description="Whom to stop; null where nobody runs.")
     halving: ProposalView | None = Field(description="One round of successive halving on predictions.")
     threshold: ProposalView | None = Field(description="With ?threshold=: if all that are less likely best stopped.")
+    lower_is_better: bool = Field(description="False for an accuracy.")
     left_out: int = Field(description="Runs beyond the first sixty.")
 
 
@@ -334,7 +338,7 @@ async def get_ranking(
         float | None, Query(ge=0, le=1, description="What if all that are less likely to be the best stopped?")
     ] = None,
 ) -> RankingView:
-    """Lower is better. Runs without a forecast or an end, and those that failed or were stopped, are not ranked."""
+    """Runs without a forecast or an end, and those that failed or were stopped, are not ranked."""
     name = storable_text(project)
     asked = None if metric is None else storable_text(metric)
 
@@ -346,16 +350,20 @@ async def get_ranking(
         competitors, left_out = read_competitors(connection, name, chosen)
         if not competitors:
             return _nothing_ranked(name, chosen)
-        ranked = rank(competitors)
+        lower = not metric_rises(connection, name, chosen)
+        ranked = rank(competitors, lower_is_better=lower)
         is_live = any(one.is_live for one in competitors)
         return RankingView(
             project=name,
             metric=chosen,
             placings=[_placing(one) for one in ranked.placings],
             proposal=_proposal(ranked.proposal) if is_live else None,
-            halving=_proposal(halve(competitors, keep=keep)) if is_live else None,
-            threshold=None if threshold is None or not is_live else _proposal(at_threshold(competitors, threshold)),
+            halving=_proposal(halve(competitors, keep=keep, lower_is_better=lower)) if is_live else None,
+            threshold=None
+            if threshold is None or not is_live
+            else _proposal(at_threshold(competitors, threshold, lower_is_better=lower)),
             left_out=left_out,
+            lower_is_better=lower,
         )
 
     return await service.read(ranking)
@@ -363,7 +371,14 @@ async def get_ranking(
 
 def _nothing_ranked(project: str, metric: str | None) -> RankingView:
     return RankingView(
-        project=project, metric=metric, placings=[], proposal=None, halving=None, threshold=None, left_out=0
+        project=project,
+        metric=metric,
+        placings=[],
+        proposal=None,
+        halving=None,
+        threshold=None,
+        lower_is_better=True,
+        left_out=0,
     )
 
 
@@ -414,7 +429,7 @@ def _why_no_verdict(state: StopState, asked: str | None) -> str:
     if state.run.status != "running":
         return "The run is over; there is nothing left to decide."
     if asked is not None:
-        return f"{asked} is not judged: only a metric with a goal and the loss that lists show are."
+        return f"{asked} is not judged: only a metric with a goal and the one that lists show are."
     return "Nothing has been judged yet: a verdict needs a loss, some dozen points of it, and a worker (losscast work)."
 
 

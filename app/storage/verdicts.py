@@ -105,6 +105,16 @@ class NewVerdict:
 
 
 @dataclass(frozen=True, slots=True)
+class FinalLevel:
+    """Where one metric of an ended run came to, `level` None where that means nothing; `rises`: higher is better."""
+
+    metric: str
+    step: int
+    level: float | None
+    rises: bool
+
+
+@dataclass(frozen=True, slots=True)
 class RivalRow:
     """Another run of the project that a run is compared with.
 
@@ -298,24 +308,19 @@ def save_verdicts(connection: Connection, key: int, verdicts: Sequence[NewVerdic
     )
 
 
-def save_final_levels(
-    connection: Connection, key: int, segment: int, levels: Mapping[str, tuple[int, float | None]]
-) -> None:
-    """Keep where each metric of an ended run came to: (its last step, its final level); no verdict stands any more."""
+def save_final_levels(connection: Connection, key: int, segment: int, levels: Sequence[FinalLevel]) -> None:
+    """Keep where the metrics of an ended run came to; no verdict stands any more."""
     if levels:
         connection.execute(
             text("""
                 INSERT INTO run_verdict (run_key, metric, segment, step, is_acted_on, final_level, policy_revision,
                     details)
-                VALUES (:key, :metric, :segment, :step, false, :level, 0, '{}')
+                VALUES (:key, :metric, :segment, :step, false, :level, 0, jsonb_build_object('rises', :rises))
                 ON CONFLICT (run_key, metric) DO UPDATE SET segment = excluded.segment, step = excluded.step,
                     decision = NULL, since_step = NULL, looks = 0, final_level = excluded.final_level,
-                    judged_at = now()
+                    details = excluded.details, judged_at = now()
             """),
-            [
-                {"key": key, "metric": metric, "segment": segment, "step": step, "level": level}
-                for metric, (step, level) in levels.items()
-            ],
+            [{"key": key, "segment": segment, **asdict(one)} for one in levels],
         )
 
 
@@ -373,10 +378,24 @@ def shared_metric(connection: Connection, project: str) -> str | None:
     return metric
 
 
+def metric_rises(connection: Connection, project: str, metric: str) -> bool:
+    """Whether a metric of a project's runs is better when higher, as an accuracy is."""
+    return bool(
+        connection.execute(
+            text("""
+                SELECT bool_or(CAST(v.details->>'rises' AS boolean)) FROM run_verdict v
+                JOIN run ON run.key = v.run_key JOIN project ON project.id = run.project_id
+                WHERE project.name = :project AND v.metric = :metric
+            """),
+            {"project": project, "metric": metric},
+        ).scalar_one_or_none()
+    )
+
+
 def read_competitors(connection: Connection, project: str, metric: str, most: int = 60) -> tuple[list[Competitor], int]:
     """The finished and the running runs of a project as `app.verdicts.sweep` ranks them, and how many are left out.
 
-    Of more than `most` those that are expected to end lowest; runs that failed, were stopped or fell silent are not
+    Of more than `most` those that are expected to end best; runs that failed, were stopped or fell silent are not
     ranked.
     """
     rows = connection.execute(
@@ -397,7 +416,8 @@ def read_competitors(connection: Connection, project: str, metric: str, most: in
         """),
         {"project": project, "metric": metric, "silent": SILENT_AFTER_SECONDS},
     )
-    found = sorted((_competitor(row) for row in rows), key=lambda one: one.median)
+    rises = metric_rises(connection, project, metric)
+    found = sorted((_competitor(row) for row in rows), key=lambda one: one.median, reverse=rises)
     return found[:most], len(found[most:])
 
 

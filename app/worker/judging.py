@@ -7,6 +7,7 @@ on its account. Rules are in `app.verdicts`; here it is read and kept what they 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -27,6 +28,7 @@ from app.storage.alerts import Target
 from app.storage.curves import read_curves_of_runs
 from app.storage.database import Database
 from app.storage.verdicts import (
+    FinalLevel,
     Goal,
     NewVerdict,
     PaceMarks,
@@ -79,8 +81,9 @@ class RunToJudge:
     """The run that is judged, as its refit saw it.
 
     arrivals : batches of it that the refit knew of
-    losses : metrics that are forecast, the one that lists show first
-    reductions : by metric, of the losses and the learning rate
+    metrics : those that are forecast, the one that lists show first
+    rising : those of them that are better when higher
+    reductions : by metric, of these and the learning rate
     forecasts : by metric, fresh or stored; without the metrics that are not finite now
     """
 
@@ -88,7 +91,8 @@ class RunToJudge:
     arrivals: int
     run: Run
     plan: Plan | None
-    losses: Sequence[str]
+    metrics: Sequence[str]
+    rising: frozenset[str]
     rate: str | None
     reductions: Mapping[str, Reduction]
     forecasts: Mapping[str, Forecast | StoredForecast]
@@ -135,7 +139,7 @@ def _judge_run(database: Database, subject: RunToJudge, targets: Sequence[Target
     if subject.run.status is not RunStatus.RUNNING:
         with database.write() as connection:
             return _conclude(connection, subject, targets)
-    if subject.plan is None or not subject.losses:
+    if subject.plan is None or not subject.metrics:
         return False
     with database.read() as connection:
         policy = read_project_policy(connection, subject.run.project)
@@ -144,7 +148,7 @@ def _judge_run(database: Database, subject: RunToJudge, targets: Sequence[Target
         if not _is_due(subject, subject.plan, policy, before, acted_on):
             return False
         around = _surroundings(connection, subject, policy, before)
-    metrics = list(dict.fromkeys([acted_on, subject.losses[0]]))
+    metrics = list(dict.fromkeys([acted_on, subject.metrics[0]]))
     judged = [_judged(subject, subject.plan, around, metric, is_acted_on=metric == acted_on) for metric in metrics]
     with database.write() as connection:
         lock_stops(connection, subject.key)
@@ -169,7 +173,7 @@ def _is_due(
 def _surroundings(
     connection: Connection, subject: RunToJudge, policy: ProjectPolicy, before: Mapping[str, StoredVerdict]
 ) -> Surroundings:
-    metrics = {_acted_on(subject, policy), subject.losses[0]}
+    metrics = {_acted_on(subject, policy), subject.metrics[0]}
     return Surroundings(
         policy=policy,
         states=read_diagnosed_states(connection, subject.key),
@@ -180,14 +184,14 @@ def _surroundings(
 
 
 def _acted_on(subject: RunToJudge, policy: ProjectPolicy) -> str:
-    """The metric that decides for the run: the first with a goal, else the loss that lists show."""
-    return next((metric for metric in subject.losses if metric in policy.goals), subject.losses[0])
+    """The metric that decides for the run: the first with a goal, else the one that lists show."""
+    return next((metric for metric in subject.metrics if metric in policy.goals), subject.metrics[0])
 
 
 def _rivals(connection: Connection, subject: RunToJudge, policy: ProjectPolicy, metric: str) -> Iterator[Rival]:
     rows = read_rivals(connection, subject.run.project, subject.run.id, metric)
     if policy.policy not in COMPARES_CURVES:
-        yield from map(_rival, _hardest(rows))
+        yield from map(_rival, _hardest(rows, rises=metric in subject.rising))
         return
     rows = rows[:MOST_CURVES]
     curves = read_curves_of_runs(connection, [row.run_id for row in rows], metric)
@@ -196,10 +200,10 @@ def _rivals(connection: Connection, subject: RunToJudge, policy: ProjectPolicy, 
         yield _rival(row, History.empty() if curve is None else History(curve.steps, curve.values))
 
 
-def _hardest(rows: Sequence[RivalRow]) -> list[RivalRow]:
-    """Those that are hardest to beat; every metric that is forecast is better when lower."""
+def _hardest(rows: Sequence[RivalRow], *, rises: bool) -> list[RivalRow]:
+    """Those that are hardest to beat."""
     baselines = [row for row in rows if row.is_baseline]
-    others = sorted((row for row in rows if not row.is_baseline), key=lambda row: row.expected)
+    others = sorted((row for row in rows if not row.is_baseline), key=lambda row: row.expected, reverse=rises)
     finished = [row for row in others if row.final_level is not None][:MOST_FINISHED]
     live = [row for row in others if row.final_level is None][:MOST_LIVE]
     return [*baselines, *finished, *live]
@@ -230,6 +234,7 @@ def _judged(subject: RunToJudge, plan: Plan, around: Surroundings, metric: str, 
         delta=goal.delta,
         states=around.states,
         raised_at=last_raise(rate),
+        lower_is_better=metric not in subject.rising,
     )
     verdict = judge(situation, policy_named(policy.policy, policy.parameters))
     since, looks = _held(around, metric, verdict, subject.run.segment, curve.cutoff)
@@ -240,6 +245,7 @@ def _judged(subject: RunToJudge, plan: Plan, around: Surroundings, metric: str, 
     details = verdict.as_json() | {
         "total_steps": plan.total_steps,
         "confirmed": confirmed,
+        "rises": metric in subject.rising,
         "goal": None if goal.target is None else _goal(situation, goal, goal.target, time),
         "time": time,
     }
@@ -261,8 +267,9 @@ def _outlook(subject: RunToJudge, plan: Plan, metric: str) -> Outlook | None:
     forecast = subject.forecasts.get(metric)
     if forecast is None:
         return None
+    lower_is_better = metric not in subject.rising
     if isinstance(forecast, Forecast):
-        return Outlook.from_forecast(forecast, plan, metric)
+        return Outlook.from_forecast(forecast, plan, metric, lower_is_better=lower_is_better)
     return Outlook.from_parts(
         metric=metric,
         cutoff=forecast.cutoff,
@@ -274,6 +281,7 @@ def _outlook(subject: RunToJudge, plan: Plan, metric: str) -> Outlook | None:
         schedule_source=forecast.schedule["source"],
         total_source=plan.total_source,
         notes=forecast.notes,
+        lower_is_better=lower_is_better,
     )
 
 
@@ -418,16 +426,8 @@ def _conclude(connection: Connection, subject: RunToJudge, targets: Sequence[Tar
     """The run is over: no verdict stands, nobody is asked any more, and where it came to is kept for its siblings."""
     run = subject.run
     lock_stops(connection, subject.key)
-    curves = {metric: subject.reductions[metric].to_curve() for metric in subject.losses}
-    finished = run.status is RunStatus.FINISHED
     save_final_levels(
-        connection,
-        subject.key,
-        run.segment,
-        {
-            metric: (curve.cutoff, _final_level(subject, metric, curve) if finished else None)
-            for metric, curve in curves.items()
-        },
+        connection, subject.key, run.segment, [_final_level(subject, metric) for metric in subject.metrics]
     )
     standing = read_standing(connection, subject.key)
     if standing is not None and standing.event is StopEvent.PROPOSED:
@@ -444,10 +444,20 @@ def _conclude(connection: Connection, subject: RunToJudge, targets: Sequence[Tar
     return _clear(connection, subject, "The run is over.", targets)
 
 
-def _final_level(subject: RunToJudge, metric: str, curve: Curve) -> float | None:
-    """Mean over the last 2 % of the steps; None where the metric ended in no finite number."""
-    last_value = subject.reductions[metric].last_value
-    if last_value is None or not np.isfinite(last_value) or not len(curve):
-        return None
+def _final_level(subject: RunToJudge, metric: str) -> FinalLevel:
+    """Where a metric came to; None where the run did not finish, or the metric ended in no finite number."""
+    reduction = subject.reductions[metric]
+    curve = reduction.to_curve()
+    is_known = reduction.last_value is not None and math.isfinite(reduction.last_value) and len(curve) > 0
+    return FinalLevel(
+        metric=metric,
+        step=curve.cutoff,
+        level=_late_mean(curve) if is_known and subject.run.status is RunStatus.FINISHED else None,
+        rises=metric in subject.rising,
+    )
+
+
+def _late_mean(curve: Curve) -> float:
+    """Mean over the last 2 % of the steps."""
     late = curve.steps >= min((1 - FINAL_SHARE) * curve.cutoff, curve.steps[-1])
     return float(np.average(curve.values[late], weights=curve.counts[late]))

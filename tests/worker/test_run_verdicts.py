@@ -24,6 +24,8 @@ from app.storage.verdicts import (
     StoredVerdict,
     answer_as_person,
     list_stops,
+    metric_rises,
+    read_competitors,
     read_project_policy,
     read_rivals,
     read_standing,
@@ -329,6 +331,40 @@ def test_policies_that_compare_curves_are_shown_the_siblings(hopeless: Database,
         store(hopeless, batch, run_id="live")
     refit(hopeless, "live")
     assert verdict(hopeless).decision == "stop"
+
+
+def test_of_an_accuracy_the_highest_is_the_hardest_to_beat(database: Database) -> None:
+    grokked = accuracies("grok_mlp_quad_wd03")
+    for number, share in enumerate((0.5, 0.9, 0.7, 0.8, 0.6)):
+        start(database, f"ended-{number}", {"total_steps": 2000})
+        store(database, scaled(grokked, share), run_id=f"ended-{number}")
+        finish(database, f"ended-{number}")
+    start(database, "live", {"total_steps": 2000})
+    set_policy(database, goals={"val_acc": Goal(target=0.95)})
+    store(database, scaled(grokked, 0.85, until=1500), run_id="live")
+    refit(database, "live")
+    found = verdict(database)
+    assert (found.metric, found.is_acted_on) == ("val_acc", True)
+    compared = [one["name"] for one in found.details["comparisons"] if one["kind"] == "finished"]
+    assert sorted(compared) == ["ended-1", "ended-2", "ended-3"], "the three that ended highest"
+    with database.read() as connection:
+        assert metric_rises(connection, PROJECT, "val_acc")
+        assert not metric_rises(connection, PROJECT, "val_loss")
+        competitors, _ = read_competitors(connection, PROJECT, "val_acc", most=2)
+    assert competitors[0].run_id == "ended-1"
+
+
+def accuracies(name: str) -> Batch:
+    (batch,) = read_file(DATA / "small_runs" / f"{name}.jsonl").batches
+    at = batch.metrics.index("val_acc")
+    return Batch(batch.steps, batch.times, ("val_acc",), batch.values[at : at + 1], batch.present[at : at + 1])
+
+
+def scaled(batch: Batch, share: float, until: int = 10**9) -> Batch:
+    here = batch.steps <= until
+    return Batch(
+        batch.steps[here], batch.times[here], batch.metrics, share * batch.values[:, here], batch.present[:, here]
+    )
 
 
 def test_what_is_asked_of_a_project_without_runs_is_not_found(database: Database) -> None:
