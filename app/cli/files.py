@@ -126,7 +126,9 @@ def forecast_file(
     total_steps: Annotated[
         int | None, typer.Option(min=1, help="Where training ends, if the file does not say.")
     ] = None,
-    metric: Annotated[str | None, typer.Option(help="What to forecast; else the loss that is found.")] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="What to forecast; else the loss that is found, or an accuracy.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
 ) -> None:
     """Forecast the rest of a run from a file; no server needed.
@@ -169,6 +171,7 @@ def _as_json(read: FileCurve, plan: Plan, forecast: Forecast, notes: list[str]) 
         "total_steps": {"source": plan.total_source, "why": plan.total_why},
         "schedule": {"source": plan.schedule_source, "family": plan.schedule_family, "why": plan.schedule_why},
         "direction": "rises" if forecast.measure.rises else "falls",
+        "bounds": forecast.measure.bounds,
         "final": {"mean": forecast.final_mean, **_levels(forecast.final_quantiles)},
         "improvement": forecast.improvement,
         "path": [{"step": step, "p05": row[0], "p50": row[2], "p95": row[4]} for step, row in path],

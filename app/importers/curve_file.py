@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from app.curves.roles import assign_roles, primary_loss
+from app.curves.roles import assign_roles, forecastable
 from app.curves.schedule import Schedule
 from app.errors import BadInput, UnknownMetric
 from app.importers.imported_run import unreadable
@@ -39,7 +39,7 @@ class FileCurve:
 
 
 def read_curve_file(path: Path, metric: str | None = None) -> FileCurve:
-    """Read one metric of a file, by default the loss that a run's page would forecast first.
+    """Read one metric of a file, by default the one that a run's page would forecast first: a loss, else an accuracy.
 
     Raises
     ------
@@ -48,14 +48,14 @@ def read_curve_file(path: Path, metric: str | None = None) -> FileCurve:
     UnknownMetric
         The file has no `metric`.
     BadInput
-        No `metric` was named and no column looks like a loss.
+        No `metric` was named and no column looks like a loss or an accuracy.
     """
     run = read_file(path)
     points = points_by_metric(list(run.batches))
     if not points:
         raise unreadable(path, None, "no row holds a number", "Give it a step column and at least one metric")
     roles = {name: match.role for name, match in assign_roles(points).items()}
-    metric = metric if metric is not None else _guess_loss(points)
+    metric = metric if metric is not None else _guess_metric(points)
     if metric not in points:
         raise UnknownMetric(metric, list(points))
     rates = _longest(points, (name for name, role in roles.items() if role == "lr"))
@@ -75,11 +75,11 @@ def read_curve_file(path: Path, metric: str | None = None) -> FileCurve:
     )
 
 
-def _guess_loss(points: Mapping[str, Points]) -> str:
-    loss = primary_loss(assign_roles(points), {name: len(logged) for name, logged in points.items()})
-    if loss is None:
-        raise BadInput(f"No column looks like a loss. Name the one to forecast: {', '.join(points)}.")
-    return loss
+def _guess_metric(points: Mapping[str, Points]) -> str:
+    found = forecastable(assign_roles(points), {name: len(logged) for name, logged in points.items()})
+    if not found:
+        raise BadInput(f"No column looks like a loss or an accuracy. Name the one to forecast: {', '.join(points)}.")
+    return found[0]
 
 
 def points_by_metric(batches: Sequence[Batch]) -> dict[str, Points]:

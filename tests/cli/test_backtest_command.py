@@ -166,3 +166,13 @@ def test_a_folder_without_runs_is_named(tmp_path: Path) -> None:
     answer = losscast("backtest", tmp_path)
     assert answer.returncode == 2
     assert "no CSV or JSONL file" in answer.stderr
+
+
+def test_an_accuracy_is_scored_as_what_rises() -> None:
+    found = backtested(
+        ROOT / "tests" / "data" / "accuracies" / "text_wsd.csv",
+        *("--metric", "val_acc", "--forecaster", "ensemble", "pfn", "last", "--fractions", "0.5"),
+    )
+    product, network, last = (found["forecasters"][name]["0.5"] for name in ("ensemble", "pfn", "last"))
+    assert product["median_ape"] == network["median_ape"] < last["median_ape"]
+    assert last["bias"] < 0  # the last level of what rises is too low

@@ -113,3 +113,24 @@ def test_help_and_version_load_no_heavy_library() -> None:
     assert answer.returncode == 0, answer.stderr
     assert "forecast" in answer.stdout
     assert losscast("--version").stdout.startswith("losscast ")
+
+
+ACCURACIES = Path(__file__).parents[1] / "data" / "accuracies"
+
+
+def test_an_accuracy_is_forecast_inside_its_bounds_and_said_to_rise() -> None:
+    answer = losscast("forecast", ACCURACIES / "text_wsd.csv", "--metric", "val_acc", "--total-steps", "2000", "--json")
+    assert answer.returncode == 0, answer.stderr
+    said = json.loads(answer.stdout)
+    assert (said["metric"], said["direction"], said["bounds"]) == ("val_acc", "rises", [0.0, 1.0])
+    assert all(0 <= value <= 1 for row in said["path"] for name, value in row.items() if name != "step")
+    assert 0 <= said["improvement"] <= 1
+
+
+def test_a_file_of_nothing_but_a_bleu_is_forecast_by_it_and_needs_no_rate() -> None:
+    answer = losscast("forecast", ACCURACIES / "wmt_bleu.csv", "--total-steps", "200000")
+    assert answer.returncode == 0, answer.stderr
+    words = " ".join(answer.stdout.split())
+    assert "Final val_bleu" in words
+    assert "Chance of a new highest level before the end" in words
+    assert "Taken for a share of 100" in words
