@@ -60,7 +60,7 @@ def test_accuracies_stand_beside_the_loss_with_their_best_and_the_chance_of_a_be
     row = others.filter(has_text="val_acc")
     expect(row.locator(".direction")).to_have_text("↑")
     expect(others.filter(has_text="val_loss").locator(".direction")).to_have_text("↓")
-    now, best, end_and_band, chance = row.locator("td").all_inner_texts()
+    now, best, end_and_band, chance = row.locator("td").all_text_contents()
     assert float(best) <= 1
     assert abs(float(now) - float(best)) < 0.05
     end, low, high = map(float, re.findall(r"0\.\d+", end_and_band))

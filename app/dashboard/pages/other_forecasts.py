@@ -14,7 +14,7 @@ CHANCE_MEANING = "Chance of a level better than the best so far, at any step bef
 
 HEAD: tuple[tuple[Children, str], ...] = (
     ("Metric", ""),
-    ("now", "number"),
+    ("now", "number col-now"),
     (hint("best", BEST_MEANING), "number"),
     (["at the end, ", hint("90 %", BAND_MEANING)], "number"),
     (hint("new best", CHANCE_MEANING), "number"),
@@ -50,7 +50,7 @@ def _row(reading: RunReading, other: OtherForecast) -> Component:
                 ],
                 scope="row",
             ),
-            html.Td(value_text(series.last_value if series else None), className="number"),
+            html.Td(value_text(series.last_value if series else None), className="number col-now"),
             html.Td(MISSING if other.best is None else format_value(other.best), className="number"),
             html.Td(
                 html.Div(
