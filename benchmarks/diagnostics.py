@@ -78,6 +78,7 @@ def main() -> None:
     _print_outcomes(healthy)
     _print_trends([run for run in runs if Path(run.name).name.startswith(LOGIT_RUNS)])
     _print_warnings(runs)
+    _print_rms_ratios(runs)
     _print_speed()
 
 
@@ -277,6 +278,32 @@ def _print_warnings(runs: list[Run]) -> None:
             print(f"    {run.name.split('/')[1][:54]:54s} {record.warnings:3d} warnings, followed: {within}")
     mean = ", ".join(f"{share:.2f} in {h:,}" for share, h in zip(np.mean(shares, axis=0), HORIZONS, strict=True))
     print(f"    mean share of the {len(shares)} runs that warned, of {len(watched)}: {mean}")
+
+
+RMS_LEVEL = 2.3
+"""Of the gradient over Adam's estimate of it: M. Wortsman et al., arXiv:2304.13013, read second-hand."""
+
+RMS_METRICS = ("rms_ratio_max", "rms_ratio_unembed")
+
+
+def _print_rms_ratios(runs: list[Run]) -> None:
+    """Why no rule reads them: what would have been said at that level, from the hundredth step on."""
+    print(f"\nRMS ratio above {RMS_LEVEL}, events 100 steps apart: followed within 100 steps by a spike or divergence?")
+    for run in runs:
+        metric = next((one for one in RMS_METRICS if one in run.logged), None)
+        if metric is None:
+            continue
+        steps, values = run.logged[metric]
+        events: list[int] = []
+        for step in steps[(steps > 100) & (values > RMS_LEVEL)].tolist():
+            if not events or step - events[-1] > 100:
+                events.append(step)
+        faults = [event.step for event in _events(run) if event.kind in ("spike", "divergence", "nonfinite")]
+        followed = sum(any(0 < fault - step <= 100 for fault in faults) for step in events)
+        name = run.name.split("/")[1]
+        is_healthy = not name.startswith(NOT_HEALTHY)
+        print(f"    {name[:40]:40s} {'healthy' if is_healthy else '':8s}{(steps > 100).sum():6d} points, "
+              f"{len(events)} events, {followed} followed")  # fmt: skip
 
 
 def _print_speed() -> None:
