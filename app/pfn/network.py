@@ -43,6 +43,14 @@ class Network:
 
     def logits(self, inputs: Inputs) -> Floats:
         """Logits of the bars, (B, Q, bars)."""
+        return self.answers(self.asked(inputs))
+
+    def answers(self, asked: Floats) -> Floats:
+        """Logits of the bars from the rows of the queries."""
+        return self._linear("answer", _silu(self._linear("hidden", asked)))
+
+    def asked(self, inputs: Inputs) -> Floats:
+        """Each query after it looked at the context, (B, Q, width)."""
         n_context = inputs.tokens.shape[1]
         rows = np.concatenate(
             [self._read("read_token", inputs.tokens), self._read("read_query", inputs.queries)], axis=1
@@ -52,8 +60,7 @@ class Network:
         for name in before:
             rows = self._block(name, rows, n_context, mask, 0)
         # Nobody looks at what the last block would make of the context.
-        asked = self._norm("norm", self._block(last, rows, n_context, mask, n_context))
-        return self._linear("answer", _silu(self._linear("hidden", asked)))
+        return self._norm("norm", self._block(last, rows, n_context, mask, n_context))
 
     def _read(self, name: str, features: Floats) -> Floats:
         return self._linear(f"{name}.2", _silu(self._linear(f"{name}.0", features)))

@@ -27,6 +27,7 @@ EARLIEST_DETAIL = 1e-3
 """The logarithm begins at this part of the cutoff; what lies before is in the first bin."""
 
 _NEWTON_STEPS = 12  # from the right on a convex function: the last changes nothing in double precision
+_NEARLY_THERE = 1e-8  # the next of Newton's steps is about as large as the square of the last
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -157,7 +158,10 @@ def bin_edges(first: npt.ArrayLike, cutoff: npt.ArrayLike, n_bins: int = MAX_BIN
     for _ in range(_NEWTON_STEPS):
         position = np.exp(log_position)
         place = 0.5 * (position - ratio) / (1.0 - ratio) + 0.5 * (1.0 + log_position / depth)
-        log_position -= (place - parts) / (0.5 * position / (1.0 - ratio) + 0.5 / depth)
+        step = (place - parts) / (0.5 * position / (1.0 - ratio) + 0.5 / depth)
+        log_position -= step
+        if np.abs(step).max() < _NEARLY_THERE:
+            break
     inner = np.exp(log_position) * cutoff[..., None]
     return np.concatenate(
         [first[..., None], np.clip(inner, first[..., None], cutoff[..., None]), cutoff[..., None]], -1
