@@ -14,6 +14,7 @@ import numpy as np
 
 from app.curves.curve import Curve
 from app.curves.families import REACTIVE, build_schedule, family_name
+from app.curves.measure import LOSS, Measure
 from app.curves.plan import Plan
 from app.curves.schedule import Schedule
 from app.errors import BadInput
@@ -60,24 +61,28 @@ class Answer:
     forecast: Forecast
 
 
-def answer(curve: Curve, plan: Plan, question: Question, prior: Prior | None = None) -> Answer:
+def answer(
+    curve: Curve, plan: Plan, question: Question, prior: Prior | None = None, *, measure: Measure = LOSS
+) -> Answer:
     """Forecast `curve` under the changed plan, by the prior that its forecasts are made by.
 
     Raises `BadInput` where the question makes no sense, `CurveTooShort`.
     """
     changed = changed_plan(plan, curve.cutoff, question)
-    return Answer(question, changed, forecast_curve(curve, changed, prior))
+    return Answer(question, changed, forecast_curve(curve, changed, prior, measure=measure))
 
 
-def best_cooldown(curve: Curve, plan: Plan, shape: str = "linear", prior: Prior | None = None) -> list[Answer]:
+def best_cooldown(
+    curve: Curve, plan: Plan, shape: str = "linear", prior: Prior | None = None, *, measure: Measure = LOSS
+) -> list[Answer]:
     """Cool-downs of several lengths that all end where the plan ends, the best expected final value first."""
     left = plan.total_steps - curve.cutoff
     if left < 2:
         raise BadInput("The run is at its end: there is nothing left to cool down over.")
     lengths = sorted({max(1, round(share * left)) for share in COOLDOWN_SHARES})
     questions = [Question(cooldown=Cooldown(steps, plan.total_steps - steps, shape)) for steps in lengths]
-    answers = [answer(curve, plan, question, prior) for question in questions]
-    return sorted(answers, key=lambda one: one.forecast.final_mean)
+    answers = [answer(curve, plan, question, prior, measure=measure) for question in questions]
+    return sorted(answers, key=lambda one: one.forecast.final_mean, reverse=measure.rises)
 
 
 def changed_plan(plan: Plan, cutoff: int, question: Question) -> Plan:

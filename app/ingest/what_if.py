@@ -11,6 +11,7 @@ from pydantic import Field
 from sqlalchemy import Connection
 
 from app.curves.curve import Curve
+from app.curves.measure import Measure
 from app.curves.plan import Plan
 from app.errors import BadInput
 from app.forecasting.forecast import Forecast, forecast_curve
@@ -40,7 +41,9 @@ class AskedCooldown(Wire):
 class WhatIf(Wire):
     """One of: a cooldown, another schedule for what is left, or only another total."""
 
-    metric: str | None = Field(None, max_length=600, description="Without it: the loss that lists show.")
+    metric: str | None = Field(
+        None, max_length=600, description="A loss or an accuracy; without it: the one that lists show."
+    )
     total_steps: Annotated[int, Field(ge=1, lt=2**62)] | None = None
     cooldown: AskedCooldown | None = None
     schedule: dict[str, Any] | None = Field(None, description='Such as {"family": "cosine"}; docs/schedules.md.')
@@ -61,10 +64,11 @@ class WhatIfView(Wire):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Subject:
-    """What a question is about: a loss as it was last fitted, and whose end its forecasts are judged from."""
+    """What a question is about: a metric as it was last fitted, and whose end its forecasts are judged from."""
 
     metric: str
     curve: Curve
+    measure: Measure
     fitted: FittedRun
     prior: Prior | None
     siblings: tuple[SiblingRun, ...]
@@ -81,19 +85,19 @@ async def what_if(run_id: RunIdPath, asked: WhatIf, service: Service) -> WhatIfV
 
     def read(connection: Connection) -> Subject:
         fitted = read_fitted_run(connection, run_id)
-        metric, curve = fitted.loss(asked.metric)
+        metric, curve, measure = fitted.to_forecast(asked.metric)
         stored = read_priors(connection, run_id).get(metric)
         siblings = named(connection, stored.siblings) if stored else ()
-        return Subject(metric, curve, fitted, stored.prior if stored else None, siblings)
+        return Subject(metric, curve, measure, fitted, stored.prior if stored else None, siblings)
 
     return await asyncio.to_thread(_answered, await service.read(read), asked)
 
 
 def _answered(about: Subject, asked: WhatIf) -> WhatIfView:
-    metric, curve, prior = about.metric, about.curve, about.prior
+    metric, curve = about.metric, about.curve
     plan = about.fitted.plan(curve.cutoff)
-    found = _answer(curve, plan, asked, prior)
-    planned = forecast_curve(curve, plan, prior)
+    found = _answer(about, plan, asked)
+    planned = forecast_curve(curve, plan, about.prior, measure=about.measure)
     path = found.forecast
     return WhatIfView(
         metric=metric,
@@ -117,14 +121,14 @@ def _answered(about: Subject, asked: WhatIf) -> WhatIfView:
     )
 
 
-def _answer(curve: Curve, plan: Plan, asked: WhatIf, prior: Prior | None) -> Answer:
+def _answer(about: Subject, plan: Plan, asked: WhatIf) -> Answer:
     cooldown = asked.cooldown
     if cooldown is not None and cooldown.steps is None:
         if asked.schedule is not None or cooldown.start is not None or asked.total_steps is not None:
             raise BadInput(
                 "A cooldown without steps looks for the best length up to the planned end; ask nothing else."
             )
-        return best_cooldown(curve, plan, cooldown.shape, prior)[0]
+        return best_cooldown(about.curve, plan, cooldown.shape, about.prior, measure=about.measure)[0]
     question = Question(
         total_steps=asked.total_steps,
         cooldown=None
@@ -132,7 +136,7 @@ def _answer(curve: Curve, plan: Plan, asked: WhatIf, prior: Prior | None) -> Ans
         else Cooldown(cooldown.steps, cooldown.start, cooldown.shape, cooldown.final_fraction),
         schedule=asked.schedule,
     )
-    return answer(curve, plan, question, prior)
+    return answer(about.curve, plan, question, about.prior, measure=about.measure)
 
 
 def _final(forecast: Forecast) -> dict[str, Number]:

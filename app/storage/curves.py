@@ -15,6 +15,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import BigInteger, Text
 
 from app.curves.curve import Curve
+from app.curves.measure import Measure, measure_of
 from app.curves.plan import LENGTH_ROLES, Plan, resolve_plan
 from app.curves.reduction import Reduction
 from app.curves.selection import Logged, Selection, select_metrics
@@ -172,6 +173,19 @@ class FittedRun:
         if metric not in losses:
             raise UnknownMetric(metric, list(losses))
         return metric, losses[metric]
+
+    def to_forecast(self, metric: str | None = None) -> tuple[str, Curve, Measure]:
+        """A metric that is forecast, its curve and what it measures; by default the metric that lists show.
+
+        Raises `NotFound`, `UnknownMetric`, `NotAnAccuracy`.
+        """
+        known = {name: self.curves[name] for name in self.selected.forecast if name in self.curves}
+        if not known:
+            raise NotFound("Nothing of this run can be forecast: no loss or accuracy is fitted yet, or all became NaN.")
+        chosen = next(iter(known)) if metric is None else metric
+        if chosen not in known:
+            raise UnknownMetric(chosen, list(known))
+        return chosen, known[chosen], measure_of(self.selected.roles[chosen].role, known[chosen])
 
     def plan(self, cutoff: int) -> Plan:
         """Where the run stands at `cutoff`."""

@@ -10,6 +10,7 @@ from app.worker.refit import refit_run
 from tests.service import Web
 
 RUN = Path(__file__).parents[2] / "app" / "demo" / "data" / "lm_wsd.csv"
+ACCURACIES = Path(__file__).parents[1] / "data" / "accuracies" / "text_wsd.csv"
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +26,32 @@ def half_run(web: Web, api_database_url: str) -> str:
     refit_run(database, run_id, [])
     database.close()
     return run_id
+
+
+@pytest.fixture(scope="module")
+def text_run(web: Web, api_database_url: str) -> str:
+    """The first half of a real next-character model, with its accuracy, fitted."""
+    run_id = web.new_run(plan={"total_steps": 1000, "schedule": {"family": "constant", "peak": 2e-3}})
+    for batch in read_file(ACCURACIES).batches:
+        for metric in ("train_loss", "val_acc"):
+            here = batch.present[batch.metrics.index(metric)] & (batch.steps <= 500)
+            values = batch.values[batch.metrics.index(metric), here].tolist()
+            web.append(run_id, batch.steps[here].tolist(), **{metric: values})
+    database = Database(api_database_url)
+    refit_run(database, run_id, [])
+    database.close()
+    return run_id
+
+
+def test_of_an_accuracy_a_cooldown_is_forecast_to_end_higher(web: Web, text_run: str) -> None:
+    planned = web.get(f"/runs/{text_run}/forecast", metric="val_acc")
+    assert (planned["direction"], planned["bounds"]) == ("rises", [0.0, 1.0])
+    assert 0 <= planned["improvement"] <= 1
+    best = web.post(f"/runs/{text_run}/what-if", {"metric": "val_acc", "cooldown": {}})
+    assert best["metric"] == "val_acc"
+    assert planned["final"]["mean"] < best["final"]["mean"] <= 1
+    assert best["final"]["p95"] <= 1
+    assert best["prior"]["source"] == "population"
 
 
 def test_a_cooldown_now_is_forecast_beside_the_plan(web: Web, half_run: str) -> None:

@@ -100,7 +100,7 @@ def test_the_forecast_of_a_decayed_future_lies_below_that_of_a_constant_one(path
 def test_the_network_by_itself_believes_in_a_cool_down(path: Path, metric: str) -> None:
     """And where all that is left is spent on decaying, at least in no more than a small harm.
 
-    That gives up half of the progress; on one run in thirty the network's median is a little above (docs/pfn.md).
+    That gives up half of the progress; on 17 of 442 cuts the network's median is above (docs/forecasting.md).
     """
     for cut in cuts_of(path, metric):
         held = by_the_network(cut.curve, cut.constant).final_quantiles

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from app.curves.curve import Curve
+from app.curves.measure import Measure
 from app.curves.plan import Plan, resolve_plan
 from app.errors import BadInput
 from app.forecasting.forecast import forecast_curve
@@ -98,3 +99,17 @@ def test_questions_that_make_no_sense_are_refused_with_a_reason(half: tuple[Curv
     curve, plan = half
     with pytest.raises(BadInput, match=r"\w{3,} \w+"):
         answer(curve, plan, question)
+
+
+def test_of_an_accuracy_the_best_cooldown_ends_highest() -> None:
+    """A real next-character model, half-way: its rate is still flat."""
+    read = read_curve_file(RUN.parents[3] / "tests" / "data" / "accuracies" / "text_wsd.csv", "val_acc")
+    seen = read.points.steps <= 500
+    curve = Curve.from_points(read.points.steps[seen], read.points.values[seen])
+    declared = {"total_steps": 1000, "schedule": {"family": "constant", "peak": 2e-3}}
+    plan = resolve_plan(declared=declared, config={}, rate=None, cutoff=curve.cutoff)
+    tried = best_cooldown(curve, plan, measure=Measure(1.0))
+    ends = [one.forecast.final_mean for one in tried]
+    assert ends == sorted(ends, reverse=True)
+    assert ends[0] > forecast_curve(curve, plan, measure=Measure(1.0)).final_mean
+    assert all(one.forecast.quantiles.max() <= 1 for one in tried)

@@ -11,6 +11,7 @@ from dash import Input, Output, State, dcc, html
 from dash.development.base_component import Component
 
 from app.curves.curve import Curve
+from app.curves.measure import Measure
 from app.curves.plan import Plan
 from app.dashboard.components import BAND_MEANING, card, hint
 from app.dashboard.formatting import format_band, format_step, format_value
@@ -38,6 +39,16 @@ class Future:
     question: str
     forecast: Forecast | None
     problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Subject:
+    """What is asked about: a metric so far, and what its forecasts are made by."""
+
+    curve: Curve
+    plan: Plan
+    prior: Prior | None
+    measure: Measure
 
 
 def what_if_card() -> Component:
@@ -75,45 +86,44 @@ def register(app: dash.Dash, database: Database) -> None:
 
 
 def compared(database: Database, run_id: str, metric: str | None, own_steps: int | None) -> Component:
-    """The table of futures, for the metric that is shown if it is a loss."""
+    """The table of futures, for the metric that is shown if it is forecast."""
     with database.read() as connection:
         fitted, priors = read_fitted_run(connection, run_id), read_priors(connection, run_id)
     try:
-        name, curve = fitted.loss(metric if metric in fitted.curves and metric in fitted.selected.losses else None)
+        is_forecast = metric in fitted.curves and metric in fitted.selected.forecast
+        name, curve, measure = fitted.to_forecast(metric if is_forecast else None)
         plan = fitted.plan(curve.cutoff)
         prior = priors[name].prior if name in priors else None
-        planned = forecast_curve(curve, plan, prior)
+        planned = forecast_curve(curve, plan, prior, measure=measure)
     except LosscastError as error:
         return html.P(str(error), className="muted")
-    rows = [Future("As planned", planned), *futures(curve, plan, own_steps, prior)]
+    rows = [Future("As planned", planned), *futures(Subject(curve, plan, prior, measure), own_steps)]
     return _table(name, rows, planned)
 
 
-def futures(curve: Curve, plan: Plan, own_steps: int | None, prior: Prior | None) -> Iterator[Future]:
+def futures(about: Subject, own_steps: int | None) -> Iterator[Future]:
     """The questions people ask, and their own."""
     if own_steps is not None:
-        yield _future(
-            curve, plan, prior, f"Cool down now over {own_steps:,} steps", Question(cooldown=Cooldown(own_steps))
-        )
+        yield _future(about, f"Cool down now over {own_steps:,} steps", Question(cooldown=Cooldown(own_steps)))
     for share in COOLDOWN_SHARES:
-        steps = max(1, round(share * curve.cutoff))
-        yield _future(curve, plan, prior, f"Cool down now over {steps:,} steps", Question(cooldown=Cooldown(steps)))
-    yield _best(curve, plan, prior)
-    yield _future(curve, plan, prior, "Cosine to zero from here", Question(schedule={"family": "cosine"}))
-    longer = round(LONGER * plan.total_steps)
-    yield _future(curve, plan, prior, f"{LONGER - 1:.0%} longer, stretched", Question(total_steps=longer))
+        steps = max(1, round(share * about.curve.cutoff))
+        yield _future(about, f"Cool down now over {steps:,} steps", Question(cooldown=Cooldown(steps)))
+    yield _best(about)
+    yield _future(about, "Cosine to zero from here", Question(schedule={"family": "cosine"}))
+    longer = round(LONGER * about.plan.total_steps)
+    yield _future(about, f"{LONGER - 1:.0%} longer, stretched", Question(total_steps=longer))
 
 
-def _future(curve: Curve, plan: Plan, prior: Prior | None, words: str, question: Question) -> Future:
+def _future(about: Subject, words: str, question: Question) -> Future:
     try:
-        return Future(words, answer(curve, plan, question, prior).forecast)
+        return Future(words, answer(about.curve, about.plan, question, about.prior, measure=about.measure).forecast)
     except LosscastError as error:
         return Future(words, None, str(error))
 
 
-def _best(curve: Curve, plan: Plan, prior: Prior | None) -> Future:
+def _best(about: Subject) -> Future:
     try:
-        best = best_cooldown(curve, plan, prior=prior)[0]
+        best = best_cooldown(about.curve, about.plan, prior=about.prior, measure=about.measure)[0]
     except LosscastError as error:
         return Future("Best linear cool-down", None, str(error))
     asked = best.question.cooldown
