@@ -137,6 +137,11 @@ class QuantileForecast:
         densities = np.diff(np.exp(-0.5 * ends**2)) / np.sqrt(2 * np.pi)
         return float(((starts[anchors] - slopes * edges[anchors]) * masses - slopes * densities).sum())
 
+    def widened(self, factor: float) -> QuantileForecast:
+        """The same with every quantile so many times as far from the median."""
+        middle = self.quantile(0.5)
+        return QuantileForecast(self.levels, middle + factor * (self.values - middle))
+
     def mirrored(self) -> QuantileForecast:
         """Of the same number with its sign changed: what is better when high, as if it were better when low."""
         return QuantileForecast(1 - self.levels[::-1], -self.values[::-1])

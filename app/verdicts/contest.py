@@ -28,14 +28,14 @@ from app.forecasting.scores import QuantileForecast
 Array = npt.NDArray[np.float64]
 Final = QuantileForecast | float
 
-N_SHARED = 21
+N_SHARED = 15
 """Nodes of the quadrature over what siblings share."""
 
-N_LEVELS = 81
+N_LEVELS = 61
 REACH = 5.0
 """Each forecast is read at so many normal scores from -5 to 5."""
 
-MOST_NODES = 1500
+MOST_NODES = 400
 """Values at which all distributions are known; with more runs every second, third, ... is left out."""
 
 

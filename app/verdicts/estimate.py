@@ -4,96 +4,137 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from app.verdicts.contest import contest, lowered, probability_not_below
+import numpy as np
+
+from app.forecasting.scores import QuantileForecast
+from app.verdicts.contest import Contest, Final, contest, lowered, probability_not_below
 from app.verdicts.rivals import Rival, RivalKind
 from app.verdicts.situation import Situation
 from app.verdicts.verdict import Comparison
 
-CORRELATION = 0.5
+CORRELATION = 0.8
 """Of the normal scores of siblings' forecasts: how much of their error they share (docs/verdicts.md)."""
+
+STRETCH = 1.5
+"""How much wider than they say forecasts are taken here (docs/verdicts.md)."""
+
+MOST_RIVALS = 16
+"""So many of the references that may end lowest are weighed jointly; the others can hardly be the lowest."""
 
 OWN_BEST = "its own best so far"
 TARGET = "the target"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Estimate:
-    """What the forecast makes of a situation; fields as in `Verdict`, of the metric as better when lower.
+    """What the forecast makes of a situation, of the metric as better when lower.
 
-    level : of the reference that is named
+    probability : that the run does not beat the lowest of all references by more than delta
+    chance_lost : that the lowest of all is this run or a live one less likely to be it: all of these may be stopped
+    reference, level : the reference with the lowest median, and that median          [of the metric]
+    rival : the reference itself
+    regret : by how much the lowest of all is expected to be beaten                   [of the metric]
+    together : the run, first, with its references
     """
 
     probability: float
-    reference: str
-    level: float
-    expected_improvement: float
+    chance_lost: float
+    rival: Rival
     regret: float
-    regret_interval: tuple[float, float]
-    comparisons: tuple[Comparison, ...]
+    together: Contest
+
+    @property
+    def reference(self) -> str:
+        return self.rival.name
+
+    @property
+    def level(self) -> float:
+        return self.rival.median
+
+    def regret_interval(self) -> tuple[float, float]:
+        """Central 90 % of what stopping loses."""
+        low, high = self.together.lead_quantiles((0.05, 0.95))
+        return float(low), float(high)
 
 
-def estimate(situation: Situation, correlation: float = CORRELATION) -> Estimate | None:
+def estimate(situation: Situation, *, correlation: float = CORRELATION, stretch: float = STRETCH) -> Estimate | None:
     """None where there is no forecast, or nothing at all to compare with."""
     outlook = situation.outlook
     references = references_of(situation)
     if outlook is None or not references:
         return None
-    comparisons = tuple(
-        Comparison(
-            rival.run_id,
-            rival.name,
-            rival.kind,
-            rival.median,
-            probability_not_below(outlook.final, rival.final, correlation, situation.delta),
-        )
-        for rival in references
-    )
-    hardest = sorted(comparisons, key=lambda one: (-one.probability, one.value))
-    together = contest([outlook.final, *(rival.final for rival in references)], correlation)
-    low, high = together.lead_quantiles((0.05, 0.95))
+    own = outlook.final.widened(stretch)
+    finals = [widened(each.final, stretch) for each in references]
+    together = contest([own, *finals], correlation)
+    against = together
+    if situation.delta > 0:
+        # It is enough to hold the run to the hardest of them: the others are further off by themselves.
+        against = contest([own, lowered(finals[0], situation.delta), *finals[1:]], correlation)
+    chances = against.best()
+    is_live = np.array([True, *(each.kind is RivalKind.LIVE for each in references)])
     return Estimate(
-        probability=_probability(situation, references, correlation, hardest[0].probability),
-        reference=hardest[0].name,
-        level=hardest[0].value,
-        expected_improvement=_own_improvement(situation, correlation),
+        probability=float(1 - chances[0]),
+        chance_lost=float(chances[is_live & (chances <= chances[0])].sum()),
+        rival=references[0],
         regret=float(together.worth()[0]),
-        regret_interval=(float(low), float(high)),
-        comparisons=tuple(hardest),
+        together=together,
     )
 
 
 def references_of(situation: Situation) -> list[Rival]:
-    """The rivals that count, with the target and the run's own best.
+    """The rivals that count, with the target and the run's own best; the hardest to beat first.
 
-    A live sibling counts only where it is expected to end lower: else two runs could each be stopped on the other's
-    account, and none would be left.
+    Live siblings count only where one of them is expected to end lower: the leader is never stopped on their account,
+    or each could be stopped on the other's and none would be left.
     """
     outlook = situation.outlook
-    counted = [
-        rival
-        for rival in situation.rivals
-        if rival.kind is not RivalKind.LIVE or (outlook is not None and rival.median < outlook.median)
-    ]
+    live = [rival for rival in situation.rivals if rival.kind is RivalKind.LIVE and rival.is_trusted]
+    is_leader = outlook is None or all(rival.median >= outlook.median for rival in live)
+    ended = [rival for rival in situation.rivals if rival.kind is not RivalKind.LIVE]
+    counted = [rival for rival in ended if np.isfinite(rival.median)]  # one that diverged is no reference
+    counted += [] if is_leader else live
     if situation.target is not None:
         counted.append(Rival("", TARGET, RivalKind.TARGET, situation.target))
     best = situation.best_so_far
     if best is not None and all(rival.kind is not RivalKind.OWN_BEST for rival in counted):
         counted.append(Rival("", OWN_BEST, RivalKind.OWN_BEST, best))
-    return counted
+    possible = sorted(counted, key=_low_end)[:MOST_RIVALS]
+    return sorted(possible, key=lambda rival: rival.median)
 
 
-def _probability(situation: Situation, references: list[Rival], correlation: float, least: float) -> float:
-    """That the run does not beat the lowest of all references by more than delta."""
-    assert situation.outlook is not None  # the caller looked
-    if len(references) == 1:
-        return least
-    shifted = [lowered(rival.final, situation.delta) for rival in references]
-    return float(1 - contest([situation.outlook.final, *shifted], correlation).best()[0])
+def compare(
+    situation: Situation, *, correlation: float = CORRELATION, stretch: float = STRETCH
+) -> tuple[Comparison, ...]:
+    """The run against each reference by itself, the hardest to beat first."""
+    outlook = situation.outlook
+    if outlook is None:
+        return ()
+    return tuple(
+        Comparison(
+            rival.run_id,
+            rival.name,
+            rival.kind,
+            rival.median,
+            probability_not_below(
+                outlook.final.widened(stretch), widened(rival.final, stretch), correlation, situation.delta
+            ),
+        )
+        for rival in references_of(situation)
+    )
 
 
-def _own_improvement(situation: Situation, correlation: float) -> float:
-    assert situation.outlook is not None  # the caller looked
+def own_improvement(situation: Situation) -> float | None:
+    """By how much the run is expected to end below its own best so far."""
     best = situation.best_so_far
-    if best is None:
-        return 0.0
-    return float(contest([situation.outlook.final, best], correlation).worth()[0])
+    if situation.outlook is None or best is None:
+        return None
+    return float(contest([situation.outlook.final, best], 0.0).worth()[0])
+
+
+def widened(final: Final, stretch: float) -> Final:
+    """An end with its quantiles so many times as far from the median; a certain end as it is."""
+    return final.widened(stretch) if isinstance(final, QuantileForecast) else final
+
+
+def _low_end(rival: Rival) -> float:
+    return rival.final.quantile(0.05) if isinstance(rival.final, QuantileForecast) else rival.final

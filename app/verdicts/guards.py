@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from app.verdicts.estimate import Estimate
+from app.verdicts.history import History
 from app.verdicts.outlook import Outlook
 from app.verdicts.situation import Situation
 from app.verdicts.verdict import Guard
@@ -23,8 +24,30 @@ LEAST_SHARE_SEEN = 0.05
 SHARE_AFTER_RAISE = 0.25
 """So long after its rate was raised, as a share of the whole run, a loss that is not back is no re-warm any more."""
 
+MOST_MISSED = 0.4
+"""Bands of 90 % miss one level in ten; a run that more than so many of its earlier ones missed is not understood."""
+
+FEWEST_EARLIER = 2
+
 MEMORISED = frozenset({"memorised", "turning", "generalising"})
 IN_A_GAP = frozenset({"in a gap", "watching a change"})
+
+
+def missed_share(earlier: Sequence[Outlook], step: int, level: float) -> float | None:
+    """Share of a run's earlier forecasts whose 90 % band does not hold where it stands; None with fewer than two.
+
+    Parameters
+    ----------
+    earlier : of the same metric, whose paths reach `step`
+    level : of the metric at `step`
+    """
+    inside = []
+    for outlook in earlier:
+        if not outlook.cutoff < step <= outlook.path_steps[-1]:
+            continue
+        low, high = (float(np.interp(step, outlook.path_steps, outlook.quantiles[row])) for row in (0, -1))
+        inside.append(low <= level <= high)
+    return 1 - sum(inside) / len(inside) if len(inside) >= FEWEST_EARLIER else None
 
 
 def guards(situation: Situation, estimate: Estimate | None) -> tuple[Guard, ...]:
@@ -44,6 +67,10 @@ def _guards(situation: Situation, estimate: Estimate | None) -> Iterator[Guard]:
         yield Guard("schedule_assumed", "Nobody said how the learning rate goes on: it is only assumed.")
     if not outlook.total_known:
         yield Guard("length_assumed", "Nobody said how long the run will be: its end is only assumed.")
+    if situation.missed is not None and situation.missed > MOST_MISSED:
+        yield Guard(
+            "missed", f"{situation.missed:.0%} of the earlier forecasts of this run missed where it stands now."
+        )
     if outlook.is_atypical:
         yield Guard("unlike", "The curve is unlike those that the forecasters know.")
     if estimate is not None:
@@ -74,14 +101,22 @@ def _is_rewarming(situation: Situation, raised: int) -> bool:
 
 
 def _of_decay(situation: Situation, outlook: Outlook, estimate: Estimate) -> Iterator[Guard]:
-    """A decay to come whose effect, were it larger than forecast, would bring the run to the reference."""
-    now = situation.history.level()
+    """A decay to come that, if it brings more than was forecast, brings the run to the reference.
+
+    Where the reference's own rate is still to fall, its decay is taken to bring more as well.
+    """
     start = decay_start(outlook)
-    if start is None or now is None:
+    if start is None:
         return
-    fall = max(now - outlook.median, 0.0)
-    if outlook.median - FALL_AGAIN * fall < estimate.level - situation.delta:
+    own, its = FALL_AGAIN * fall_to_come(situation.history, outlook), FALL_AGAIN * estimate.rival.fall
+    if outlook.median - own < estimate.level - its - situation.delta:
         yield Guard("decay_to_come", f"The learning rate falls from step {start:,} on: that may change the answer.")
+
+
+def fall_to_come(history: History, outlook: Outlook) -> float:
+    """How far the metric is forecast to fall under a decay of the rate to come; 0 where none is. Lower is better."""
+    now = history.level()
+    return max(now - outlook.median, 0.0) if now is not None and decay_start(outlook) is not None else 0.0
 
 
 def decay_start(outlook: Outlook) -> int | None:

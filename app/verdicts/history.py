@@ -66,6 +66,19 @@ class History:
         """The lowest level so far."""
         return float(self.levels().min()) if len(self) else None
 
+    def reached(self, width: float) -> float | None:
+        """The lowest level over a stretch of `width` steps that the run has held: what stopping now keeps.
+
+        A mean over a stretch, since the least of many noisy values lies below anything that the run can repeat. Of
+        runs that fall it lies a little high, which speaks for going on.
+        """
+        level = self.level()
+        if level is None:
+            return None
+        held = self.strips(width)
+        recent = self.values[self.steps > self.steps[-1] - width]
+        return float(min([*held, recent.mean()]))
+
     def strips(self, width: float) -> Array:
         """Mean of the values in each whole stretch of `width` steps so far that holds any: Prechelt's strips."""
         if not len(self) or width <= 0:

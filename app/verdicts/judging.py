@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from app.verdicts.estimate import Estimate, estimate
+from app.verdicts.estimate import Estimate, compare, estimate, own_improvement
 from app.verdicts.guards import decay_start, guards
 from app.verdicts.policies import Policy, Predictive, Ruling
 from app.verdicts.situation import Situation
-from app.verdicts.verdict import Comparison, Decision, Guard, Verdict
+from app.verdicts.verdict import Decision, Guard, Verdict
 
 NEXT_LOOK = 0.05
 """Unless something is known to happen earlier, a verdict can change when so much more of the run has been seen."""
@@ -26,36 +26,56 @@ def judge(situation: Situation, policy: Policy | None = None) -> Verdict:
         By default `Predictive` as it ships.
     """
     chosen = policy or Predictive()
+    if situation.is_broken:
+        return _broken(situation, chosen)
     lower = situation.oriented()
     judged = estimate(lower)
     ruling = chosen.rule(lower, judged)
     forbidding = guards(lower, judged)
     decision = Decision.UNDECIDED if ruling.decision is Decision.STOP and forbidding else ruling.decision
     sign = 1.0 if situation.lower_is_better else -1.0
-    shown = None if judged is None else _signed(judged, sign)
     saved = situation.steps_left / situation.total_steps if situation.total_steps > 0 else 0.0
     next_step = _next_step(lower, decision)
     return Verdict(
         decision=decision,
-        sentence=_sentence(situation, decision, ruling, shown, forbidding, saved, next_step),
+        sentence=_sentence(situation, decision, ruling, judged, forbidding, saved, next_step),
         policy=chosen.name,
-        probability=None if shown is None else shown.probability,
-        reference="" if shown is None else shown.reference,
-        expected_improvement=None if shown is None else shown.expected_improvement,
+        probability=None if judged is None else judged.probability,
+        reference="" if judged is None else judged.reference,
+        expected_improvement=own_improvement(lower),
         saved=saved,
         saved_steps=situation.steps_left,
-        regret=None if shown is None else shown.regret,
-        regret_interval=None if shown is None else shown.regret_interval,
+        regret=None if judged is None else judged.regret,
+        regret_interval=None if judged is None else judged.regret_interval(),
         next_step=next_step,
         guards=forbidding if ruling.decision is Decision.STOP or judged is None else (),
-        comparisons=() if shown is None else shown.comparisons,
-        evidence=_evidence(situation, shown),
+        comparisons=tuple(replace(one, value=sign * one.value) for one in compare(lower)),
+        evidence=_evidence(situation, None if judged is None else sign * judged.level),
     )
 
 
-def _signed(judged: Estimate, sign: float) -> Estimate:
-    comparisons: tuple[Comparison, ...] = tuple(replace(one, value=sign * one.value) for one in judged.comparisons)
-    return replace(judged, level=sign * judged.level, comparisons=comparisons)
+def _broken(situation: Situation, policy: Policy) -> Verdict:
+    """No policy is needed to stop a run whose loss has been NaN for long."""
+    saved = situation.steps_left / situation.total_steps if situation.total_steps > 0 else 0.0
+    since = situation.broken_since or 0
+    return Verdict(
+        decision=Decision.STOP,
+        sentence=f"NaN or infinite since step {since:,}, for good; stopping now saves {saved:.0%} of the run.",
+        policy=policy.name,
+        probability=1.0,
+        reference="",
+        expected_improvement=0.0,
+        saved=saved,
+        saved_steps=situation.steps_left,
+        regret=0.0,
+        regret_interval=(0.0, 0.0),
+        next_step=None,
+        evidence={
+            "broken_since": float(since),
+            "cutoff": float(situation.cutoff),
+            "total_steps": float(situation.total_steps),
+        },
+    )
 
 
 def _next_step(situation: Situation, decision: Decision) -> int | None:
@@ -66,7 +86,7 @@ def _next_step(situation: Situation, decision: Decision) -> int | None:
     return step if start is None or start <= situation.cutoff else min(step, start)
 
 
-def _evidence(situation: Situation, judged: Estimate | None) -> dict[str, float]:
+def _evidence(situation: Situation, reference_level: float | None) -> dict[str, float]:
     evidence = {"cutoff": float(situation.cutoff), "total_steps": float(situation.total_steps)}
     if situation.best_so_far is not None:
         evidence["best_so_far"] = situation.best_so_far
@@ -76,8 +96,8 @@ def _evidence(situation: Situation, judged: Estimate | None) -> dict[str, float]
             "final_p50": situation.outlook.median,
             "final_p95": situation.outlook.final.quantile(0.95),
         }
-    if judged is not None:
-        evidence["reference_level"] = judged.level
+    if reference_level is not None:
+        evidence["reference_level"] = reference_level
     return evidence
 
 
@@ -95,7 +115,8 @@ def _sentence(
         words = " ".join(guard.sentence for guard in forbidding) or f"{ruling.reason.capitalize()}."
         return f"{words}{again}"
     behind = "above" if situation.lower_is_better else "below"
-    against = f"{judged.reference} ({judged.level:.4g})"
+    level = judged.level if situation.lower_is_better else -judged.level
+    against = f"{judged.reference} ({level:.4g})"
     if decision is Decision.CONTINUE:
         return f"{percent(1 - judged.probability)} sure that this beats {against}: go on."
     sure = f"{percent(judged.probability)} sure that this ends {behind} {against}"

@@ -99,6 +99,10 @@ class Outlook:
         """Of the final level."""
         return self.final.quantile(0.5)
 
+    def widened(self, factor: float) -> Outlook:
+        """The same final level, its quantiles so many times as far from the median."""
+        return replace(self, final=self.final.widened(factor))
+
     def at(self, place: int) -> QuantileForecast:
         """Distribution of the level at one step of the path."""
         return QuantileForecast(np.array(LEVELS), np.maximum.accumulate(self.quantiles[:, place]))

@@ -67,6 +67,9 @@ class Predictive:
             return Ruling(Decision.CONTINUE, "going on is likelier than not to pay")
         if estimate.probability < self.confidence:
             return Ruling(Decision.UNDECIDED, f"that is less than the {self.confidence:.0%} asked for")
+        if estimate.chance_lost > 1 - self.confidence:
+            words = "it is not the least likely of its siblings to end best, and not all can be stopped at once"
+            return Ruling(Decision.UNDECIDED, words)
         if estimate.regret > self.tolerance * abs(estimate.level):
             return Ruling(Decision.UNDECIDED, "too much would be lost if that is wrong")
         return Ruling(Decision.STOP, "going on is not expected to pay")

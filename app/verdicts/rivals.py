@@ -25,6 +25,8 @@ class Rival:
 
     final : distribution of the final level, or the level itself   [of the metric]
     history : the rival's metric so far, whole where it has ended; what the median rule and ASHA compare with
+    fall : what the decay of its rate that is still to come is forecast to bring; 0 where none is   [of the metric]
+    is_trusted : False where something speaks against its forecast: nobody is stopped on its account
     """
 
     run_id: str
@@ -32,6 +34,8 @@ class Rival:
     kind: RivalKind
     final: QuantileForecast | float
     history: History = field(default_factory=History.empty)
+    fall: float = 0.0
+    is_trusted: bool = True
 
     @property
     def median(self) -> float:

@@ -14,6 +14,12 @@ from app.verdicts.history import History
 from app.verdicts.outlook import Outlook
 from app.verdicts.rivals import Rival
 
+HELD_SHARE = 0.05
+
+BROKEN_SHARE = 0.01
+"""A metric that is NaN for so long, as a share of the run, stays so: optimizers carry NaN on, and a loss scaler that
+skips steps is through sooner."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Situation:
@@ -27,6 +33,9 @@ class Situation:
     delta : by how much a reference must be beaten for going on to be worth it, at least 0  [of the metric]
     states : diagnosis -> where the run stands (`app.diagnostics.engine.Engine.states`)
     raised_at : step at which the learning rate was last raised, its first warm-up aside; None: never
+    broken_since : step since which every point of the metric was NaN or infinite; None where the last is finite
+    missed : share of the run's earlier forecasts whose band did not hold the level of now; None: not known
+    now : last step seen, finite or not; None: that of the outlook, or of the history           [steps]
     """
 
     outlook: Outlook | None
@@ -37,22 +46,34 @@ class Situation:
     delta: float = 0.0
     states: Mapping[str, str] = field(default_factory=dict)
     raised_at: int | None = None
+    broken_since: int | None = None
+    missed: float | None = None
+    now: int | None = None
     lower_is_better: bool = True
 
     @property
     def cutoff(self) -> int:
         """Last step seen."""
+        if self.now is not None:
+            return self.now
         if self.outlook is not None:
             return self.outlook.cutoff
         return int(self.history.steps[-1]) if len(self.history) else 0
 
     @property
     def best_so_far(self) -> float | None:
-        """The best level reached; a level is a median of neighbouring bins, not one lucky point."""
+        """The best level that the run has held, over a twentieth of its length: one lucky point is none."""
         if self.lower_is_better:
-            return self.history.lowest()
-        lowest = self.history.mirrored().lowest()
+            return self.history.reached(HELD_SHARE * self.total_steps)
+        lowest = self.history.mirrored().reached(HELD_SHARE * self.total_steps)
         return None if lowest is None else -lowest
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether the metric has not been finite for so long that it will not come back by itself."""
+        if self.broken_since is None:
+            return False
+        return self.cutoff - self.broken_since >= BROKEN_SHARE * self.total_steps
 
     @property
     def steps_left(self) -> int:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from app.errors import BadInput
 from app.forecasting.scores import QuantileForecast
 from app.verdicts.contest import Contest, Final, contest
-from app.verdicts.estimate import CORRELATION
+from app.verdicts.estimate import CORRELATION, STRETCH, widened
 
 TOLERANCE = 0.002
 """Most expected loss of the group's best value, as a share of its size: what `rank` proposes to stop costs no more."""
@@ -197,7 +197,7 @@ def at_threshold(
 def _contest(competitors: Sequence[Competitor], lower_is_better: bool, correlation: float) -> Contest:
     if not competitors:
         raise BadInput("There is no run to rank: none of the group has a forecast or has ended.")
-    finals = [one.final for one in competitors]
+    finals = [widened(one.final, STRETCH) for one in competitors]
     if not lower_is_better:
         finals = [final.mirrored() if isinstance(final, QuantileForecast) else -final for final in finals]
     return contest(finals, correlation)

@@ -26,9 +26,9 @@ def test_a_contest_agrees_with_a_million_draws(correlation: float) -> None:
     ends = np.stack([2 + first, 2.5 + 0.5 * second, np.full(n, 3.0)])
     won = np.bincount(ends.argmin(axis=0), minlength=3) / n
     lost = [(np.delete(ends, i, 0).min(axis=0) - ends.min(axis=0)).mean() for i in range(3)]
-    # Five standard errors of the draws (0.0005) and the grid's own coarseness.
-    np.testing.assert_allclose(together.best(), won, atol=0.004)
-    np.testing.assert_allclose(together.worth(), lost, atol=0.004)
+    # The grid of some hundred values is this coarse; the draws are ten times finer.
+    np.testing.assert_allclose(together.best(), won, atol=0.006)
+    np.testing.assert_allclose(together.worth(), lost, atol=0.006)
     lead = np.maximum(np.minimum(ends[1], ends[2]) - ends[0], 0.0)
     np.testing.assert_allclose(
         together.lead_quantiles((0.05, 0.5, 0.95)), np.quantile(lead, (0.05, 0.5, 0.95)), atol=0.04

@@ -183,3 +183,12 @@ def test_a_verdict_is_plain_json() -> None:
 def test_a_policy_that_is_not_known_is_refused_in_words(name: str, parameters: dict[str, float], words: str) -> None:
     with pytest.raises(BadInput, match=words):
         policy_named(name, parameters)
+
+
+def test_a_run_that_is_nan_for_long_is_stopped_whatever_the_policy() -> None:
+    situation = replace(make_situation(), outlook=None, broken_since=300)
+    for name in ("predictive", "asha"):
+        verdict = judge(situation, policy_named(name))
+        assert verdict.decision is Decision.STOP
+        assert "since step 300" in verdict.sentence
+    assert judge(replace(situation, broken_since=395)).decision is Decision.UNDECIDED

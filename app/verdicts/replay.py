@@ -1,0 +1,341 @@
+"""What a policy would have done to groups of runs that have ended, strictly from what was known at each moment. Pure.
+
+All runs of a group are replayed side by side: at each checkpoint everybody has made the same share of their own steps.
+A run that is still going is judged against its siblings' forecasts of that moment; one that was stopped keeps the level
+it had. All of one checkpoint are judged before anybody is stopped.
+
+- **saved**: share of the runs' lengths that was not run. Each run counts the same: siblings log in different units.
+- **regret**: by how much the best level that the group came to lies above the best final level of the whole group,
+  over its size; never below zero.
+- **wrong stop**: the run that would have ended best was stopped, however little that cost.
+- **Brier score**: of the stated probabilities that a run does not beat its references, against what came to be: the
+  run's final level against theirs, those of live siblings as these would have ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from app.curves.curve import Curve
+from app.diagnostics.engine import Engine
+from app.diagnostics.signals import choose_inputs
+from app.errors import CurveTooShort
+from app.forecasting.forecast import Forecast, forecast_curve
+from app.forecasting.recorded_run import FINAL_SHARE_OF_POINTS, RecordedRun
+from app.verdicts.estimate import Estimate, estimate, references_of
+from app.verdicts.guards import fall_to_come, guards, missed_share
+from app.verdicts.history import History
+from app.verdicts.outlook import Outlook
+from app.verdicts.policies import LcPfn, Policy, Predictive
+from app.verdicts.rivals import Rival, RivalKind
+from app.verdicts.situation import Situation, last_raise
+from app.verdicts.verdict import Decision
+
+CHECKPOINTS = 20
+"""A run is judged after each twentieth of its length but the last."""
+
+Logged = Mapping[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Moment:
+    """What was known of a run at a checkpoint.
+
+    share : of the run's length that was made
+    level : what the run is worth if it is stopped here: mean of the last points, infinite where they are not finite
+    """
+
+    share: float
+    situation: Situation
+    level: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReplayedRun:
+    """A run that ended, as it was at each checkpoint.
+
+    final : mean of its last points; infinite where they are not finite   [of the metric]
+    """
+
+    name: str
+    total_steps: int
+    final: float
+    moments: tuple[Moment, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A stated probability of not beating the references, and whether they were not beaten."""
+
+    share: float
+    probability: float
+    came_true: bool
+
+
+@dataclass(frozen=True, slots=True)
+class GroupOutcome:
+    """What a policy did to a group.
+
+    saved : share of the runs' lengths, each run counting the same
+    saved_steps, steps : steps not run, and all steps
+    regret : over the size of the best final level, at least 0; infinite where no run came to a finite level
+    stopped_best : the run that would have ended best was stopped
+    judged, undecided : how many judgements, and how many of them came to nothing
+    stops : run -> share of its length at which it was stopped
+    """
+
+    group: str
+    runs: int
+    saved: float
+    saved_steps: int
+    steps: int
+    regret: float
+    stopped_best: bool
+    judged: int
+    undecided: int
+    said: tuple[Said, ...]
+    stops: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Means over groups; n is the number of groups. `brier` is None where nothing was stated."""
+
+    saved: float
+    regret_mean: float
+    regret_p95: float
+    wrong_stops: float
+    undecided: float
+    brier: float | None
+    n: int
+
+
+def replayed(
+    run: RecordedRun,
+    logged: Logged,
+    *,
+    checkpoints: int = CHECKPOINTS,
+    forecast: Callable[..., Forecast] = forecast_curve,
+) -> ReplayedRun:
+    """A run as it was known at each checkpoint: curve, forecast, diagnoses.
+
+    Parameters
+    ----------
+    logged : mapping
+        Every metric of the run -> (steps, values): what the diagnoses read.
+    forecast : callable
+        Of a curve and a plan.
+    """
+    engine = Engine(choose_inputs({metric: len(steps) for metric, (steps, _) in logged.items()}))
+    moments: list[Moment] = []
+    for number in range(1, checkpoints):
+        share = number / checkpoints
+        cutoff = int(share * run.total_steps)
+        after = engine.last_step
+        new = {metric: _between(*points, after, cutoff) for metric, points in logged.items()}
+        engine.observe(new)
+        earlier = [one.situation.outlook for one in moments if one.situation.outlook is not None]
+        moments.append(_moment(run, share, cutoff, dict(engine.states), earlier, forecast))
+    return ReplayedRun(run.name, run.total_steps, _worth(run.final_loss()), tuple(moments))
+
+
+def replay(group: str, runs: Sequence[ReplayedRun], policy: Policy) -> GroupOutcome:
+    """What a policy would have done. Our own listens to the guards; the others are as their authors made them."""
+    stopped: dict[int, int] = {}
+    judged = undecided = 0
+    said: list[Said] = []
+    for number in range(len(runs[0].moments)):
+        live = [place for place in range(len(runs)) if place not in stopped]
+        stops = []
+        for place in live:
+            decision, stated = _judge(runs, place, number, stopped, policy)
+            judged += 1
+            undecided += decision is Decision.UNDECIDED
+            if decision is Decision.STOP:
+                stops.append(place)
+            if stated is not None:
+                said.append(stated)
+        stopped |= dict.fromkeys(stops, number)
+    return _outcome(group, runs, stopped, judged, undecided, tuple(said))
+
+
+def replay_oracle(group: str, runs: Sequence[ReplayedRun]) -> GroupOutcome:
+    """All but the best are stopped at the first checkpoint: nobody can do better."""
+    best = int(np.argmin([run.final for run in runs]))
+    stopped = {place: 0 for place in range(len(runs)) if place != best}
+    return _outcome(group, runs, stopped, len(runs), 0, ())
+
+
+def summarise(outcomes: Sequence[GroupOutcome]) -> Summary:
+    """Each group counts the same, each stated probability too."""
+    regrets = [outcome.regret for outcome in outcomes]
+    said = [one for outcome in outcomes for one in outcome.said]
+    judged = sum(outcome.judged for outcome in outcomes)
+    return Summary(
+        saved=float(np.mean([outcome.saved for outcome in outcomes])),
+        regret_mean=float(np.mean(regrets)),
+        regret_p95=float(np.quantile(regrets, 0.95, method="higher")),
+        wrong_stops=float(np.mean([outcome.stopped_best for outcome in outcomes])),
+        undecided=sum(outcome.undecided for outcome in outcomes) / judged if judged else 0.0,
+        brier=float(np.mean([(one.probability - one.came_true) ** 2 for one in said])) if said else None,
+        n=len(outcomes),
+    )
+
+
+def reliability(said: Sequence[Said], edges: Sequence[float]) -> list[tuple[float, float, int]]:
+    """Stated probabilities in bins: mean stated, share that came true, how many. Empty bins are left out."""
+    stated = np.array([one.probability for one in said])
+    true = np.array([one.came_true for one in said], dtype=np.float64)
+    places = np.clip(np.searchsorted(edges, stated, side="right") - 1, 0, len(edges) - 2)
+    return [
+        (float(stated[inside].mean()), float(true[inside].mean()), int(inside.sum()))
+        for place in range(len(edges) - 1)
+        if (inside := places == place).any()
+    ]
+
+
+def _moment(
+    run: RecordedRun,
+    share: float,
+    cutoff: int,
+    states: Mapping[str, str],
+    earlier: Sequence[Outlook],
+    forecast: Callable[..., Forecast],
+) -> Moment:
+    seen = run.steps <= cutoff
+    steps, values = run.steps[seen], run.values[seen]
+    curve = Curve.from_points(steps, values)
+    plan = run.plan()
+    finite = np.isfinite(values)
+    broken_since = _broken_since(steps, finite)
+    outlook = None
+    if broken_since is None:
+        try:
+            outlook = Outlook.from_forecast(forecast(curve, plan), plan, run.metric)
+        except CurveTooShort:
+            pass
+    rates = plan.schedule.rate_at(curve.steps)
+    rate = None if run.schedule is None or not len(curve) else Curve.from_points(np.rint(curve.steps), rates)
+    history = History(curve.steps, curve.values)
+    level = history.level()
+    situation = Situation(
+        outlook=outlook,
+        history=history,
+        missed=None if level is None else missed_share(earlier, cutoff, level),
+        total_steps=run.total_steps,
+        states=states,
+        raised_at=last_raise(rate),
+        broken_since=broken_since,
+        now=cutoff,
+    )
+    recent = values[-max(1, round(FINAL_SHARE_OF_POINTS * len(run.values))) :]
+    return Moment(share, situation, _worth(float(np.mean(recent))) if len(recent) else float("inf"))
+
+
+def _judge(
+    runs: Sequence[ReplayedRun], place: int, number: int, stopped: Mapping[int, int], policy: Policy
+) -> tuple[Decision, Said | None]:
+    run = runs[place]
+    moment = run.moments[number]
+    if moment.situation.is_broken:
+        return Decision.STOP, None
+    rivals = tuple(
+        rival
+        for other in range(len(runs))
+        if other != place and (rival := _rival(runs[other], number, stopped.get(other))) is not None
+    )
+    situation = replace(moment.situation, rivals=rivals)
+    if not isinstance(policy, Predictive | LcPfn):
+        return policy.rule(situation, None).decision, None
+    judged = estimate(situation) if isinstance(policy, Predictive) else None
+    decision = policy.rule(situation, judged).decision
+    if isinstance(policy, LcPfn):
+        return decision, None
+    if decision is Decision.STOP and guards(situation, judged):
+        decision = Decision.UNDECIDED
+    return decision, None if judged is None else _said(runs, run, moment.share, situation, judged)
+
+
+def _rival(run: ReplayedRun, number: int, stopped_at: int | None) -> Rival | None:
+    """A sibling as it is known at a checkpoint; None where nothing can be said of where it goes."""
+    if stopped_at is not None:
+        then = run.moments[stopped_at]
+        if not np.isfinite(then.level):
+            return None
+        return Rival(run.name, run.name, RivalKind.FINISHED, then.level, then.situation.history)
+    situation = run.moments[number].situation
+    outlook = situation.outlook
+    if outlook is None:
+        # Policies that compare curves still see it; nobody is held to where it goes.
+        return Rival(run.name, run.name, RivalKind.LIVE, float("inf"), situation.history, is_trusted=False)
+    return Rival(
+        run.name,
+        run.name,
+        RivalKind.LIVE,
+        outlook.final,
+        situation.history,
+        fall=fall_to_come(situation.history, outlook),
+        is_trusted=not guards(situation, None),
+    )
+
+
+def _said(runs: Sequence[ReplayedRun], run: ReplayedRun, share: float, situation: Situation, judged: Estimate) -> Said:
+    finals = {other.name: other.final for other in runs}
+    truths = [
+        finals[rival.run_id] if rival.kind is RivalKind.LIVE else rival.median for rival in references_of(situation)
+    ]
+    return Said(share, judged.probability, run.final >= min(truths) - situation.delta)
+
+
+def _outcome(
+    group: str,
+    runs: Sequence[ReplayedRun],
+    stopped: Mapping[int, int],
+    judged: int,
+    undecided: int,
+    said: tuple[Said, ...],
+) -> GroupOutcome:
+    finals = np.array([run.final for run in runs])
+    best = int(np.argmin(finals))
+    shares = np.array(
+        [runs[place].moments[stopped[place]].share if place in stopped else 1.0 for place in range(len(runs))]
+    )
+    lengths = np.array([run.total_steps for run in runs])
+    came_to = [
+        runs[place].moments[stopped[place]].level if place in stopped else finals[place] for place in range(len(runs))
+    ]
+    return GroupOutcome(
+        group=group,
+        runs=len(runs),
+        saved=float(np.mean(1 - shares)),
+        saved_steps=int(((1 - shares) * lengths).sum()),
+        steps=int(lengths.sum()),
+        regret=max(float((min(came_to) - finals[best]) / abs(finals[best])), 0.0),
+        stopped_best=best in stopped,
+        judged=judged,
+        undecided=undecided,
+        said=said,
+        stops={runs[place].name: runs[place].moments[number].share for place, number in stopped.items()},
+    )
+
+
+def _broken_since(steps: npt.NDArray[np.int64], finite: npt.NDArray[np.bool_]) -> int | None:
+    if not len(finite) or finite[-1]:
+        return None
+    sound = np.flatnonzero(finite)
+    return int(steps[sound[-1] + 1]) if len(sound) else int(steps[0])
+
+
+def _between(
+    steps: npt.NDArray[np.int64], values: npt.NDArray[np.float64], after: int | None, until: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    chosen = steps <= until if after is None else (steps > after) & (steps <= until)
+    return steps[chosen], values[chosen]
+
+
+def _worth(level: float) -> float:
+    return level if np.isfinite(level) else float("inf")
