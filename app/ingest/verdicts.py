@@ -417,12 +417,22 @@ def _verdict(state: StopState, stored: StoredVerdict | None, asked: str | None) 
         )
     return VerdictView(
         **stopping,
-        **{"goal": None, "time": None, "confirmed": False, **stored.details},
+        **{"goal": None, "time": None, "confirmed": False, **_finite(stored.details)},
         metric=stored.metric,
         step=stored.step,
         since_step=stored.since_step,
         judged_at=stored.judged_at,
     )
+
+
+def _finite(details: Mapping[str, Any]) -> dict[str, Any]:
+    """Numbers that JSON lacks are stored as words; where a number is meant there is none then."""
+    words = {"NaN", "Infinity", "-Infinity"}
+    found = {name: None if isinstance(value, str) and value in words else value for name, value in details.items()}
+    interval = found.get("regret_interval")
+    if interval is not None and words & {value for value in interval if isinstance(value, str)}:
+        found["regret_interval"] = None
+    return found
 
 
 def _why_no_verdict(state: StopState, asked: str | None) -> str:

@@ -236,7 +236,9 @@ def _judged(subject: RunToJudge, plan: Plan, around: Surroundings, metric: str, 
         raised_at=last_raise(rate),
         lower_is_better=metric not in subject.rising,
     )
-    verdict = judge(situation, policy_named(policy.policy, policy.parameters))
+    # Levels of 1e149 beside one of 2: how many widths lie between is beyond a float, and as good as infinite.
+    with np.errstate(over="ignore"):
+        verdict = judge(situation, policy_named(policy.policy, policy.parameters))
     since, looks = _held(around, metric, verdict, subject.run.segment, curve.cutoff)
     confirmed = verdict.decision is Decision.STOP and is_confirmed(
         since_step=since, step=curve.cutoff, looks=looks, total_steps=plan.total_steps

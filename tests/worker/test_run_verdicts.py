@@ -333,6 +333,22 @@ def test_policies_that_compare_curves_are_shown_the_siblings(hopeless: Database,
     assert verdict(hopeless).decision == "stop"
 
 
+@pytest.mark.parametrize("level", [0.0, 2.0, -3.0, 1e149, 1e-300])
+def test_no_level_is_too_odd_to_be_judged(database: Database, caplog: pytest.LogCaptureFixture, level: float) -> None:
+    steps = range(1, 1001)
+    for name, size in (("small", 1.0), ("large", 1e149), ("same", level)):
+        start(database, name, {"total_steps": 1000})
+        store(database, make_batch(steps, loss=[size * (1 + 1 / step) for step in steps]), run_id=name)
+        finish(database, name)
+    start(database, "live", CONSTANT | {"total_steps": 1100})
+    store(database, make_batch(steps, loss=[level * (1 + 1 / step) for step in steps]), run_id="live")
+    set_policy(database, goals={"loss": Goal(target=1e-3, delta=0.1, budget_steps=5)}, baselines=["small", "large"])
+    refit(database, "live")
+    assert "could not be judged" not in caplog.text
+    found = verdict(database).details
+    assert found["probability"] is None or 0 <= found["probability"] <= 1
+
+
 def test_of_an_accuracy_the_highest_is_the_hardest_to_beat(database: Database) -> None:
     grokked = accuracies("grok_mlp_quad_wd03")
     for number, share in enumerate((0.5, 0.9, 0.7, 0.8, 0.6)):
