@@ -8,13 +8,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
-from app.cli import backtest_report
+from app.cli import backtest_report, backtest_verdicts, backtest_verdicts_report
 from app.cli.backtest_report import FileResult
 from app.cli.greedy_options import greedy_command
+from app.cli.progress import with_progress
 from app.errors import BadInput, LosscastError
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def forecaster_name(name: str) -> str:
     return name
 
 
-Command = greedy_command(forecaster=forecaster_name, fractions=float)
+Command = greedy_command(forecaster=forecaster_name, fractions=float, policy=backtest_verdicts.policy_word)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,37 +76,89 @@ def backtest(
     processes: Annotated[
         int | None, typer.Option(min=1, max=os.cpu_count() or 1, help="Processes to use; else one a core.")
     ] = None,
+    verdicts: Annotated[
+        bool, typer.Option("--verdicts", help="Replay groups of siblings: what would have been stopped, at what cost.")
+    ] = False,
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(
+            parser=backtest_verdicts.policy_word, metavar="NAME...", help="Of verdicts: policies to compare; else all."
+        ),
+    ] = None,
+    group_by: Annotated[
+        str | None,
+        typer.Option(metavar="REGEX", help="Of verdicts: files of a folder are siblings where its groups agree."),
+    ] = None,
 ) -> None:
     """Score forecasts of runs that have ended.
 
     Their rest is hidden, forecast, and compared with what happened.
     Every run is forecast with its own learning-rate schedule. Files that cannot be scored are skipped and named.
+
+    With --verdicts, groups of siblings are replayed side by side instead, and policies stop what they would have
+    stopped.
     """
+    if plot is not None and plot.suffix.lower() not in (".html", ".htm"):
+        raise BadInput(f"{plot}: charts are written as HTML. Give the file a name that ends in .html.")
+    learned = None if prior is None else _read_prior(prior)
+    if verdicts:
+        groups = backtest_verdicts.group_files(list(_files(paths)), group_by)
+        record = _replayed(groups, policy, metric, learned, processes or os.cpu_count() or 1, plot)
+        _tell(record, backtest_verdicts_report, as_json=as_json, as_markdown=as_markdown, plot=plot)
+        return
     cuts = tuple(dict.fromkeys(fractions or FRACTIONS))
     if not all(0 < cut < 1 for cut in cuts):
         raise BadInput("Fractions lie between 0 and 1, such as 0.2 0.4 0.6 0.8.")
-    if plot is not None and plot.suffix.lower() not in (".html", ".htm"):
-        raise BadInput(f"{plot}: charts are written as HTML. Give the file a name that ends in .html.")
     from app.forecasting.backtest import contenders
 
     names = tuple(dict.fromkeys(forecaster or contenders()))
-    learned = None if prior is None else _read_prior(prior)
     jobs = [Job(path, folder, metric, names, cuts, learned) for path, folder in _files(paths)]
     results = _run(jobs, processes or os.cpu_count() or 1)
     record = backtest_report.as_record(results, names, by_folder=by_folder)
+    _tell(record, backtest_report, as_json=as_json, as_markdown=as_markdown, plot=plot)
+    if not record["runs"]:
+        raise BadInput("No file could be scored.")
+
+
+class Report(Protocol):
+    """How a record is told."""
+
+    def print_tables(self, record: dict[str, Any]) -> None: ...
+    def as_markdown(self, record: dict[str, Any]) -> str: ...
+    def write_plot(self, path: Path, record: dict[str, Any]) -> None: ...
+
+
+def _tell(record: dict[str, Any], report: Report, *, as_json: bool, as_markdown: bool, plot: Path | None) -> None:
     if plot is not None:
-        backtest_report.write_plot(plot, record)
+        report.write_plot(plot, record)
     if as_json:
         json.dump(record, sys.stdout, allow_nan=False)
         sys.stdout.write("\n")
     elif as_markdown:
-        typer.echo(backtest_report.as_markdown(record))
+        typer.echo(report.as_markdown(record))
     else:
-        backtest_report.print_tables(record)
+        report.print_tables(record)
         if plot is not None:
             typer.echo(f"The chart is in {plot}.")
-    if not record["runs"]:
-        raise BadInput("No file could be scored.")
+
+
+def _replayed(
+    groups: dict[str, list[Path]],
+    policy: list[str] | None,
+    metric: str | None,
+    prior: Prior | None,
+    n_processes: int,
+    plot: Path | None,
+) -> dict[str, Any]:
+    words = tuple(dict.fromkeys(policy or backtest_verdicts.default_policies()))
+    runs, skipped = backtest_verdicts.replay_groups(groups, metric, prior, n_processes)
+    if not runs:
+        why = "".join(f" {Path(one.file).name}: {one.why}" for one in skipped[:3])
+        raise BadInput(f"No group of at least two runs could be replayed.{why}")
+    outcomes = backtest_verdicts.judge_groups(runs, words)
+    # A chart without its lines says nothing; they cost as much again as the rest.
+    curves = backtest_verdicts.curves(runs, words) if plot is not None else {}
+    return backtest_verdicts_report.as_record(outcomes, curves, skipped)
 
 
 def _read_prior(path: Path) -> Prior:
@@ -135,18 +188,7 @@ def _files(paths: Sequence[Path]) -> Iterator[tuple[Path, str]]:
 
 def _run(jobs: Sequence[Job], n_processes: int) -> list[FileResult]:
     """Results in the order of the jobs, with a bar on stderr."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("Runs", total=len(jobs))
-        results = []
-        for result in _results(jobs, min(n_processes, len(jobs))):
-            results.append(result)
-            progress.advance(task)
-        return results
+    return list(with_progress(_results(jobs, min(n_processes, len(jobs))), len(jobs)))
 
 
 def _results(jobs: Sequence[Job], n_processes: int) -> Iterator[FileResult]:

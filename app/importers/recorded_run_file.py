@@ -42,19 +42,40 @@ def read_recorded_run(path: Path, metric: str | None = None, *, warmup_steps: in
     UnreadableFile, UnknownMetric, BadInput
         As `read_curve_file`.
     """
-    read = read_curve_file(path, metric)
-    n_finite = int(np.isfinite(read.points.values).sum())
+    run, why_no_rate = _read(path, metric, warmup_steps)
+    n_finite = int(np.isfinite(run.values).sum())
     if n_finite < FEWEST_POINTS:
-        raise NotARecordedRun(f"{read.metric} has {n_finite} finite points; it takes {FEWEST_POINTS}.")
-    total = int(max(read.points.steps[-1], read.rate.steps[-1] if read.rate is not None else 0))
-    schedule = _schedule(read, total, warmup_steps)
-    run = RecordedRun(read.name, read.metric, read.points.steps, read.points.values, schedule, total, read.role)
+        raise NotARecordedRun(f"{run.metric} has {n_finite} finite points; it takes {FEWEST_POINTS}.")
+    if why_no_rate is not None:
+        raise NotARecordedRun(why_no_rate)
     final = run.final_loss()
     if not np.isfinite(final):
-        raise NotARecordedRun(f"{read.metric} diverged: it is NaN or infinite at its end.")
+        raise NotARecordedRun(f"{run.metric} diverged: it is NaN or infinite at its end.")
     if final == 0:
-        raise NotARecordedRun(f"{read.metric} ends at zero: no relative error can be given.")
+        raise NotARecordedRun(f"{run.metric} ends at zero: no relative error can be given.")
     return run
+
+
+def read_ended_run(path: Path, metric: str | None = None, *, warmup_steps: int | None = None) -> RecordedRun:
+    """The same however it ended: diverged, or with a learning rate that is known in part, and then taken as unknown.
+
+    Raises
+    ------
+    NotARecordedRun
+        Not ended.
+    UnreadableFile, UnknownMetric, BadInput
+        As `read_curve_file`.
+    """
+    return _read(path, metric, warmup_steps)[0]
+
+
+def _read(path: Path, metric: str | None, warmup_steps: int | None) -> tuple[RecordedRun, str | None]:
+    """The run, and why its rate is not known although it was logged."""
+    read = read_curve_file(path, metric)
+    total = int(max(read.points.steps[-1], read.rate.steps[-1] if read.rate is not None else 0))
+    schedule, why_not = _schedule(read, total, warmup_steps)
+    run = RecordedRun(read.name, read.metric, read.points.steps, read.points.values, schedule, total, read.role)
+    return run, why_not
 
 
 def find_run_files(path: Path) -> list[Path]:
@@ -79,18 +100,18 @@ def find_run_files(path: Path) -> list[Path]:
     return found
 
 
-def _schedule(read: FileCurve, total: int, warmup_steps: int | None) -> Schedule | None:
+def _schedule(read: FileCurve, total: int, warmup_steps: int | None) -> tuple[Schedule | None, str | None]:
     if read.planned is not None and read.planned.steps[-1] > (1 + SHARE_NOT_ENDED) * total:
         raise NotARecordedRun(
             f"the run has not ended: its rate is planned to step {int(read.planned.steps[-1]):,}, "
             f"{read.metric} ends at {total:,}."
         )
     if read.rate is None:
-        return None
+        return None, None
     known = np.isfinite(read.rate.values) & (read.rate.values >= 0)
     if not known.any():
-        return None
+        return None, None
     steps, rates = read.rate.steps[known], read.rate.values[known]
     if steps[-1] < SHARE_OF_RATE * total:
-        raise NotARecordedRun(f"the learning rate is logged only up to step {int(steps[-1]):,} of {total:,}.")
-    return logged_schedule(steps, rates, warmup_steps=warmup_steps)
+        return None, f"the learning rate is logged only up to step {int(steps[-1]):,} of {total:,}."
+    return logged_schedule(steps, rates, warmup_steps=warmup_steps), None

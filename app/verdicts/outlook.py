@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import ndtr, ndtri
 
 from app.curves.plan import ASSUMED, Plan
 from app.forecasting.forecast import LEVELS, UNLIKE, Forecast
-from app.forecasting.scores import QuantileForecast
+from app.forecasting.scores import NARROWEST, QuantileForecast
 
 Array = npt.NDArray[np.float64]
 
@@ -103,6 +104,16 @@ class Outlook:
         """The same final level, its quantiles so many times as far from the median."""
         return replace(self, final=self.final.widened(factor))
 
-    def at(self, place: int) -> QuantileForecast:
-        """Distribution of the level at one step of the path."""
-        return QuantileForecast(np.array(LEVELS), np.maximum.accumulate(self.quantiles[:, place]))
+    def chances_below(self, level: float) -> Array:
+        """Probability of lying at or below a level at each step of the path, shape (n,).
+
+        As `QuantileForecast.cdf` of every column: straight in the normal score between and beyond the quantiles.
+        """
+        edges = ndtri(np.array(LEVELS))
+        rows = np.maximum.accumulate(self.quantiles, axis=0)
+        slopes = np.diff(rows, axis=0) / np.diff(edges)[:, None]
+        slopes = np.concatenate([slopes[:1], slopes, slopes[-1:]])
+        piece = (rows <= level).sum(axis=0)
+        anchor, places = np.maximum(piece - 1, 0), np.arange(rows.shape[1])
+        slope = np.maximum(slopes[piece, places], NARROWEST * np.abs(rows).max() + 1e-300)
+        return np.asarray(ndtr(edges[anchor] + (level - rows[anchor, places]) / slope))

@@ -98,7 +98,7 @@ class LcPfn:
         outlook, best = situation.outlook, _incumbent(situation)
         if outlook is None or best is None:
             return Ruling(Decision.UNDECIDED, "there is no forecast yet")
-        chance = max(outlook.at(place).cdf(best - situation.delta) for place in range(len(outlook.path_steps)))
+        chance = float(outlook.chances_below(best - situation.delta).max())
         if chance <= self.least:
             return Ruling(
                 Decision.STOP, f"at no step to come it passes the best so far with more than {self.least:.0%}"

@@ -128,8 +128,7 @@ def reach(outlook: Outlook | None, history: History, level: float, *, budget_ste
 
 def first_passage(outlook: Outlook, level: float) -> tuple[npt.NDArray[np.int64], Array]:
     """Probability that the level has been reached by each step of the path; lower is better here."""
-    here = np.array([outlook.at(place).cdf(level) for place in range(len(outlook.path_steps))])
-    return outlook.path_steps, np.maximum.accumulate(here)
+    return outlook.path_steps, np.maximum.accumulate(outlook.chances_below(level))
 
 
 def pace_of(steps: npt.ArrayLike, times: npt.ArrayLike) -> Pace | None:

@@ -128,3 +128,13 @@ def test_one_seed_gives_one_answer() -> None:
     assert first is not None
     assert second is not None
     assert first.seconds == second.seconds
+
+
+def test_the_chances_along_the_path_are_those_of_each_of_its_forecasts() -> None:
+    outlook = make_outlook()
+    for level in (1.5, 2.4, 2.5, 3.5):
+        expected = [
+            QuantileForecast(np.array(LEVELS), outlook.quantiles[:, place]).cdf(level)
+            for place in range(len(outlook.path_steps))
+        ]
+        np.testing.assert_allclose(outlook.chances_below(level), expected, atol=1e-12)
