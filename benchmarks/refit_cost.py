@@ -31,7 +31,7 @@ from app.laws.annealing import annealing_response, effective_steps
 
 Array = npt.NDArray[np.float64]
 
-LENGTHS = (10_000, 100_000, 1_000_000, 10_000_000)
+LENGTHS = (1_000, 10_000, 100_000, 1_000_000, 10_000_000)
 BATCH = 100
 SEEN = 0.7
 LARGEST_FOR_PEER = 1_000_000

@@ -11,7 +11,7 @@ from app.curves.schedule import Schedule
 from app.laws.annealing import effective_steps, lagged_response
 from app.laws.grid import Grid, first_grid, whole_grid, zoomed_grid
 from app.laws.posterior import Inference, Observations, Posterior, infer
-from app.laws.prior import LogNormal, Prior, geometric
+from app.laws.prior import LogNormal, Prior, geometric, spacings
 
 HORIZON = 10_000.0
 STEPPED = Schedule(np.array([0, 200, 4000, 4001, HORIZON]), np.array([0, 1e-3, 1e-3, 3e-4, 3e-4]))
@@ -92,3 +92,9 @@ def test_evidence_prefers_the_schedule_that_the_run_was_under() -> None:
     data = seen(0.45, 0.006)
     own, other = (infer(data, schedule, HORIZON) for schedule in (STEPPED, Schedule.constant(1.0, last=HORIZON)))
     assert own.log_evidence > other.log_evidence + 5
+
+
+def test_nodes_share_the_axis_out_among_them() -> None:
+    nodes = np.array([1.0, 2.0, 5.0, 5.5])
+    assert spacings(nodes) == pytest.approx([1.0, 2.0, 1.75, 0.5])
+    assert spacings(nodes[:2]) == pytest.approx([1.0, 1.0])
