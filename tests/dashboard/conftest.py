@@ -8,10 +8,14 @@ from collections.abc import Iterator
 import pytest
 import uvicorn
 from fastapi import FastAPI
+from playwright.sync_api import Browser, expect
 
 from app import dashboard
 from app.storage.database import Database
+from tests.dashboard.browser import DESKTOP, Watched, chromium, open_page
 from tests.dashboard.seeding import Seeder
+
+PATIENCE_MS = 60_000
 
 
 @pytest.fixture
@@ -42,3 +46,21 @@ def base_url(site: FastAPI) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
         server.should_exit = True
         thread.join(timeout=30)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    expect.set_options(timeout=PATIENCE_MS)
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture
+def desktop(browser: Browser, base_url: str) -> Iterator[Watched]:
+    """A page in which nothing may go wrong, and that asks nobody else for anything."""
+    watched = open_page(browser, base_url, size=DESKTOP)
+    yield watched
+    watched.page.context.close()
+    assert watched.errors == []
+    assert watched.foreign_requests == []
+    assert watched.dialogs == []

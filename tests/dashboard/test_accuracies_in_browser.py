@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,19 +11,12 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from app.importers.run_files import read_file
-from tests.dashboard.browser import DESKTOP, PHONE, PICTURES, chromium, open_page
+from tests.dashboard.browser import DESKTOP, PHONE, PICTURES, open_page
 from tests.dashboard.seeding import Seeder
 
 pytestmark = pytest.mark.browser
 PATIENCE_MS = 30_000
 TEXT = Path(__file__).parents[1] / "data" / "accuracies" / "text_wsd.csv"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    expect.set_options(timeout=PATIENCE_MS)
-    with chromium() as started:
-        yield started
 
 
 def log_text_run(seed: Seeder, *columns: str) -> None:

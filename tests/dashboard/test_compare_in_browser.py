@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ from playwright.sync_api import Browser, expect
 from app.dashboard.compared_runs import comparison_revision, read_comparison, run_options, runs_at_first
 from app.runs import RunStatus
 from app.storage.database import Database
-from tests.dashboard.browser import DESKTOP, PHONE, Watched, chromium, open_page
+from tests.dashboard.browser import DESKTOP, PHONE, Watched, open_page
 from tests.dashboard.seeding import Seeder, replayed
 
 PATIENCE_MS = 60_000
@@ -23,23 +22,6 @@ def siblings(seed: Seeder) -> None:
     replayed(seed, "half", "lm_cosine.csv", 50_000, share=0.5)
     replayed(seed, "short", "lm_wsd.csv", 15_000, share=0.6)
     replayed(seed, "hot", "lm_too_hot.csv", 50_000, share=0.45)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    expect.set_options(timeout=PATIENCE_MS)
-    with chromium() as started:
-        yield started
-
-
-@pytest.fixture
-def desktop(browser: Browser, base_url: str) -> Iterator[Watched]:
-    watched = open_page(browser, base_url, size=DESKTOP)
-    yield watched
-    watched.page.context.close()
-    assert watched.errors == []
-    assert watched.foreign_requests == []
-    assert watched.dialogs == []
 
 
 def test_an_ended_run_is_compared_by_its_end_and_a_live_one_by_its_forecast(database: Database, seed: Seeder) -> None:

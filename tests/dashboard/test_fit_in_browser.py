@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from app.importers.run_files import read_file
 from app.runs import RunStatus
 from app.storage import runs
 from app.storage.batches import PendingBatch, write_batches
-from tests.dashboard.browser import DESKTOP, PHONE, Watched, chromium, open_page
+from tests.dashboard.browser import DESKTOP, PHONE, Watched, open_page
 from tests.dashboard.seeding import Seeder
 
 pytestmark = pytest.mark.browser
@@ -22,23 +21,6 @@ pytestmark = pytest.mark.browser
 DATA = Path(__file__).parents[1] / "data"
 WARMUP = np.arange(0, 2161, 120)
 PATIENCE_MS = 60_000
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    expect.set_options(timeout=PATIENCE_MS)
-    with chromium() as started:
-        yield started
-
-
-@pytest.fixture
-def desktop(browser: Browser, base_url: str) -> Iterator[Watched]:
-    watched = open_page(browser, base_url, size=DESKTOP)
-    yield watched
-    watched.page.context.close()
-    assert watched.errors == []
-    assert watched.foreign_requests == []
-    assert watched.dialogs == []
 
 
 def finished(seed: Seeder, name: str) -> None:

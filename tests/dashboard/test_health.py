@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,29 +11,13 @@ from playwright.sync_api import Browser, expect
 
 from app.importers.curve_file import points_by_metric
 from app.importers.run_files import read_file
-from tests.dashboard.browser import DESKTOP, PHONE, PICTURES, Watched, chromium, open_page
+from tests.dashboard.browser import PHONE, PICTURES, Watched, open_page
 from tests.dashboard.seeding import Seeder
 
 pytestmark = pytest.mark.browser
 
 DATA = Path(__file__).parents[2] / "app" / "demo" / "data"
 RUNS = Path(__file__).parents[1] / "data" / "small_runs"
-PATIENCE_MS = 30_000
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    expect.set_options(timeout=PATIENCE_MS)
-    with chromium() as started:
-        yield started
-
-
-@pytest.fixture
-def desktop(browser: Browser, base_url: str) -> Iterator[Watched]:
-    watched = open_page(browser, base_url, size=DESKTOP)
-    yield watched
-    watched.page.context.close()
-    assert watched.errors == []
 
 
 def replay(seed: Seeder, file: str, run_id: str = "run") -> None:

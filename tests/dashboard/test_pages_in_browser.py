@@ -6,7 +6,6 @@ The pages forbid `eval`, so what is waited for is written as a function: `() => 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from urllib.parse import quote
 
 import numpy as np
@@ -16,30 +15,13 @@ from playwright.sync_api import Browser, expect
 from app.runs import RunStatus
 from app.storage import runs
 from app.storage.database import Database
-from tests.dashboard.browser import DESKTOP, PHONE, Watched, chromium, open_page
+from tests.dashboard.browser import DESKTOP, PHONE, Watched, open_page
 from tests.dashboard.seeding import Seeder, decaying
 
 pytestmark = pytest.mark.browser
 
 # Chromium without a GPU shares its cores with the server and Postgres here.
 PATIENCE_MS = 30_000
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    expect.set_options(timeout=PATIENCE_MS)
-    with chromium() as started:
-        yield started
-
-
-@pytest.fixture
-def desktop(browser: Browser, base_url: str) -> Iterator[Watched]:
-    watched = open_page(browser, base_url, size=DESKTOP)
-    yield watched
-    watched.page.context.close()
-    assert watched.errors == []
-    assert watched.foreign_requests == []
-    assert watched.dialogs == []
 
 
 def half_done(seed: Seeder, run_id: str = "run", **said: object) -> None:

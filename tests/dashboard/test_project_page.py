@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,11 +24,10 @@ from app.storage import runs
 from app.storage.database import Database
 from app.storage.track_record import ProjectTrackRecord
 from app.worker.scoring import score_run
-from tests.dashboard.browser import DESKTOP, PHONE, chromium, open_page
+from tests.dashboard.browser import DESKTOP, PHONE, open_page
 from tests.dashboard.seeding import Seeder
 
 DATA = Path(__file__).parents[2] / "app" / "demo" / "data"
-PATIENCE_MS = 30_000
 
 
 def trained(
@@ -150,13 +149,6 @@ def test_an_unknown_project_gets_a_page_that_says_so(database: Database) -> None
     page, title = page_at(database, "/projects/no%2Fsuch")
     assert title == "No such project"
     assert "no/such" in str(page)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    expect.set_options(timeout=PATIENCE_MS)
-    with chromium() as started:
-        yield started
 
 
 @pytest.mark.browser

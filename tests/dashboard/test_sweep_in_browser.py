@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from playwright.sync_api import Browser, expect
 
@@ -12,11 +10,9 @@ from app.dashboard.pages.sweep import sweep_name, sweep_text
 from app.dashboard.theme import Display
 from app.diagnostics.dynamics.sensitivity import SweptRun, sensitivity
 from app.storage.sweeps import Sweep
-from tests.dashboard.browser import DESKTOP, PHONE, PICTURES, chromium, open_page
+from tests.dashboard.browser import DESKTOP, PHONE, PICTURES, open_page
 from tests.dashboard.seeding import Seeder
 from tests.dashboard.sweep_seeding import real_sweep
-
-PATIENCE_MS = 30_000
 
 
 def made_sweep(*ends: tuple[float, float], **settings: object) -> Sweep:
@@ -39,13 +35,6 @@ def test_the_figure_stays_readable_with_many_sweeps() -> None:
     sweep = made_sweep((1e-4, 3.0), (1e-3, 2.5), (1e-2, 2.8))
     figure = sweep_figure([sweep] * (SHOWN + 3), ["one"] * (SHOWN + 3), Display())
     assert len(figure.data) == SHOWN
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    expect.set_options(timeout=PATIENCE_MS)
-    with chromium() as started:
-        yield started
 
 
 @pytest.mark.browser

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
+import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
@@ -16,27 +16,8 @@ from app.runs import RunStatus
 from app.storage.database import Database
 from app.storage.verdicts import Goal, read_project_policy
 from app.verdicts.stopping import Mode
-from tests.dashboard.browser import DESKTOP, PHONE, Watched, chromium, open_page
-from tests.dashboard.seeding import Seeder, replayed
-
-PATIENCE_MS = 60_000
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    expect.set_options(timeout=PATIENCE_MS)
-    with chromium() as started:
-        yield started
-
-
-@pytest.fixture
-def desktop(browser: Browser, base_url: str) -> Iterator[Watched]:
-    watched = open_page(browser, base_url, size=DESKTOP)
-    yield watched
-    watched.page.context.close()
-    assert watched.errors == []
-    assert watched.foreign_requests == []
-    assert watched.dialogs == []
+from tests.dashboard.browser import DESKTOP, PHONE, Watched, open_page
+from tests.dashboard.seeding import Seeder, decaying, replayed
 
 
 def siblings(seed: Seeder, project: str = "lm") -> None:
@@ -152,6 +133,8 @@ def test_a_person_is_asked_and_answers(desktop: Watched, seed: Seeder, database:
     verdict = page.locator("#verdict")
     expect(verdict).to_contain_text("A stop is proposed and waits for a person")
     assert not read(database, "hot").state.should_stop
+    desktop.open("/projects/lm")
+    page.locator(".goals-asked").get_by_role("link", name="hot of lm_too_hot.csv").click()
     verdict.get_by_role("button", name="Stop the job").click()
     expect(verdict).to_contain_text("A person agreed: the job is told to stop when it asks.")
     assert read(database, "hot").state.should_stop
@@ -210,9 +193,20 @@ def test_a_goal_is_set_changed_and_refused_in_words(desktop: Watched, seed: Seed
     desktop.open("/runs/half")
     page.get_by_text("What it is compared with").click()
     expect(page.locator("#verdict .table")).to_contain_text("the target")
+    expect(page.locator(".verdict-facts")).to_contain_text("reaches 3.050 by step 40,000")
     with database.read() as connection:
         policy = read_project_policy(connection, "lm")
     assert (policy.mode, policy.goals) == (Mode.ADVISE, {"train_loss": Goal(3.05, 0.0, 40_000)})
+
+
+@pytest.mark.browser
+def test_the_time_left_is_told_by_the_jobs_own_clock(desktop: Watched, seed: Seeder) -> None:
+    seed.open("run", plan={"total_steps": 4000})
+    for steps in np.array_split(np.arange(1, 2001), 60):  # half a second a step
+        seed.log("run", steps, {"loss": decaying(steps)}, refit=False)
+    seed.refit("run")
+    desktop.open("/runs/run")
+    expect(desktop.page.locator(".verdict-facts")).to_contain_text("time left 17 min")
 
 
 @pytest.mark.browser
