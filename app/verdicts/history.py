@@ -67,17 +67,18 @@ class History:
         return float(self.levels().min()) if len(self) else None
 
     def reached(self, width: float) -> float | None:
-        """The lowest level over a stretch of `width` steps that the run has held: what stopping now keeps.
+        """The lowest level that was held over a stretch of `width` steps: what stopping now keeps.
 
-        A mean over a stretch, since the least of many noisy values lies below anything that the run can repeat. Of
-        runs that fall it lies a little high, which speaks for going on.
+        Medians of whole stretches and of the newest one, since the least of many noisy values lies below anything that
+        the run can repeat. Of runs that fall it lies a little high, which speaks for going on.
         """
-        level = self.level()
-        if level is None:
+        if not len(self):
             return None
-        held = self.strips(width)
-        recent = self.values[self.steps > self.steps[-1] - width]
-        return float(min([*held, recent.mean()]))
+        number = np.floor(self.steps / width).astype(np.int64) if width > 0 else np.arange(len(self))
+        pieces = np.split(self.values, np.flatnonzero(np.diff(number)) + 1)
+        newest = self.values[self.steps > self.steps[-1] - width]
+        held = [float(np.median(piece)) for piece in pieces[:-1]]
+        return min([*held, float(np.median(newest)) if len(newest) else float(self.values[-1])])
 
     def strips(self, width: float) -> Array:
         """Mean of the values in each whole stretch of `width` steps so far that holds any: Prechelt's strips."""

@@ -48,7 +48,7 @@ def judge(situation: Situation, policy: Policy | None = None) -> Verdict:
         regret=None if judged is None else judged.regret,
         regret_interval=None if judged is None else judged.regret_interval(),
         next_step=next_step,
-        guards=forbidding if ruling.decision is Decision.STOP or judged is None else (),
+        guards=forbidding,
         comparisons=tuple(replace(one, value=sign * one.value) for one in compare(lower)),
         evidence=_evidence(situation, None if judged is None else sign * judged.level),
     )

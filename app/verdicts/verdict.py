@@ -54,7 +54,7 @@ class Verdict:
     regret : expected loss of stopping now: by how much the best of all references would have been beaten
     regret_interval : central 90 % of that loss                                          [of the metric]
     next_step : the next step at which the answer can change; None where it cannot any more
-    guards : what forbids a stop
+    guards : what forbids a stop now, whether or not one was asked for
     comparisons : every reference by itself, the hardest to beat first
     evidence : numbers behind it, by name
     """

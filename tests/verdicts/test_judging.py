@@ -192,3 +192,46 @@ def test_a_run_that_is_nan_for_long_is_stopped_whatever_the_policy() -> None:
         assert verdict.decision is Decision.STOP
         assert "since step 300" in verdict.sentence
     assert judge(replace(situation, broken_since=395)).decision is Decision.UNDECIDED
+
+
+def test_guards_are_told_where_no_stop_was_asked_for_too() -> None:
+    """A ranking reads them: a run that must not be stopped alone must not be stopped for its siblings either."""
+    verdict = judge(make_situation(rivals=(finished(3.1),), states={"grokking": "memorised"}))
+    assert verdict.decision is Decision.CONTINUE
+    assert [guard.name for guard in verdict.guards] == ["memorised"]
+    assert "no stop" not in verdict.sentence
+
+
+def test_of_many_siblings_no_more_are_stopped_than_hold_the_best_with_little_chance() -> None:
+    """Two dozen runs that all look alike: none is likely the best, and none may be stopped for that."""
+    alike = tuple(
+        Rival(str(i), str(i), RivalKind.LIVE, QuantileForecast(np.array(LEVELS), 3.0 + 0.0001 * i + 0.02 * Z))
+        for i in range(-12, 13)
+    )
+    verdict = judge(make_situation(rivals=alike), Predictive(confidence=0.9))
+    assert verdict.probability is not None
+    assert verdict.probability > 0.9
+    assert "not all can be stopped at once" in verdict.sentence
+    assert verdict.decision is Decision.UNDECIDED
+
+
+def test_a_sibling_whose_own_forecast_is_doubtful_stops_nobody() -> None:
+    better = Rival("a", "a", RivalKind.LIVE, QuantileForecast(np.array(LEVELS), 2.5 + 0.02 * Z))
+    assert judge(make_situation(rivals=(better,))).decision is Decision.STOP
+    assert judge(make_situation(rivals=(replace(better, is_trusted=False),))).decision is Decision.CONTINUE
+
+
+def test_earlier_forecasts_that_missed_forbid_a_stop() -> None:
+    assert judge(make_situation(rivals=(finished(2.0),), missed=0.2)).decision is Decision.STOP
+    verdict = judge(make_situation(rivals=(finished(2.0),), missed=0.6))
+    assert verdict.decision is Decision.UNDECIDED
+    assert [guard.name for guard in verdict.guards] == ["missed"]
+
+
+def test_the_own_best_is_a_level_that_was_held() -> None:
+    """One lucky point far below all others is no level, and nobody is stopped for not coming back to it."""
+    situation = make_situation()
+    values = situation.history.values.copy()
+    values[35] = 0.5
+    lucky = replace(situation, history=History(situation.history.steps, values))
+    assert judge(lucky).decision is Decision.CONTINUE
