@@ -18,6 +18,10 @@ CONFIRMED_LOOKS = 2
 """And for so many judgements at least: of a run that logs seldom, the share alone may be one look."""
 
 
+LAST_SHARE = 0.02
+"""In its last steps a run is let finish: where it comes to is worth more to its siblings than a stop would save."""
+
+
 class Mode(StrEnum):
     """What a stop verdict does."""
 
@@ -54,8 +58,9 @@ class Standing:
 
 
 def is_confirmed(*, since_step: int, step: int, looks: int, total_steps: int) -> bool:
-    """Whether a stop verdict has held for long enough to count."""
-    return looks >= CONFIRMED_LOOKS and step - since_step >= CONFIRMED_SHARE * total_steps
+    """Whether a stop verdict has held for long enough to count, and the run is not as good as over."""
+    has_held = looks >= CONFIRMED_LOOKS and step - since_step >= CONFIRMED_SHARE * total_steps
+    return has_held and total_steps - step > LAST_SHARE * total_steps
 
 
 def next_event(
