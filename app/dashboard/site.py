@@ -25,12 +25,14 @@ from app.dashboard.readings import RunsFilter, read_projects, read_run
 from app.errors import NotFound, Unavailable
 from app.paths import bundled
 from app.storage.database import Database
+from app.storage.json import storable_text
 from app.storage.runs import get_run
 
 log = logging.getLogger(__name__)
 
 RUN_PATH = re.compile(r"/runs/(?P<run_id>[^/]+)/?")
 PROJECT_PATH = re.compile(r"/projects/(?P<project>[^/]+)/?")
+PAGES = frozenset({"/", "/alerts", "/compare", "/fit"})
 
 # Dash fills in the braces. theme.js runs before anything is painted, so that a dark page never flashes white.
 INDEX = """<!DOCTYPE html>
@@ -83,45 +85,50 @@ def build_site(app: FastAPI, database: Database) -> dash.Dash:
     verdict.register(site, database)
     ranking.register(site, database)
     goals.register(site, database)
-    app.add_middleware(UnknownRuns, database=database)
+    app.add_middleware(UnknownPages, database=database)
     # Dash collects scripts, styles and callbacks at the first request, but only at one to "/" or its own addresses:
     # a reader whose reload of /runs/... came first after a restart would get a page without any of them.
     site._setup_server()  # type: ignore[no-untyped-call]
     return site
 
 
-class UnknownRuns:
-    """Answers the page of a run that is not there with 404: the page says so in words, the status to programs."""
+class UnknownPages:
+    """Answers pages that are not there with 404: the page says so in words, the status to programs."""
 
     def __init__(self, app: ASGIApp, database: Database) -> None:
         self._app, self._database = app, database
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        match = RUN_PATH.fullmatch(scope.get("path", "")) if scope["type"] == "http" else None
-        if match is None:
-            await self._app(scope, receive, send)
-            return
-        run_id = match["run_id"]  # the server has unquoted it
-
         async def send_with_status(message: Message) -> None:
-            # Asked only where a page would be shown: not of readers who are sent to sign in.
-            if message["type"] == "http.response.start" and message["status"] == 200:
-                known = await asyncio.to_thread(self._knows, run_id)
+            # Asked only where a page would be shown: not of readers who are sent to sign in, not of other routes.
+            if message["type"] == "http.response.start" and message["status"] == 200 and _is_page(scope):
+                path = scope.get("raw_path", b"").decode("latin-1") or scope["path"]
+                known = await asyncio.to_thread(self._knows, path)
                 message = message if known else {**message, "status": 404}
             await send(message)
 
-        await self._app(scope, receive, send_with_status)
+        await self._app(scope, receive, send_with_status if scope["type"] == "http" else send)
 
-    def _knows(self, run_id: str) -> bool:
-        """Whether there is such a run; a database that is away cannot tell, and the page says that."""
+    def _knows(self, path: str) -> bool:
+        """Whether there is such a page; a database that is away cannot tell, and the page says that."""
+        if (path.rstrip("/") or "/") in PAGES:
+            return True
+        run, project = RUN_PATH.fullmatch(path), PROJECT_PATH.fullmatch(path)
         try:
-            with self._database.read() as connection:
-                get_run(connection, run_id)
+            if run is not None:
+                with self._database.read() as connection:
+                    get_run(connection, _named(run["run_id"]))
+                return True
+            return project is not None and _named(project["project"]) in read_projects(self._database)
         except NotFound:
             return False
         except Unavailable:
             return True
-        return True
+
+
+def _is_page(scope: Scope) -> bool:
+    """Whether Dash answered: its one route takes every address that no other does."""
+    return getattr(scope.get("route"), "path", "") in ("{path:path}", "/{path:path}")
 
 
 def content_security_policy(*inline_scripts: str) -> str:
@@ -221,6 +228,7 @@ def _register_router(site: dash.Dash, database: Database) -> None:
 
 def page_at(database: Database, pathname: str, search: str = "") -> tuple[Component, str]:
     """The page at an address, and its title."""
+    search = search.replace("%00", "")  # Postgres keeps no NUL, so nothing is called so
     if pathname == "/":
         database.ping()
         return runs.layout(runs.filter_from_query(search)), "Runs"
@@ -233,17 +241,22 @@ def page_at(database: Database, pathname: str, search: str = "") -> tuple[Compon
         return compare.layout(database, CompareForm.from_query(search)), "Compare runs"
     match = PROJECT_PATH.fullmatch(pathname)
     if match is not None:
-        return project_at(database, unquote(match["project"]), search)
+        return project_at(database, _named(match["project"]), search)
     match = RUN_PATH.fullmatch(pathname)
     if match is None:
         return unknown_page(pathname), "Not found"
-    run_id = unquote(match["run_id"])
+    run_id = _named(match["run_id"])
     try:
         reading = read_run(database, run_id)
         worth = verdict.section(verdict.read(database, run_id))
     except NotFound:
         return unknown_run_page(run_id), "No such run"
     return run.layout(reading, worth), reading.run.name
+
+
+def _named(part: str) -> str:
+    """The name in a part of an address, as storage would have kept it."""
+    return storable_text(unquote(part))
 
 
 def project_at(database: Database, name: str, search: str) -> tuple[Component, str]:

@@ -81,6 +81,40 @@ def test_programs_learn_of_an_unknown_run_by_the_status(base_url: str, seed: See
         assert "assets/losscast.js" in answer.text  # the page that says it in words
 
 
+def test_programs_learn_of_any_unknown_page_by_the_status(base_url: str, seed: Seeder) -> None:
+    seed.open("run", project="größe/of runs")
+    for path in ("/", "/alerts/", "/compare?run=gone", "/fit", "/projects/gr%C3%B6%C3%9Fe%2Fof%20runs"):
+        assert httpx.get(base_url + path).status_code == 200, path
+    for path in (
+        "/nowhere",
+        "/projects/none",
+        "/projects",
+        "/runs",
+        "/compare/x",
+        "/%00",
+        "/runs/%00",
+        "/projects/%00",
+    ):
+        answer = httpx.get(base_url + path)
+        assert answer.status_code == 404, path
+        assert "assets/losscast.js" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("address", "title"),
+    [
+        ("/runs/a%00b", "No such run"),
+        ("/projects/%00", "No such project"),
+        ("/?search=%00&project=%00", "Runs"),
+        ("/compare?run=a%00b&project=%00", "Compare runs"),
+        ("/fit?run=%00", "Other schedules"),
+    ],
+)
+def test_a_nul_in_an_address_is_no_fault_of_ours(database: Database, address: str, title: str) -> None:
+    path, _, search = address.partition("?")
+    assert page_at(database, path, search)[1] == title
+
+
 def test_an_unknown_run_gets_a_page_that_says_so(database: Database) -> None:
     page, title = page_at(database, "/runs/no%2Fsuch%20run")
     assert title == "No such run"
