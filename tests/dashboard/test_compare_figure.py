@@ -87,6 +87,17 @@ def test_a_run_far_above_leaves_the_focus_and_is_named() -> None:
     assert set(numbers(whole)) == {"1", "2", "3"}
 
 
+def test_an_accuracy_far_below_leaves_the_focus() -> None:
+    good = [
+        RunLine(number, f"run {number}", STEPS, 0.9 - 0.5 * STEPS**-0.5 - 0.01 * number, 500, None) for number in (1, 2)
+    ]
+    bad = RunLine(3, "run 3", STEPS, np.full(500, 0.1), 500, None)
+    figure = compare_figure(CompareChart("val/accuracy", [*good, bad], rises=True), Display())
+    assert figure.layout.yaxis.range[0] > 0.5
+    assert "↓ 3 lies below" in str([note.text for note in figure.layout.annotations])
+    assert set(numbers(figure)) == {"1", "2"}
+
+
 def test_a_run_that_ended_in_nan_is_crossed_out() -> None:
     figure = compare_figure(CompareChart("loss", [line(1), line(2, 2.5, forecast=None, is_broken=True)]), Display())
     assert set(numbers(figure)) == {"1", "2 ✕"}

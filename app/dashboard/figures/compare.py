@@ -69,12 +69,13 @@ class RunLine:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CompareChart:
-    """What the chart shows. Along shares, runs of unknown length are left out."""
+    """What the chart shows; `rises`: more is better. Along shares, runs of unknown length are left out."""
 
     metric: str
     lines: Sequence[RunLine] = field(default=())
     along: Along = Along.STEPS
     scale: Scale = Scale.FOCUS
+    rises: bool = False
 
     @property
     def drawn(self) -> list[RunLine]:
@@ -95,7 +96,7 @@ def compare_figure(chart: CompareChart, display: Display) -> go.Figure:
         figure.add_traces(_band(line, chart, palette))
     for line in chart.drawn:
         figure.add_traces(_curves(line, chart, palette))
-    values, above = _value_range(chart)
+    values, outside = _value_range(chart)
     along = _along_range(chart)
     layout = base_layout(palette, narrow=display.narrow)
     layout["margin"] |= {"t": 34 if display.narrow else 48, "r": 26}
@@ -121,7 +122,7 @@ def compare_figure(chart: CompareChart, display: Display) -> go.Figure:
             tickformat="~g" if chart.scale is Scale.LOG else ".4~g",
             nticks=8,
         ),
-        "annotations": [*_numbers(chart, along, values, palette), *_above_note(above, palette)],
+        "annotations": [*_numbers(chart, along, values, palette), *_outside_note(outside, chart.rises, palette)],
     }
     figure.update_layout(layout)
     return figure
@@ -248,26 +249,29 @@ def _along_range(chart: CompareChart) -> tuple[float, float]:
 
 
 def _value_range(chart: CompareChart) -> tuple[tuple[float, float], list[int]]:
-    """The range of the value axis in its own units, and the numbers of runs that lie above it.
+    """The range of the value axis in its own units, and the numbers of runs that lie outside it.
 
-    In focus what counts is how runs go on: early drops and lone spikes may leave the chart, and so does a run that
+    In focus what counts is how runs go on: beginnings and lone spikes may leave the chart, and so does a run that
     would flatten all the better ones.
     """
     lines = chart.drawn
     if chart.scale is not Scale.FOCUS:
         everything = [line.values for line in lines] + [edge for line in lines for edge in _fan(line)]
         return value_range(everything, log=chart.scale is Scale.LOG) or (0.0, 1.0), []
-    extents = sorted(((*_extent(line), line.number) for line in lines), key=lambda extent: extent[1])
+    # What rises is turned over, so that lower is better.
+    sign = -1.0 if chart.rises else 1.0
+    extents = [(sorted(sign * end for end in _extent(line)), line.number) for line in lines]
     if not extents:
         return (0.0, 1.0), []
-    low, high, _ = extents[0]
-    above = []
-    for other_low, other_high, number in extents[1:]:
+    extents.sort(key=lambda extent: extent[0][1])
+    (low, high), _ = extents[0]
+    outside = []
+    for (other_low, other_high), number in extents[1:]:
         if max(high, other_high) - min(low, other_low) > MOST_STRETCH * (high - low) and other_low > high:
-            above.append(number)
+            outside.append(number)
         else:
             low, high = min(low, other_low), max(high, other_high)
-    return value_range([np.asarray([low, high])], log=False) or (0.0, 1.0), sorted(above)
+    return value_range([sign * np.asarray([low, high])], log=False) or (0.0, 1.0), sorted(outside)
 
 
 def _extent(line: RunLine) -> tuple[float, float]:
@@ -318,18 +322,21 @@ def _numbers(
     return annotations
 
 
-def _above_note(above: Sequence[int], palette: Palette) -> list[dict[str, Any]]:
-    if not above:
+def _outside_note(outside: Sequence[int], rises: bool, palette: Palette) -> list[dict[str, Any]]:
+    if not outside:
         return []
-    lies = "lies" if len(above) == 1 else "lie"
+    lies = "lies" if len(outside) == 1 else "lie"
+    where = (
+        f"↓ {', '.join(map(str, outside))} {lies} below" if rises else f"↑ {', '.join(map(str, outside))} {lies} above"
+    )
     text = {
-        "text": f"↑ {', '.join(map(str, above))} {lies} above: see Full or Log",
+        "text": f"{where}: see Full or Log",
         "xref": "paper",
         "yref": "paper",
         "x": 0.995,
-        "y": 0.99,
+        "y": 0.01 if rises else 0.99,
         "xanchor": "right",
-        "yanchor": "top",
+        "yanchor": "bottom" if rises else "top",
         "showarrow": False,
         "font": {"size": 12, "color": palette.muted},
     }

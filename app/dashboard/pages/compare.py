@@ -206,6 +206,7 @@ def _shown(reading: CompareReading, form: CompareForm, display: Display) -> Sequ
         lines=[one.line(number) for number, one in enumerate(reading.runs, start=1)],
         along=form.along,
         scale=form.scale,
+        rises=any(one.rises for one in reading.runs),
     )
     options = [{"value": name, "label": name, "title": name} for name in reading.metrics]
     if form.metric and form.metric not in reading.metrics:

@@ -13,10 +13,10 @@ from dash import Input, Output, State, dcc, html
 from dash.development.base_component import Component
 from sqlalchemy import Connection
 
-from app.curves.roles import LOSS_ROLES
-from app.dashboard.components import aria, card, choice, hint
+from app.curves.roles import FORECAST_ROLES
+from app.dashboard.components import aria, card, choice, hint, run_href
 from app.dashboard.formatting import MISSING, format_step, format_value
-from app.dashboard.pages.verdict import stop_list
+from app.dashboard.pages.verdict import stop_list, waiting
 from app.errors import BadInput, LosscastError
 from app.storage.database import Database
 from app.storage.runs import list_runs
@@ -24,7 +24,7 @@ from app.storage.verdicts import Goal, ProjectPolicy, StopEntry, list_stops, rea
 from app.verdicts.policies import POLICIES, parameters_of, policy_named
 from app.verdicts.stopping import Mode
 
-RUNS_LOOKED_AT = 100  # for the names of losses
+RUNS_LOOKED_AT = 100  # for the names of metrics
 STOPS_SHOWN = 20
 
 POLICY_NAMES: Mapping[str, str] = {
@@ -46,15 +46,15 @@ MODE_WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class GoalsReading:
-    """What the card shows; `losses` are those that the project's newest runs log."""
+    """What the card shows; `metrics` are those that are forecast and that the project's newest runs log."""
 
     policy: ProjectPolicy
-    losses: Sequence[str]
+    metrics: Sequence[str]
     stops: Sequence[StopEntry]
 
     @property
     def first_metric(self) -> str | None:
-        return next(iter(self.policy.goals), None) or (self.losses[0] if self.losses else None)
+        return next(iter(self.policy.goals), None) or (self.metrics[0] if self.metrics else None)
 
 
 def read_goals(database: Database, project: str) -> GoalsReading:
@@ -66,7 +66,7 @@ def read_goals(database: Database, project: str) -> GoalsReading:
     summaries = [row.summary for row in rows if row.summary is not None]
     main = [one.metric for one in summaries if one.metric]
     roles = [item for one in summaries for item in one.roles.items()]
-    others = sorted({metric for metric, match in roles if match.get("role") in LOSS_ROLES})
+    others = sorted({metric for metric, match in roles if match.get("role") in FORECAST_ROLES})
     return GoalsReading(policy, list(dict.fromkeys([*policy.goals, *main, *others])), stops)
 
 
@@ -106,7 +106,7 @@ def goals_card(reading: GoalsReading) -> Component:
                         _field(
                             "Goal for",
                             dcc.Dropdown(
-                                id="goals-metric", options=list(reading.losses), value=metric, placeholder="A loss"
+                                id="goals-metric", options=list(reading.metrics), value=metric, placeholder="A metric"
                             ),
                         ),
                         _field("Reach", _text("goals-target", number_text(goal.target), "no target")),
@@ -125,7 +125,7 @@ def goals_card(reading: GoalsReading) -> Component:
             ],
             className="fold",
         ),
-        html.Div(stop_list(reading.stops, datetime.now(UTC), with_run=True), id="goals-stops"),
+        html.Div(stops_text(reading.stops), id="goals-stops"),
     )
 
 
@@ -176,7 +176,7 @@ def register(app: dash.Dash, database: Database) -> None:
     )
     async def show_wants(_wants: int, _ranking: str | None, project: str) -> Sequence[object]:
         reading = await asyncio.to_thread(read_goals, database, project)
-        return wants_text(reading.policy), stop_list(reading.stops, datetime.now(UTC), with_run=True)
+        return wants_text(reading.policy), stops_text(reading.stops)
 
     @app.callback(
         Output("project-wants", "data"),
@@ -267,6 +267,15 @@ def wants_text(policy: ProjectPolicy) -> Component:
     ]
     rows = [html.Div([html.Dt(name), html.Dd(value)], className="pair") for name, value in pairs]
     return html.Dl(rows, className="pairs goals-pairs")
+
+
+def stops_text(stops: Sequence[StopEntry]) -> list[Component | None]:
+    """Who waits for an answer, and the log."""
+    links: list[Component | str] = []
+    for stop in waiting(stops):
+        links += [", " if links else "", dcc.Link(stop.run_name, href=run_href(stop.run_id))]
+    asked = html.P(["A stop is proposed and waits for an answer: ", *links, "."], className="goals-asked")
+    return [asked if links else None, stop_list(stops, datetime.now(UTC), with_run=True)]
 
 
 def goal_text(metric: str, goal: Goal) -> str:

@@ -24,6 +24,7 @@ from app.storage.database import Database
 from app.storage.verdicts import (
     ProjectPolicy,
     StoredVerdict,
+    metric_rises,
     read_competitors,
     read_project_policy,
     read_project_verdicts,
@@ -32,12 +33,13 @@ from app.storage.verdicts import (
 from app.verdicts.sweep import CONFIDENCE, TOLERANCE, Competitor, Placing, Proposal, Ranking, at_threshold, rank
 
 SHOWN_AT_ONCE = 12
+NAMED = 4  # runs in a sentence
 
 RANKING_MEANING = (
-    "Runs by the median of where they will end, lower first; ended runs by where they ended. Forecasts of siblings are "
-    "taken to share half of their error. Runs that failed, were stopped, or fell silent are not ranked."
+    "Runs by the median of where they will end, the best first; ended runs by where they ended. Forecasts of siblings "
+    "are taken to share half of their error. Runs that failed, were stopped, or fell silent are not ranked."
 )
-BEST_MEANING = "Probability of ending lowest of all the runs in this list."
+BEST_MEANING = "Probability of ending best of all the runs in this list: lowest of a loss, highest of an accuracy."
 SAVED_MEANING = "Steps that the run would still make: what stopping it now would free."
 STOP_MEANING = (
     f"Together these runs hold the best one with at most {1 - CONFIDENCE:.0%} probability, and the best of the project "
@@ -56,6 +58,7 @@ class RankingReading:
     """
 
     metric: str | None
+    rises: bool  # whether more of it is better
     competitors: Sequence[Competitor]
     left_out: int
     ranking: Ranking | None
@@ -74,6 +77,7 @@ def read_ranking(database: Database, project: str, *, unless: str | None = None)
         verdicts = read_project_verdicts(connection, project)
         metric = next(iter(policy.goals), None) or shared_metric(connection, project)
         competitors, left_out = read_competitors(connection, project, metric) if metric else ([], 0)
+        rises = metric is not None and metric_rises(connection, project, metric)
     revision = repr(
         [policy.revision, sorted(one.run_id for one in policy.baselines)]
         + [(one.run_id, one.name, one.cutoff, one.median, one.is_live) for one in competitors]
@@ -81,8 +85,8 @@ def read_ranking(database: Database, project: str, *, unless: str | None = None)
     )
     if revision == unless:
         return None, revision
-    ranking = rank(competitors) if len(competitors) > 1 else None
-    return RankingReading(metric, competitors, left_out, ranking, verdicts, policy), revision
+    ranking = rank(competitors, lower_is_better=not rises) if len(competitors) > 1 else None
+    return RankingReading(metric, rises, competitors, left_out, ranking, verdicts, policy), revision
 
 
 def ranking_card() -> Component:
@@ -152,7 +156,9 @@ def register(app: dash.Dash, database: Database) -> None:
         reading, _ = await asyncio.to_thread(read_ranking, database, project)
         if reading is None or reading.ranking is None:
             return ""
-        found = await asyncio.to_thread(at_threshold, reading.competitors, percent / 100)
+        found = await asyncio.to_thread(
+            at_threshold, reading.competitors, percent / 100, lower_is_better=not reading.rises
+        )
         return proposal_text(found, _names(reading))
 
     @app.callback(
@@ -185,7 +191,7 @@ def shown(reading: RankingReading, now: datetime) -> list[Component | None]:
     if reading.ranking is None:
         return [html.P(why_none(reading), className="muted")]
     placings = reading.ranking.placings
-    scale = _scale(placings)
+    scale = _scale(placings, rises=reading.rises)
     first, rest = placings[:SHOWN_AT_ONCE], placings[SHOWN_AT_ONCE:]
     return [
         html.P(summary(reading)),
@@ -193,7 +199,7 @@ def shown(reading: RankingReading, now: datetime) -> list[Component | None]:
         html.Details([html.Summary(f"{len(rest)} more"), _table(rest, reading, scale)], className="fold")
         if rest
         else None,
-        html.P(f"{reading.left_out} more runs, expected to end above these, are not ranked.", className="muted")
+        html.P(f"{reading.left_out} more runs, expected to end worse than these, are not ranked.", className="muted")
         if reading.left_out
         else None,
         html.Div(
@@ -228,8 +234,9 @@ def proposal_text(proposal: Proposal, names: Mapping[str, str]) -> str:
     """Whom to stop, what that frees and what it risks."""
     if not proposal.run_ids:
         return "That stops nobody."
-    count = len(proposal.run_ids)
-    who = ", ".join(names[run_id] for run_id in proposal.run_ids[:4]) + (f" and {count - 4} more" if count > 4 else "")
+    more = len(proposal.run_ids) - NAMED
+    *others, last = [names[run_id] for run_id in proposal.run_ids[:NAMED]] + ([f"{more} more"] if more > 0 else [])
+    who = f"{', '.join(others)} and {last}" if others else last
     share, risk = format_percent(proposal.freed_share), format_percent(max(proposal.chance_best_lost, 1e-9))
     return (
         f"Stopping {who} would free {format_step(proposal.freed_steps)} steps, {share} of what is still to come; the "
@@ -241,13 +248,15 @@ def _names(reading: RankingReading) -> dict[str, str]:
     return {one.run_id: one.name for one in reading.competitors}
 
 
-def _scale(placings: Sequence[Placing]) -> tuple[float, float]:
-    """The range of all bands, but for runs so far above the best that they would flatten the others."""
-    low = min(one.low for one in placings)
+def _scale(placings: Sequence[Placing], *, rises: bool) -> tuple[float, float]:
+    """Where the range of all bands begins and how long it is. Runs so bad that they would flatten others are cut."""
     best = placings[0]
-    most = best.high + 4 * max(best.high - best.low, 0.02 * abs(best.median))
-    high = max(min(one.high, most) for one in placings)
-    return low, (high - low) or 1.0
+    reach = 4 * max(best.high - best.low, 0.02 * abs(best.median))
+    if rises:
+        low = min(max(one.low, best.low - reach) for one in placings)
+        return low, (max(one.high for one in placings) - low) or 1.0
+    low = min(one.low for one in placings)
+    return low, (max(min(one.high, best.high + reach) for one in placings) - low) or 1.0
 
 
 def _table(placings: Sequence[Placing], reading: RankingReading, scale: tuple[float, float]) -> Component:

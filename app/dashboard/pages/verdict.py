@@ -13,7 +13,7 @@ from dash import ALL, Input, Output, State, dcc, html
 from dash.development.base_component import Component
 
 from app.dashboard.components import aria, hint, moment, run_href
-from app.dashboard.formatting import format_percent, format_step, format_value
+from app.dashboard.formatting import format_duration, format_percent, format_step, format_value
 from app.errors import LosscastError
 from app.runs import RunStatus
 from app.storage.database import Database
@@ -83,6 +83,14 @@ SAVED_MEANING = "Share of all the run's steps that would not be made."
 REGRET_MEANING = (
     "Expected loss of stopping now, in the metric's unit: by how much the best of all that it is compared with would "
     "have been beaten. In brackets the central 90 %."
+)
+GOAL_MEANING = (
+    "Probability of reaching the project's target, by the forecast's fan read as paths that keep their rank; and the "
+    "step by which it is as likely as not."
+)
+TIME_MEANING = (
+    "To the planned end, by the job's own clock: median, and in brackets 90 of 100 cases. Pauses and restarts are "
+    "taken to come back as often and as long as they did."
 )
 NEXT_MEANING = "The next step at which the answer can change."
 
@@ -234,10 +242,40 @@ def _facts(verdict: StoredVerdict, now: datetime) -> list[Component | None]:
         _fact("expected regret", REGRET_MEANING, _regret(regret, said.get("regret_interval")))
         if regret is not None
         else None,
+        _goal_fact(said.get("goal")),
+        _time_fact(said.get("time")),
         _fact("can change at step", NEXT_MEANING, format_step(next_step)) if next_step is not None else None,
         html.Span(f"held for {format_step(held)} steps") if held > 0 else None,
         html.Span(["judged ", moment(verdict.judged_at, now), f", from step {format_step(verdict.step)}"]),
     ]
+
+
+def _goal_fact(goal: Mapping[str, Any] | None) -> Component | None:
+    """When the target is reached: already, by its budget, or by the end."""
+    if goal is None:
+        return None
+    target = format_value(goal["target"])
+    if goal["reached_at"] is not None:
+        return html.Span([f"target {target} reached at step ", html.B(format_step(goal["reached_at"]))])
+    within = goal["within_budget"]
+    sure, until = (
+        (goal["probability"], "") if within is None else (within, f" by step {format_step(goal['budget_steps'])}")
+    )
+    expected = goal["steps"].get("p50")
+    around = "" if expected is None else f", about at step {format_step(expected)}"
+    return _fact(f"reaches {target}{until}", GOAL_MEANING, f"{chance(1 - sure)}{around}")
+
+
+def _time_fact(time: Mapping[str, Any] | None) -> Component | None:
+    if time is None:
+        return None
+    left = time["seconds_left"]
+    low, middle, high = (format_duration(left[name]) for name in ("p05", "p50", "p95"))
+    band = "" if low == high else f" ({low} – {high})"
+    slower = (
+        f". Slower: {time['seconds_per_step'] / time['seconds_per_step_before']:.1f} times as long a step as before"
+    )
+    return _fact("time left", TIME_MEANING, f"{middle}{band}{slower if time['has_slowed'] else ''}")
 
 
 def _fact(name: str, meaning: str, value: str) -> Component:
@@ -250,8 +288,10 @@ def chance(not_beaten: float) -> str:
 
 
 def _regret(regret: float, interval: Sequence[float] | None) -> str:
-    band = f" ({loss_text(interval[0])} – {loss_text(interval[1])})" if interval else ""
-    return f"{loss_text(regret)}{band}"
+    """With its interval, where that says more."""
+    if not interval or interval[1] < LEAST_LOSS:
+        return loss_text(regret)
+    return f"{loss_text(regret)} ({loss_text(interval[0])} – {loss_text(interval[1])})"
 
 
 def loss_text(value: float) -> str:
@@ -321,6 +361,14 @@ def _guards(said: Mapping[str, Any]) -> Component | None:
         ],
         className="fold",
     )
+
+
+def waiting(stops: Sequence[StopEntry]) -> list[StopEntry]:
+    """The newest entries of the runs whose stop is proposed and not answered; `stops` newest first."""
+    newest: dict[str, StopEntry] = {}
+    for stop in stops:
+        newest.setdefault(stop.run_id, stop)
+    return [stop for stop in newest.values() if stop.event is StopEvent.PROPOSED]
 
 
 def stop_list(stops: Sequence[StopEntry], now: datetime, *, with_run: bool = False) -> Component | None:
