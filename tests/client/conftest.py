@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from local_server import LocalServer
 
 import losscast
 from losscast import current, hooks, sender, stop_watch, transport
+from tests.client.local_server import LocalServer
 
 CLIENT = Path(__file__).parents[2] / "client"
 

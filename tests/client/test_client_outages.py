@@ -8,12 +8,12 @@ import time
 from email.utils import formatdate
 
 import pytest
-from local_server import Fault
 
 import losscast
 from losscast import buffer, sender
 from losscast.buffer import Buffer
 from losscast.notices import Notices
+from tests.client.local_server import Fault
 
 
 def log_steps(run, steps):

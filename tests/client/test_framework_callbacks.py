@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from local_server import LocalServer
 
 from losscast.run import Run
+from tests.client.local_server import LocalServer
 
 STEPS = 400
 TOLD = {"should_stop": True, "sentence": "97 % sure that this ends above run-12."}

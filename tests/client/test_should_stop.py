@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from local_server import Fault, LocalServer
 
 import losscast
 from app.importers.run_files import read_file
 from app.storage.database import Database
 from app.worker.refit import refit_run
 from losscast import stop_watch
+from tests.client.local_server import Fault, LocalServer
 from tests.service import Web, new_id, wait_for
 
 DATA = Path(__file__).parents[1] / "data"

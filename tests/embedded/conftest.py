@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from probes import copy_data_dir, query
 
 from app.embedded import EmbeddedPostgres
+from tests.embedded.probes import copy_data_dir, query
 
 
 @pytest.fixture(scope="session")

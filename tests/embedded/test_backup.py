@@ -7,10 +7,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from probes import query
 
 from app.embedded import EmbeddedPostgres
 from app.embedded.binaries import find_binaries
+from tests.embedded.probes import query
 
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 

@@ -16,11 +16,11 @@ from pathlib import Path
 import psycopg
 import pytest
 import sqlalchemy
-from probes import copy_data_dir, eventually, process_gone, query
 
 from app.embedded import EmbeddedPostgres, running_url, server, workable_data_dir
 from app.embedded.binaries import find_binaries
 from app.errors import Unavailable
+from tests.embedded.probes import copy_data_dir, eventually, process_gone, query
 
 MakePostgres = Callable[..., EmbeddedPostgres]
 

@@ -8,10 +8,9 @@ import sys
 import threading
 from pathlib import Path
 
-from probes import eventually, process_gone, query
-
 from app.embedded import EmbeddedPostgres
 from app.supervisor import Command, Service, Step, Supervisor
+from tests.embedded.probes import eventually, process_gone, query
 
 # A stand-in for the web server: says what it finds in the database, then stays.
 READER = """
