@@ -16,11 +16,12 @@ from app.dashboard.components import BAND_MEANING, aria, card, data, hint, range
 from app.dashboard.figures.compare import MOST_RUNS
 from app.dashboard.formatting import MISSING, format_band, format_percent, format_step, format_value
 from app.dashboard.glyphs import RangeGlyph
-from app.dashboard.liveness import Liveness
+from app.dashboard.liveness import Liveness, liveness
 from app.dashboard.pages.goals import save_wants
 from app.dashboard.pages.verdict import loss_text, verdict_badge
 from app.errors import LosscastError
 from app.storage.database import Database
+from app.storage.runs import list_runs
 from app.storage.verdicts import (
     ProjectPolicy,
     StoredVerdict,
@@ -33,6 +34,7 @@ from app.storage.verdicts import (
 from app.verdicts.sweep import CONFIDENCE, TOLERANCE, Competitor, Placing, Proposal, Ranking, at_threshold, rank
 
 SHOWN_AT_ONCE = 12
+RUNS_LOOKED_AT = 200  # for whether they are late
 NAMED = 4  # runs in a sentence
 
 RANKING_MEANING = (
@@ -55,6 +57,7 @@ class RankingReading:
 
     ranking : None where nothing can be ranked yet
     verdicts : of live runs, by run id
+    states : of the project's newest runs, by run id
     """
 
     metric: str | None
@@ -63,6 +66,7 @@ class RankingReading:
     left_out: int
     ranking: Ranking | None
     verdicts: Mapping[str, StoredVerdict]
+    states: Mapping[str, Liveness]
     policy: ProjectPolicy
 
     @property
@@ -77,16 +81,18 @@ def read_ranking(database: Database, project: str, *, unless: str | None = None)
         verdicts = read_project_verdicts(connection, project)
         metric = next(iter(policy.goals), None) or shared_metric(connection, project)
         competitors, left_out = read_competitors(connection, project, metric) if metric else ([], 0)
+        rows, _ = list_runs(connection, project=project, limit=RUNS_LOOKED_AT)
         rises = metric is not None and metric_rises(connection, project, metric)
+    states = {row.run.id: liveness(row.run, datetime.now(UTC)) for row in rows}
     revision = repr(
         [policy.revision, sorted(one.run_id for one in policy.baselines)]
-        + [(one.run_id, one.name, one.cutoff, one.median, one.is_live) for one in competitors]
+        + [(one.run_id, one.name, one.cutoff, one.median, str(states.get(one.run_id))) for one in competitors]
         + [(run_id, str(one.judged_at)) for run_id, one in sorted(verdicts.items())]
     )
     if revision == unless:
         return None, revision
     ranking = rank(competitors, lower_is_better=not rises) if len(competitors) > 1 else None
-    return RankingReading(metric, rises, competitors, left_out, ranking, verdicts, policy), revision
+    return RankingReading(metric, rises, competitors, left_out, ranking, verdicts, states, policy), revision
 
 
 def ranking_card() -> Component:
@@ -282,6 +288,7 @@ def _table(placings: Sequence[Placing], reading: RankingReading, scale: tuple[fl
 
 def _row(one: Placing, reading: RankingReading, scale: tuple[float, float]) -> Component:
     verdict = reading.verdicts.get(one.run_id)
+    state = reading.states.get(one.run_id, Liveness.RUNNING if one.is_live else Liveness.FINISHED)
     return html.Tr(
         [
             html.Td(str(one.rank), className="col-rank number"),
@@ -289,7 +296,7 @@ def _row(one: Placing, reading: RankingReading, scale: tuple[float, float]) -> C
                 html.Div(
                     [
                         dcc.Link(one.name, href=run_href(one.run_id), title=one.name),
-                        status_badge(Liveness.RUNNING if one.is_live else Liveness.FINISHED),
+                        status_badge(state),
                     ],
                     className="compare-name",
                 ),

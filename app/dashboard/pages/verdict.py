@@ -325,16 +325,14 @@ def _comparisons(said: Mapping[str, Any]) -> Component | None:
     head = html.Tr(
         [
             html.Th("Compared with", scope="col"),
-            html.Th("Kind", scope="col"),
             html.Th(hint("Ends at", "Where it ended, or the median of its forecast."), scope="col", className="number"),
-            html.Th(hint("Chance to beat it", CHANCE_MEANING), scope="col", className="number"),
+            html.Th(hint("Chance", CHANCE_MEANING), scope="col", className="number"),
         ]
     )
     body = [
         html.Tr(
             [
                 html.Th(_rival(one), scope="row"),
-                html.Td(KINDS.get(one["kind"], one["kind"])),
                 html.Td(format_value(one["value"]), className="number"),
                 html.Td(chance(one["probability"]), className="number"),
             ]
@@ -347,7 +345,8 @@ def _comparisons(said: Mapping[str, Any]) -> Component | None:
 
 def _rival(one: Mapping[str, Any]) -> Component:
     name = str(one["name"])
-    return dcc.Link(name, href=run_href(one["run_id"])) if one["run_id"] else html.Span(name)
+    linked = dcc.Link(name, href=run_href(one["run_id"])) if one["run_id"] else html.Span(name)
+    return html.Div([linked, html.Span(KINDS.get(one["kind"], one["kind"]), className="muted")], className="rival")
 
 
 def _guards(said: Mapping[str, Any]) -> Component | None:
