@@ -17,9 +17,10 @@ from sqlalchemy.types import BigInteger, Text
 from app.errors import BadInput, Conflict, NotFound
 from app.forecasting.scores import QuantileForecast
 from app.runs import Run, RunStatus
-from app.storage.codec import decode_batch
+from app.storage.codec import decode_batch, decode_path
 from app.storage.json import as_json
 from app.storage.runs import get_run, run_key
+from app.verdicts.outlook import Outlook
 from app.verdicts.policies import DEFAULT_POLICY
 from app.verdicts.stopping import Author, Mode, Standing, StopEvent, may_stop, stop_words
 from app.verdicts.sweep import Competitor
@@ -106,7 +107,7 @@ class NewVerdict:
 
 @dataclass(frozen=True, slots=True)
 class FinalLevel:
-    """Where one metric of an ended run came to, `level` None where that means nothing; `rises`: higher is better."""
+    """Where one metric of an ended run came to, `level` None where it failed or is NaN; `rises`: higher is better."""
 
     metric: str
     step: int
@@ -118,8 +119,10 @@ class FinalLevel:
 class RivalRow:
     """Another run of the project that a run is compared with.
 
-    final_level : where it came to, of one that has finished         [of the metric]
+    final_level : where it came to, of one that has ended                        [of the metric]
     final_quantiles : of its newest forecast, of one that still runs; else empty [of the metric]
+    fall : what the decay that it still has before it is forecast to bring       [of the metric]
+    is_trusted : whether nothing spoke against its forecast when it was last judged
     """
 
     run_id: str
@@ -127,6 +130,8 @@ class RivalRow:
     is_baseline: bool
     final_level: float | None
     final_quantiles: Mapping[float, float]
+    fall: float
+    is_trusted: bool
 
     @property
     def expected(self) -> float:
@@ -392,6 +397,40 @@ def metric_rises(connection: Connection, project: str, metric: str) -> bool:
     )
 
 
+def read_earlier_outlooks(
+    connection: Connection, key: int, metric: str, *, up_to: int, step: int, rises: bool, most: int
+) -> list[Outlook]:
+    """Some of the run's forecasts that were made up to one step and reach another, evenly many left out."""
+    rows = connection.execute(
+        text("""
+            SELECT cutoff, horizon, final_quantiles, path, details FROM (
+                SELECT f.*, row_number() OVER (ORDER BY id) AS place, count(*) OVER () AS total FROM forecast f
+                WHERE run_key = :key AND metric = :metric AND cutoff <= :up_to AND horizon >= :step
+            ) numbered
+            WHERE place % ((total + :most - 1) / :most) = 0 ORDER BY id
+        """),
+        {"key": key, "metric": metric, "up_to": up_to, "step": step, "most": most},
+    )
+    found = []
+    for row in rows:
+        steps, numbers = decode_path(row.path)
+        found.append(
+            Outlook.from_parts(
+                metric=metric,
+                cutoff=row.cutoff,
+                horizon=row.horizon,
+                final_quantiles={float(level): float(value) for level, value in row.final_quantiles.items()},
+                path_steps=steps,
+                quantiles=numbers[:-1],
+                rates=numbers[-1],
+                schedule_source=row.details["schedule"]["source"],
+                total_source="",
+                lower_is_better=not rises,
+            )
+        )
+    return found
+
+
 def read_competitors(connection: Connection, project: str, metric: str, most: int = 60) -> tuple[list[Competitor], int]:
     """The finished and the running runs of a project as `app.verdicts.sweep` ranks them, and how many are left out.
 
@@ -439,15 +478,16 @@ def _competitor(row: Row[Any]) -> Competitor:
 def read_rivals(connection: Connection, project: str, run_id: str, metric: str, limit: int = 200) -> list[RivalRow]:
     """Other runs of the project with an end or a forecast of one, newest first, baselines before all others.
 
-    A run that failed or was stopped did not come to its end and is none; a baseline that still runs is one by its
-    forecast.
+    One that was stopped counts by the level that it had: that much is reached. One that failed is none; a baseline that
+    still runs is one by its forecast.
     """
     rows = connection.execute(
         text("""
-            SELECT run.id, run.name, b.run_key IS NOT NULL AS is_baseline, v.final_level, f.final_quantiles
+            SELECT run.id, run.name, b.run_key IS NOT NULL AS is_baseline, v.final_level, f.final_quantiles,
+                v.details->'fall' AS fall, v.details->'is_trusted' AS is_trusted
             FROM run JOIN project ON project.id = run.project_id JOIN run_progress p ON p.run_key = run.key
             LEFT JOIN project_baseline b ON b.run_key = run.key AND b.project_id = project.id
-            LEFT JOIN run_verdict v ON v.run_key = run.key AND v.metric = :metric AND run.status = 'finished'
+            LEFT JOIN run_verdict v ON v.run_key = run.key AND v.metric = :metric AND run.status <> 'failed'
             LEFT JOIN LATERAL (
                 SELECT final_quantiles FROM forecast
                 WHERE forecast.run_key = run.key AND forecast.metric = :metric AND run.status = 'running'
@@ -467,6 +507,8 @@ def read_rivals(connection: Connection, project: str, run_id: str, metric: str, 
             is_baseline=row.is_baseline,
             final_level=row.final_level,
             final_quantiles={float(level): float(value) for level, value in (row.final_quantiles or {}).items()},
+            fall=float(row.fall or 0.0),
+            is_trusted=bool(row.is_trusted),
         )
         for row in rows
     ]

@@ -38,6 +38,7 @@ from app.storage.verdicts import (
     lock_stops,
     log_stop,
     read_diagnosed_states,
+    read_earlier_outlooks,
     read_project_policy,
     read_rivals,
     read_standing,
@@ -46,6 +47,7 @@ from app.storage.verdicts import (
     save_pace,
     save_verdicts,
 )
+from app.verdicts.guards import fall_to_come, guards, missed_share
 from app.verdicts.history import History
 from app.verdicts.judging import judge
 from app.verdicts.outlook import Outlook
@@ -63,9 +65,14 @@ STOP_ADVISED = "stop_advised"
 """Kind of the alert. It fires once a run at most: the second time it would be no news."""
 
 MOST_FINISHED = 3
-MOST_LIVE = 4
-"""Of the finished runs those that ended best are compared with, of those that run the ones expected to; baselines all
+MOST_LIVE = 13
+"""Of the ended runs those that came furthest are compared with, of those that run the ones expected to; baselines all
 are. The others cannot change a verdict by much, and each running one costs some milliseconds."""
+
+EARLIER_FORECASTS = 10
+EARLIER_SHARE = 0.05
+"""So many of a run's past forecasts are held to where it stands now, none younger than this share of the run: as they
+were when the guard was measured (docs/verdicts.md)."""
 
 LOOK_SHARE = 0.005
 """Without a new forecast a run is judged again when it has come so much further."""
@@ -107,6 +114,7 @@ class Surroundings:
     rivals: Mapping[str, tuple[Rival, ...]]  # by metric
     before: Mapping[str, StoredVerdict]  # by metric
     pace: PaceMarks
+    earlier: Mapping[str, Sequence[Outlook]]  # by metric: forecasts of before
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -180,6 +188,7 @@ def _surroundings(
         rivals={metric: tuple(_rivals(connection, subject, policy, metric)) for metric in metrics},
         before=before,
         pace=pacing.follow(connection, subject.key, subject.arrivals),
+        earlier={metric: _earlier(connection, subject, metric) for metric in metrics},
     )
 
 
@@ -217,6 +226,22 @@ def _rival(row: RivalRow, history: History | None = None) -> Rival:
         kind=RivalKind.BASELINE if row.is_baseline else kind,
         final=row.final_level if row.final_level is not None else QuantileForecast.from_levels(row.final_quantiles),
         history=history or History.empty(),
+        fall=row.fall,
+        is_trusted=row.is_trusted,
+    )
+
+
+def _earlier(connection: Connection, subject: RunToJudge, metric: str) -> list[Outlook]:
+    step = subject.reductions[metric].last_step or 0
+    total_steps = step if subject.plan is None else subject.plan.total_steps
+    return read_earlier_outlooks(
+        connection,
+        subject.key,
+        metric,
+        up_to=step - math.ceil(EARLIER_SHARE * total_steps),
+        step=step,
+        rises=metric in subject.rising,
+        most=EARLIER_FORECASTS,
     )
 
 
@@ -225,15 +250,20 @@ def _judged(subject: RunToJudge, plan: Plan, around: Surroundings, metric: str, 
     goal = policy.goals.get(metric, Goal())
     curve = subject.reductions[metric].to_curve()
     rate = None if subject.rate is None else subject.reductions[subject.rate].to_curve()
+    history = History(curve.steps, curve.values)
+    level = history.level()
     situation = Situation(
         outlook=_outlook(subject, plan, metric),
-        history=History(curve.steps, curve.values),
+        history=history,
         total_steps=plan.total_steps,
         rivals=around.rivals[metric],
         target=goal.target,
         delta=goal.delta,
         states=around.states,
         raised_at=last_raise(rate),
+        broken_since=_broken_since(subject.reductions[metric], curve),
+        missed=None if level is None else missed_share(around.earlier[metric], curve.cutoff, level),
+        now=curve.cutoff,
         lower_is_better=metric not in subject.rising,
     )
     # Levels of 1e149 beside one of 2: how many widths lie between is beyond a float, and as good as infinite.
@@ -248,6 +278,8 @@ def _judged(subject: RunToJudge, plan: Plan, around: Surroundings, metric: str, 
         "total_steps": plan.total_steps,
         "confirmed": confirmed,
         "rises": metric in subject.rising,
+        "fall": _fall(situation),
+        "is_trusted": situation.outlook is not None and not guards(situation.oriented(), None),
         "goal": None if goal.target is None else _goal(situation, goal, goal.target, time),
         "time": time,
     }
@@ -263,6 +295,19 @@ def _judged(subject: RunToJudge, plan: Plan, around: Surroundings, metric: str, 
         details=details,
     )
     return Judged(metric, verdict, stored, goal, confirmed)
+
+
+def _fall(situation: Situation) -> float:
+    """What the run's siblings are told of its decay to come."""
+    lower = situation.oriented()
+    return 0.0 if lower.outlook is None else fall_to_come(lower.history, lower.outlook)
+
+
+def _broken_since(reduction: Reduction, curve: Curve) -> int | None:
+    """The step since which no point was finite; in a long run to within a bin."""
+    if reduction.last_value is None or math.isfinite(reduction.last_value):
+        return None
+    return reduction.first_nonfinite_step if not len(curve) else math.floor(curve.steps[-1]) + 1
 
 
 def _outlook(subject: RunToJudge, plan: Plan, metric: str) -> Outlook | None:
@@ -447,14 +492,14 @@ def _conclude(connection: Connection, subject: RunToJudge, targets: Sequence[Tar
 
 
 def _final_level(subject: RunToJudge, metric: str) -> FinalLevel:
-    """Where a metric came to; None where the run did not finish, or the metric ended in no finite number."""
+    """Where a metric came to; None where the run failed, or the metric ended in no finite number."""
     reduction = subject.reductions[metric]
     curve = reduction.to_curve()
     is_known = reduction.last_value is not None and math.isfinite(reduction.last_value) and len(curve) > 0
     return FinalLevel(
         metric=metric,
         step=curve.cutoff,
-        level=_late_mean(curve) if is_known and subject.run.status is RunStatus.FINISHED else None,
+        level=_late_mean(curve) if is_known and subject.run.status is not RunStatus.FAILED else None,
         rises=metric in subject.rising,
     )
 

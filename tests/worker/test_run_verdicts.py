@@ -159,7 +159,8 @@ def test_a_hopeless_run_is_stopped_once_it_has_looked_hopeless_for_a_while(hopel
     assert evidence["held"] == {"since_step": first.step, "step": entry.step, "looks": 2}
     assert evidence["forecast"]["final"]["0.05"] > evidence["verdict"]["evidence"]["reference_level"] * 0.99
     assert (evidence["settings"]["mode"], evidence["settings"]["policy"]) == ("stop", "predictive")
-    go_on(hopeless, "constant_24000", 12_000, 14_000, by=1000)
+    go_on(hopeless, "constant_24000", 12_000, 13_000, by=500)
+    assert verdict(hopeless).looks == 4
     assert events(hopeless) == [("ordered", "policy")], "said once"
 
 
@@ -347,6 +348,29 @@ def test_no_level_is_too_odd_to_be_judged(database: Database, caplog: pytest.Log
     assert "could not be judged" not in caplog.text
     found = verdict(database).details
     assert found["probability"] is None or 0 <= found["probability"] <= 1
+
+
+def test_a_run_that_is_nan_for_good_is_stopped_and_one_that_was_stopped_is_still_a_rival(database: Database) -> None:
+    start(database, "live", WSD)
+    set_policy(database)
+    store(database, real_run("wsdld", 0, 8000), run_id="live")
+    refit(database, "live")
+    for begin in (8000, 8500, 9000):
+        steps = range(begin + 1, begin + 501, 50)
+        store(database, make_batch(steps, val_loss=[math.nan] * len(steps)), run_id="live")
+        refit(database, "live")
+    assert is_told_to_stop(database)
+    last_sound = int(real_run("wsdld", 0, 8000).steps[-1])
+    assert stops(database)[-1].why.startswith(f"NaN or infinite since step {last_sound + 1:,}, for good")
+    start(database, "stopped", WSD)
+    store(database, real_run("wsdld", 0, 8000), run_id="stopped")
+    finish(database, "stopped", RunStatus.STOPPED)
+    with database.read() as connection:
+        (rival,) = read_rivals(connection, PROJECT, "live", "val_loss")
+        competitors, _ = read_competitors(connection, PROJECT, "val_loss")
+    assert rival.run_id == "stopped"
+    assert rival.final_level == pytest.approx(3.56, abs=0.1)
+    assert [one.run_id for one in competitors] == ["live"], "but it is not ranked with those that may come to their end"
 
 
 def test_of_an_accuracy_the_highest_is_the_hardest_to_beat(database: Database) -> None:
