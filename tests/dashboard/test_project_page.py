@@ -177,7 +177,7 @@ def test_a_project_and_its_record_are_shown(
     page.wait_for_timeout(500)
     watched.keep_picture(f"project-{theme}-{size[0]}")
     assert not watched.has_horizontal_scrollbar()
-    page.get_by_role("link", name="a of lm_cosine.csv").click()
+    page.locator("#runs-list").get_by_role("link", name="a of lm_cosine.csv").click()
     expect(page.locator("#run-history-note")).to_contain_text(re.compile(r"At \d+ % of the run the forecast was"))
     assert not watched.has_horizontal_scrollbar()
     page.locator("#run-history").scroll_into_view_if_needed()
