@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,18 +23,18 @@ from app.storage.database import Database, sqlalchemy_url
 
 
 @pytest.fixture(scope="session")
-def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_url() -> Iterator[str]:
     """A server's address; its own database is not to be touched."""
     given = os.environ.get("TEST_DATABASE_URL")
     if given:
         yield sqlalchemy_url(given)
         return
-    home = tmp_path_factory.mktemp("postgres")
-    # The server runs as another account when we are root: it must be able to walk down to its folder.
-    for folder in (home, *home.parents[:2]):
-        folder.chmod(folder.stat().st_mode | 0o011)
-    with EmbeddedPostgres(Path(home) / "data") as server:
-        yield server.url
+    # Not below pytest's own folder: as root the server runs as another account, and every start of pytest closes that
+    # folder to others, which ended the servers of runs that were still going on.
+    with tempfile.TemporaryDirectory(prefix="losscast-postgres-") as home:
+        Path(home).chmod(0o711)
+        with EmbeddedPostgres(Path(home) / "data") as server:
+            yield server.url
 
 
 @pytest.fixture(scope="session")
