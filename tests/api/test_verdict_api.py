@@ -54,8 +54,8 @@ def hopeless(web: Web, database: Database, project: str) -> str:
 
 
 def confirm(web: Web, database: Database, run_id: str) -> None:
-    for begin in (11_000, 12_000):
-        append(web, run_id, "constant_24000", begin, begin + 1000)
+    for begin in (11_000, 11_400):
+        append(web, run_id, "constant_24000", begin, begin + 400)
         refit_run(database, run_id, [])
 
 
@@ -82,7 +82,7 @@ def test_a_job_that_asks_is_told_to_stop_only_where_its_project_wants_that(
     assert "only wants advice" in advice["stop_sentence"]
 
     put_goals(web, project, {"mode": "stop"})
-    confirmed_anew = ((13_000, 13_500), (13_500, 14_000))
+    confirmed_anew = ((11_800, 12_200), (12_200, 12_600))
     for begin, end in confirmed_anew:
         assert not web.get(f"/runs/{hopeless}/verdict")["should_stop"]
         append(web, hopeless, "constant_24000", begin, end)
@@ -127,7 +127,7 @@ def test_a_person_who_is_asked_decides(web: Web, database: Database, hopeless: s
     declined = web.post(f"/runs/{hopeless}/verdict/answer", {"answer": "continue", "by": "Ada\x00"})
     assert not declined["should_stop"]
     web.post(f"/runs/{hopeless}/verdict/answer", {"answer": "take_back"})
-    append(web, hopeless, "constant_24000", 13_000, 14_000)
+    append(web, hopeless, "constant_24000", 11_800, 12_200)
     refit_run(database, hopeless, [])
     agreed = web.post(f"/runs/{hopeless}/verdict/answer", {"answer": "stop", "by": "Ada"})
     assert (agreed["should_stop"], agreed["stop_sentence"]) == (
