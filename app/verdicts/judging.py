@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from app.verdicts.estimate import Estimate, compare, estimate, own_improvement
@@ -121,10 +122,16 @@ def _sentence(
         return f"{percent(1 - judged.probability)} sure that this beats {against}: go on."
     sure = f"{percent(judged.probability)} sure that this ends {behind} {against}"
     if decision is Decision.STOP:
-        return f"{sure}; stopping now saves {saved:.0%} of the run, expected regret {judged.regret:.2g}."
+        return f"{sure}; stopping now saves {saved:.0%} of the run, expected regret {amount(judged.regret, level)}."
     if ruling.decision is Decision.STOP:
         return f"{sure}, but no stop: {' '.join(guard.sentence for guard in forbidding)}{again}"
     return f"{sure}: {ruling.reason}.{again}"
+
+
+def amount(regret: float, level: float) -> str:
+    """In words that claim no more digits than a level has that is known to one in ten thousand."""
+    least = 10.0 ** (math.floor(math.log10(abs(level))) - 4) if level else 0.0
+    return f"below {least:.0g}" if regret < least else f"{regret:.2g}"
 
 
 def percent(probability: float) -> str:

@@ -13,7 +13,7 @@ from app.errors import BadInput
 from app.forecasting.forecast import LEVELS
 from app.forecasting.scores import QuantileForecast
 from app.verdicts.history import History
-from app.verdicts.judging import judge
+from app.verdicts.judging import amount, judge
 from app.verdicts.outlook import Outlook
 from app.verdicts.policies import Predictive, policy_named
 from app.verdicts.rivals import Rival, RivalKind
@@ -235,3 +235,11 @@ def test_the_own_best_is_a_level_that_was_held() -> None:
     values[35] = 0.5
     lucky = replace(situation, history=History(situation.history.steps, values))
     assert judge(lucky).decision is Decision.CONTINUE
+
+
+@pytest.mark.parametrize(
+    ("regret", "level", "said"),
+    [(3.1e-302, 3.2, "below 0.0001"), (0.002, 3.2, "0.002"), (0.0, -0.05, "below 1e-06"), (0.0, 0.0, "0")],
+)
+def test_a_regret_is_told_in_no_more_digits_than_levels_have(regret: float, level: float, said: str) -> None:
+    assert amount(regret, level) == said
