@@ -99,9 +99,7 @@ def train(file: Path, steps: int) -> None:
                 loss += one.item() / MICRO_BATCHES
             norm = math.sqrt(sum(float((part**2).sum()) for part in total))
             row |= {"train_loss": loss, "grad_norm": norm}
-            noisy = noise.observe(
-                small=norms, big=norm, small_batch=MICRO_BATCH, big_batch=MICRO_BATCHES * MICRO_BATCH
-            )
+            noisy = noise.observe(small=norms, big=norm, small_batch=MICRO_BATCH, big_batch=MICRO_BATCHES * MICRO_BATCH)
             for weight, part in zip(model.parameters(), total, strict=True):
                 weight.grad = part * min(1.0, 1.0 / norm)
             for group in optimizer.param_groups:
