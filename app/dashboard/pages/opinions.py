@@ -38,6 +38,12 @@ FORECASTERS: Mapping[str, Known] = {
 }
 
 
+WEIGHT_MEANING = (
+    "The share in the forecast, learned from backtests: the law counts where the run follows it, and the more the more "
+    "finished runs of the project it has heard; the network where the run does not. Of an accuracy the network alone."
+)
+
+
 def opinions(forecast: StoredForecast | None) -> Component | None:
     """A table of the forecasters, the counted ones first, and the chance of a new best level."""
     if forecast is None or not forecast.forecasters:
@@ -52,7 +58,7 @@ def opinions(forecast: StoredForecast | None) -> Component | None:
                             html.Tr(
                                 [
                                     html.Th("Forecaster", scope="col"),
-                                    html.Th("counts", scope="col", className="number"),
+                                    html.Th(hint("counts", WEIGHT_MEANING), scope="col", className="number"),
                                     html.Th(
                                         "final accuracy" if forecast.rises else "final loss",
                                         scope="col",
