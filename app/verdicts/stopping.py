@@ -59,17 +59,23 @@ class Standing:
 
 def is_confirmed(*, since_step: int, step: int, looks: int, total_steps: int) -> bool:
     """Whether a stop verdict has held for long enough to count, and the run is not as good as over."""
-    has_held = looks >= CONFIRMED_LOOKS and step - since_step >= CONFIRMED_SHARE * total_steps
-    return has_held and total_steps - step > LAST_SHARE * total_steps
+    held = has_held(since_step=since_step, step=step, looks=looks, total_steps=total_steps)
+    return held and total_steps - step > LAST_SHARE * total_steps
+
+
+def has_held(*, since_step: int, step: int, looks: int, total_steps: int) -> bool:
+    """Whether a verdict of any kind is more than chance by now."""
+    return looks >= CONFIRMED_LOOKS and step - since_step >= CONFIRMED_SHARE * total_steps
 
 
 def next_event(
-    standing: Standing | None, segment: int, mode: Mode, *, is_stop: bool, confirmed: bool
+    standing: Standing | None, segment: int, mode: Mode, *, is_stop: bool, confirmed: bool, settled: bool = True
 ) -> StopEvent | None:
     """What a judgement adds to the log; None: nothing.
 
     A person's no holds for the whole run, restarts included; what else was said holds for its segment. A person's yes
-    is not withdrawn because the next verdict differs.
+    is not withdrawn because the next verdict differs. An order is, at once; a question to a person only where the other
+    verdict is `settled`: one that comes and goes with every forecast cannot be answered.
     """
     here = _in_force(standing, segment)
     if here is None:
@@ -81,7 +87,7 @@ def next_event(
     if here.author is Author.PERSON:
         return None
     if not is_stop:
-        return StopEvent.WITHDRAWN
+        return StopEvent.WITHDRAWN if settled or here.event is not StopEvent.PROPOSED else None
     wanted = _asked_for(mode)
     return wanted if confirmed and wanted is not here.event else None
 

@@ -105,3 +105,16 @@ def test_the_words_say_what_the_job_is_told(standing: Standing | None, mode: Mod
         assert "told to stop" in words
     elif "told to stop" in words:
         assert "no job is told" in words or "has asked and was told" in words
+
+
+def test_a_question_to_a_person_stays_until_another_verdict_has_settled() -> None:
+    proposed = Standing(StopEvent.PROPOSED, Author.POLICY, 1)
+    for_now = next_event(proposed, 1, Mode.ASK, is_stop=False, confirmed=False, settled=False)
+    assert for_now is None
+    assert next_event(proposed, 1, Mode.ASK, is_stop=False, confirmed=False) is StopEvent.WITHDRAWN
+
+
+def test_an_order_is_withdrawn_as_soon_as_the_verdict_is_another() -> None:
+    ordered = Standing(StopEvent.ORDERED, Author.POLICY, 1)
+    event = next_event(ordered, 1, Mode.STOP, is_stop=False, confirmed=False, settled=False)
+    assert event is StopEvent.WITHDRAWN
