@@ -54,7 +54,7 @@ from app.verdicts.outlook import Outlook
 from app.verdicts.policies import policy_named
 from app.verdicts.rivals import Rival, RivalKind
 from app.verdicts.situation import Situation, last_raise
-from app.verdicts.stopping import Author, Mode, StopEvent, is_confirmed, next_event
+from app.verdicts.stopping import Author, Mode, StopEvent, has_held, is_confirmed, next_event
 from app.verdicts.targets import reach
 from app.verdicts.verdict import Decision, Verdict
 from app.worker import pacing
@@ -119,13 +119,18 @@ class Surroundings:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Judged:
-    """A verdict on one metric, with what it was made of and how long it has held."""
+    """A verdict on one metric, with what it was made of and how long it has held.
+
+    confirmed : a stop that has held for long enough to count
+    settled : whatever it is, it will not be another again with the next forecast
+    """
 
     metric: str
     verdict: Verdict
     stored: NewVerdict
     goal: Goal
     confirmed: bool
+    settled: bool
 
     @property
     def is_stop(self) -> bool:
@@ -270,9 +275,9 @@ def _judged(subject: RunToJudge, plan: Plan, around: Surroundings, metric: str, 
     with np.errstate(over="ignore"):
         verdict = judge(situation, policy_named(policy.policy, policy.parameters))
     since, looks = _held(around, metric, verdict, subject.run.segment, curve.cutoff)
-    confirmed = verdict.decision is Decision.STOP and is_confirmed(
-        since_step=since, step=curve.cutoff, looks=looks, total_steps=plan.total_steps
-    )
+    standing_for = {"since_step": since, "step": curve.cutoff, "looks": looks, "total_steps": plan.total_steps}
+    confirmed = verdict.decision is Decision.STOP and is_confirmed(**standing_for)
+    settled = verdict.decision is Decision.CONTINUE or has_held(**standing_for)
     time = _time_left(around, metric, plan.total_steps)
     details = verdict.as_json() | {
         "total_steps": plan.total_steps,
@@ -294,7 +299,7 @@ def _judged(subject: RunToJudge, plan: Plan, around: Surroundings, metric: str, 
         policy_revision=policy.revision,
         details=details,
     )
-    return Judged(metric, verdict, stored, goal, confirmed)
+    return Judged(metric, verdict, stored, goal, confirmed, settled)
 
 
 def _fall(situation: Situation) -> float:
@@ -391,7 +396,14 @@ def _act(
     """Log what the verdict asks for, tell people of it once; True where messages now wait to be sent."""
     segment = subject.run.segment
     standing = read_standing(connection, subject.key)
-    event = next_event(standing, segment, policy.mode, is_stop=judged.is_stop, confirmed=judged.confirmed)
+    event = next_event(
+        standing,
+        segment,
+        policy.mode,
+        is_stop=judged.is_stop,
+        confirmed=judged.confirmed,
+        settled=judged.settled,
+    )
     if event is not None:
         log_stop(
             connection,
@@ -405,7 +417,7 @@ def _act(
         )
     if judged.confirmed:
         return _tell(connection, subject, judged, targets)
-    return not judged.is_stop and _clear(connection, subject, judged.verdict.sentence, targets)
+    return not judged.is_stop and judged.settled and _clear(connection, subject, judged.verdict.sentence, targets)
 
 
 def _why(event: StopEvent, mode: Mode, judged: Judged) -> str:
@@ -442,7 +454,11 @@ def _evidence(subject: RunToJudge, policy: ProjectPolicy, judged: Judged) -> dic
 
 
 def _tell(connection: Connection, subject: RunToJudge, judged: Judged, targets: Sequence[Target]) -> bool:
-    if any(alert.kind == STOP_ADVISED for alert in alerts.list_alerts(connection, run_id=subject.run.id, limit=1000)):
+    fired = alerts.list_alerts(connection, run_id=subject.run.id, limit=1000)
+    if any(alert.kind == STOP_ADVISED for alert in fired):
+        return False
+    # One call for one cause: who was told that the run is broken need not be told to think of stopping it.
+    if any(alert.severity == Severity.CRITICAL and alert.resolved_at is None for alert in fired):
         return False
     finding = Finding(
         STOP_ADVISED,
