@@ -100,6 +100,9 @@ def backtest(
     """
     if plot is not None and plot.suffix.lower() not in (".html", ".htm"):
         raise BadInput(f"{plot}: charts are written as HTML. Give the file a name that ends in .html.")
+    _require_options_that_count(
+        verdicts, of_verdicts=[policy, group_by], of_forecasts=[forecaster, fractions, by_folder]
+    )
     learned = None if prior is None else _read_prior(prior)
     if verdicts:
         groups = backtest_verdicts.group_files(list(_files(paths)), group_by)
@@ -118,6 +121,16 @@ def backtest(
     _tell(record, backtest_report, as_json=as_json, as_markdown=as_markdown, plot=plot)
     if not record["runs"]:
         raise BadInput("No file could be scored.")
+
+
+def _require_options_that_count(
+    verdicts: bool, *, of_verdicts: Sequence[object], of_forecasts: Sequence[object]
+) -> None:
+    """What would change nothing is said to, instead of being passed over."""
+    if not verdicts and any(of_verdicts):
+        raise BadInput("--policy and --group-by are for --verdicts. Add --verdicts, or leave them out.")
+    if verdicts and any(of_forecasts):
+        raise BadInput("--forecaster, --fractions and --by-folder are for forecasts. Leave them out with --verdicts.")
 
 
 class Report(Protocol):

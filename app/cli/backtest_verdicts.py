@@ -79,7 +79,14 @@ def default_policies() -> tuple[str, ...]:
 
 
 def group_files(files: Sequence[tuple[Path, str]], group_by: str | None) -> dict[str, list[Path]]:
-    """Siblings by group: of one folder, and with the same `group_by` in their names; groups of one are left out."""
+    """Siblings by group: of one folder, and with the same `group_by` in their names; groups of one are left out.
+
+    Raises `BadInput` where `group_by` is no regular expression.
+    """
+    try:
+        re.compile(group_by or "")
+    except re.error as error:
+        raise BadInput(f"--group-by: {group_by!r} is no regular expression: {error}.") from error
     groups: dict[str, list[Path]] = {}
     rules = dict(GROUPS)
     for path, folder in files:
@@ -154,15 +161,20 @@ def curves(groups: Mapping[str, Sequence[ReplayedRun]], words: Sequence[str]) ->
 
 def replay_file(job: Job) -> ReplayedRun | str:
     """One run, or why there is none."""
+    import numpy as np
+
     from app.forecasting.forecast import forecast_curve
     from app.importers.curve_file import points_by_metric
-    from app.importers.recorded_run_file import read_ended_run
+    from app.importers.recorded_run_file import FEWEST_POINTS, read_ended_run
     from app.importers.run_files import read_file
     from app.verdicts.replay import replayed
 
     try:
         logged = points_by_metric(list(read_file(job.path).batches))
         run = read_ended_run(job.path, job.metric)
+        n_finite = int(np.isfinite(run.values).sum())
+        if n_finite < FEWEST_POINTS:
+            return f"{run.metric} has {n_finite} finite points; it takes {FEWEST_POINTS}."
         return replayed(
             run,
             {metric: (points.steps, points.values) for metric, points in logged.items()},

@@ -107,9 +107,25 @@ def test_siblings_are_those_whose_names_agree() -> None:
         (("--policy", "luck"), "No policy named 'luck'"),
         (("--policy", "asha1"), "reduction lies between"),
         (("--group-by", "no such name"), "No group of at least two runs"),
+        (("--group-by", "("), "is no regular expression"),
+        (("--fractions", "0.5"), "are for forecasts"),
     ],
 )
 def test_what_cannot_be_replayed_is_said_in_words(arguments: tuple[str, ...], words: str) -> None:
     answer = losscast(DATA / "multipowerlaw_25M_cosine_24000.csv", "--verdicts", *arguments)
     assert answer.returncode != 0
     assert words in answer.stderr.replace("\n", " ").replace("│", "").replace("  ", " ")
+
+
+def test_options_of_verdicts_are_not_passed_over_without_it() -> None:
+    answer = losscast(DATA / "multipowerlaw_25M_cosine_24000.csv", "--policy", "asha")
+    assert answer.returncode != 0
+    assert "Add --verdicts" in answer.stderr
+
+
+def test_runs_of_a_few_points_are_no_siblings(tmp_path: Path) -> None:
+    for name, value in (("short", "1.0"), ("broken", "nan")):
+        rows = "".join(f"{step},{value}\n" for step in range(3 if name == "short" else 50))
+        (tmp_path / f"{name}.csv").write_text(f"step,loss\n{rows}")
+    answer = losscast(tmp_path, "--verdicts", "--json")
+    assert answer.returncode != 0
