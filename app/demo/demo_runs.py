@@ -36,6 +36,7 @@ class DemoRun:
     about: str
     config: Mapping[str, Any]
     plan: Mapping[str, Any] | None  # what the job declares; None: nothing, so that inference shows
+    project: str = "demo"  # runs of one model and data: those of a project are ranked, and judged by each other
     metric: str = "train_loss"  # whose forecast `check` reports
     tags: tuple[str, ...] = ()
     failure: str | None = None  # the last words of a run that fails
@@ -87,6 +88,7 @@ DEMO_RUNS: tuple[DemoRun, ...] = (
     ),
     DemoRun(
         name="gpt2-undeclared",
+        project="demo-gpt2",
         file="gpt2_undeclared.csv",
         about="GPT-2 124M, every one of 19 560 steps. The job declares nothing: horizon and schedule are inferred.",
         config={"model": "gpt2-124m", "optimizer": "adamw"},
@@ -95,6 +97,7 @@ DEMO_RUNS: tuple[DemoRun, ...] = (
     ),
     DemoRun(
         name="deepspeech-diverges",
+        project="demo-speech",
         file="deepspeech_diverges.csv",
         about="Speech recognition that looks healthy until its loss turns NaN at 41 % of the run.",
         config={"model": "deepspeech", "data": "librispeech", "optimizer": "nadamp"},
@@ -105,6 +108,7 @@ DEMO_RUNS: tuple[DemoRun, ...] = (
     ),
     DemoRun(
         name="grok-modular-addition",
+        project="demo-grokking",
         file="grok_modular_addition.jsonl",
         about="Addition modulo 59: the training set is learned by step 140, the rule only after step 3000.",
         config={"model": "transformer, 1 layer", "modulus": 59, "weight_decay": 1.0, "lr": 1e-3},

@@ -17,7 +17,6 @@ from app.endpoint import Endpoint, Stopped, columns_of
 from app.errors import LosscastError
 from app.runs import Batch
 
-PROJECT = "demo"
 BATCHES_PER_SECOND = 2.0  # of each run: the page moves, the server idles
 MOST_ROWS = 48  # a batch; a client sends about this many every few seconds
 
@@ -149,7 +148,7 @@ class _Job:
     def _open(self) -> dict[str, Any]:
         said: dict[str, Any] = {
             "id": self._id,
-            "project": PROJECT,
+            "project": self._run.project,
             "name": self._run.name,
             "config": dict(self._run.config),
             "tags": list(self._run.tags),

@@ -21,4 +21,6 @@ def test_the_demo_replays_real_runs_and_finds_what_it_promises() -> None:
     alerts = {name: [alert["kind"] for alert in run["alerts"]] for name, run in runs.items()}
     assert alerts.pop("deepspeech-diverges") == ["nonfinite_loss"]
     assert alerts.pop("lm-too-hot") == ["cold_start"]
-    assert not any(alerts.values()), "the others are healthy"
+    # The others are healthy. One that another is sure to beat may be told that it could be stopped.
+    assert {kind for kinds in alerts.values() for kind in kinds} <= {"stop_advised"}
+    assert alerts["gpt2-undeclared"] == alerts["grok-modular-addition"] == [], "alone in their projects"
