@@ -284,8 +284,12 @@ def test_the_law_and_the_network_are_shown_side_by_side(desktop: Watched, seed: 
     desktop.open("/runs/run")
     table = desktop.page.locator("#run-grounds .opinions table")
     expect(table.get_by_role("row")).to_have_count(5)
-    expect(table.get_by_role("row").nth(1)).to_contain_text("Annealing law50 %")
-    expect(table.get_by_role("row").nth(2)).to_contain_text("Network50 %")
+    law, network = (table.get_by_role("row").nth(place).get_by_role("cell").first for place in (1, 2))
+    expect(table.get_by_role("row").nth(1)).to_contain_text("Annealing law")
+    expect(table.get_by_role("row").nth(2)).to_contain_text("Network")
+    shares = [int(str(cell.text_content()).removesuffix(" %")) for cell in (law, network)]
+    assert sum(shares) == 100
+    assert shares[0] > shares[1] > 0, "a run by the law, in a project without others"
     expect(table.get_by_role("row").filter(has_text="Power law")).to_contain_text("no")
     expect(desktop.page.locator("#run-grounds .opinions")).to_contain_text("below its lowest level so far")
 
