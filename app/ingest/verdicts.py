@@ -13,25 +13,10 @@ from sqlalchemy import Connection
 
 from app.ingest.routes import NO_RUN, ROUTE_ERRORS, Metric, RunIdPath, Service
 from app.ingest.schemas import Done, ErrorBody, Name, RunId, Step, Wire
+from app.storage.goals import Goal, ProjectPolicy, read_project_policy, save_project_policy, unlogged_metrics
 from app.storage.json import storable_text
-from app.storage.verdicts import (
-    Goal,
-    ProjectPolicy,
-    StopEntry,
-    StopState,
-    StoredVerdict,
-    answer_as_person,
-    list_stops,
-    metric_rises,
-    read_competitors,
-    read_project_policy,
-    read_stop_state,
-    read_verdict,
-    record_heard,
-    save_project_policy,
-    shared_metric,
-    unlogged_metrics,
-)
+from app.storage.stops import StopEntry, StopState, answer_as_person, list_stops, read_stop_state, record_heard
+from app.storage.verdicts import StoredVerdict, metric_rises, read_competitors, read_verdict, shared_metric
 from app.verdicts.policies import DEFAULT_POLICY, POLICIES, policy_named
 from app.verdicts.stopping import Mode, StopEvent
 from app.verdicts.sweep import Placing, Proposal, at_threshold, halve, rank

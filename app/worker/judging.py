@@ -27,24 +27,19 @@ from app.storage import alerts
 from app.storage.alerts import Target
 from app.storage.curves import read_curves_of_runs
 from app.storage.database import Database
+from app.storage.goals import Goal, ProjectPolicy, read_project_policy
+from app.storage.pace import PaceMarks, save_pace
+from app.storage.stops import lock_stops, log_stop, read_standing
 from app.storage.verdicts import (
     FinalLevel,
-    Goal,
     NewVerdict,
-    PaceMarks,
-    ProjectPolicy,
     RivalRow,
     StoredVerdict,
-    lock_stops,
-    log_stop,
     read_diagnosed_states,
     read_earlier_outlooks,
-    read_project_policy,
     read_rivals,
-    read_standing,
     read_verdicts,
     save_final_levels,
-    save_pace,
     save_verdicts,
 )
 from app.verdicts.guards import fall_to_come, guards, missed_share

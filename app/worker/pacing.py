@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection
 
-from app.storage.verdicts import PaceMarks, marks_since, read_pace
+from app.storage.pace import PaceMarks, marks_since, read_pace
 from app.verdicts.targets import Arrival, arrive
 
 MOST_MARKS = 400

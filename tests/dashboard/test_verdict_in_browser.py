@@ -14,7 +14,7 @@ from app.dashboard.pages.verdict import chance, loss_text, read
 from app.errors import BadInput, NotFound
 from app.runs import RunStatus
 from app.storage.database import Database
-from app.storage.verdicts import Goal, read_project_policy
+from app.storage.goals import Goal, read_project_policy
 from app.verdicts.stopping import Mode
 from tests.dashboard.browser import DESKTOP, PHONE, Watched, open_page
 from tests.dashboard.seeding import Seeder, decaying, replayed

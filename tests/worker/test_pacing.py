@@ -11,8 +11,10 @@ import pytest
 
 from app.runs import Batch
 from app.storage.database import Database
+from app.storage.goals import Goal, save_project_policy
+from app.storage.pace import read_pace
 from app.storage.runs import RunRequest, open_run
-from app.storage.verdicts import Goal, read_pace, read_verdict, save_project_policy
+from app.storage.verdicts import read_verdict
 from app.verdicts.stopping import Mode
 from app.worker.pacing import MOST_MARKS, duration, follow, joined, time_left
 from app.worker.refit import refit_run

@@ -17,23 +17,17 @@ from app.runs import Batch, RunStatus
 from app.storage import alerts, runs
 from app.storage.alerts import Target
 from app.storage.database import Database
+from app.storage.goals import Goal, read_project_policy, save_project_policy
 from app.storage.runs import RunRequest, open_run
+from app.storage.stops import StopEntry, answer_as_person, list_stops, read_standing, record_heard
 from app.storage.verdicts import (
-    Goal,
-    StopEntry,
     StoredVerdict,
-    answer_as_person,
-    list_stops,
     metric_rises,
     read_competitors,
-    read_project_policy,
     read_rivals,
-    read_standing,
     read_verdict,
     read_verdicts,
-    record_heard,
     runs_to_judge,
-    save_project_policy,
 )
 from app.verdicts.stopping import Author, Mode, StopEvent, may_stop
 from app.worker.refit import RefitResult, refit_run

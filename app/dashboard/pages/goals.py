@@ -19,8 +19,9 @@ from app.dashboard.formatting import MISSING, format_step, format_value
 from app.dashboard.pages.verdict import stop_list, waiting
 from app.errors import BadInput, LosscastError
 from app.storage.database import Database
+from app.storage.goals import Goal, ProjectPolicy, read_project_policy, save_project_policy
 from app.storage.runs import list_runs
-from app.storage.verdicts import Goal, ProjectPolicy, StopEntry, list_stops, read_project_policy, save_project_policy
+from app.storage.stops import StopEntry, list_stops
 from app.verdicts.policies import POLICIES, parameters_of, policy_named
 from app.verdicts.stopping import Mode
 

@@ -21,16 +21,9 @@ from app.dashboard.pages.goals import save_wants
 from app.dashboard.pages.verdict import loss_text, verdict_badge
 from app.errors import LosscastError
 from app.storage.database import Database
+from app.storage.goals import ProjectPolicy, read_project_policy
 from app.storage.runs import list_runs
-from app.storage.verdicts import (
-    ProjectPolicy,
-    StoredVerdict,
-    metric_rises,
-    read_competitors,
-    read_project_policy,
-    read_project_verdicts,
-    shared_metric,
-)
+from app.storage.verdicts import StoredVerdict, metric_rises, read_competitors, read_project_verdicts, shared_metric
 from app.verdicts.sweep import CONFIDENCE, TOLERANCE, Competitor, Placing, Proposal, Ranking, at_threshold, rank
 
 SHOWN_AT_ONCE = 12

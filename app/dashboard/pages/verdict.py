@@ -17,15 +17,8 @@ from app.dashboard.formatting import format_duration, format_percent, format_ste
 from app.errors import LosscastError
 from app.runs import RunStatus
 from app.storage.database import Database
-from app.storage.verdicts import (
-    StopEntry,
-    StopState,
-    StoredVerdict,
-    answer_as_person,
-    list_stops,
-    read_stop_state,
-    read_verdict,
-)
+from app.storage.stops import StopEntry, StopState, answer_as_person, list_stops, read_stop_state
+from app.storage.verdicts import StoredVerdict, read_verdict
 from app.verdicts.rivals import RivalKind
 from app.verdicts.stopping import Author, Mode, StopEvent
 from app.verdicts.verdict import Decision
