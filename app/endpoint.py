@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from app.errors import BadInput, Unavailable
+from app.errors import BadInput, NotFound, Unavailable
 from app.runs import Batch
 
 FIRST_WAIT_SECONDS = 0.25
@@ -63,6 +63,10 @@ class Endpoint:
     def get(self, path: str, **parameters: str | int) -> dict[str, Any]:
         return self._until_answered(path, lambda: self._client.get(path, params=parameters))
 
+    def delete(self, path: str) -> dict[str, Any]:
+        """Of two that reach the server only the first finds something to delete; `NotFound` for the second."""
+        return self._until_answered(path, lambda: self._client.delete(path))
+
     def post_once(self, path: str, document: Mapping[str, Any]) -> None:
         """For last words: nobody waits for the answer."""
         try:
@@ -84,6 +88,8 @@ class Endpoint:
                 if response.is_success:
                     answer: dict[str, Any] = response.json()
                     return answer
+                if response.status_code == 404:
+                    raise NotFound(_said(response))
                 if response.status_code not in RETRYABLE and not response.is_server_error:
                     raise BadInput(f"{path} was refused with {response.status_code}: {_said(response)}")
                 reason, asked = f"{response.status_code}: {_said(response)}", _retry_after(response)

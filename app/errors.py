@@ -7,10 +7,15 @@ LosscastError
 │   ├── CurveTooShort
 │   └── NotAnAccuracy
 ├── NotFound               no such run, project, key
+│   └── RunDeleted         there was one
 ├── Conflict               the request contradicts what is stored
 ├── Overloaded             try again later
 └── Unavailable            something the operator must mend: no database, wrong version, no binaries
 """
+
+from __future__ import annotations
+
+from datetime import datetime
 
 
 class LosscastError(Exception):
@@ -57,6 +62,18 @@ class NotAnAccuracy(BadInput):
 
 class NotFound(LosscastError):
     """No such thing; the text names what was asked for."""
+
+
+class RunDeleted(NotFound):
+    """Somebody deleted the run; what a job that still goes on sends of it is not kept."""
+
+    def __init__(self, run_id: str, deleted_at: datetime) -> None:
+        super().__init__(
+            f"The run {run_id!r} was deleted at {deleted_at:%Y-%m-%d %H:%M} UTC, so this was not stored. Training need "
+            "not stop for it; POST /api/v1/runs with the same id makes the run anew."
+        )
+        self.run_id = run_id
+        self.deleted_at = deleted_at
 
 
 class Conflict(LosscastError):

@@ -12,7 +12,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 
 from app import __version__, dashboard
 from app.errors import LosscastError, Unavailable
-from app.ingest import auth, diagnostics, error_responses, fit, sweeps, track_record, verdicts, what_if
+from app.ingest import auth, deletion, diagnostics, error_responses, fit, sweeps, track_record, verdicts, what_if
 from app.ingest.api_page import api_page
 from app.ingest.bodies import UnpackedBodies
 from app.ingest.group_commit import GroupCommit
@@ -101,6 +101,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(diagnostics.router)
     app.include_router(fit.router)
     app.include_router(verdicts.router)
+    app.include_router(deletion.router)
     _add_own_routes(app, database)
     if settings.needs_keys:
         secret = settings.session_secret or ""

@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 STATUSES: tuple[tuple[type[errors.LosscastError], int, str], ...] = (
     (errors.UnknownMetric, 404, "unknown_metric"),
     (errors.BadInput, 422, "bad_input"),
+    (errors.RunDeleted, 410, "run_deleted"),
     (errors.NotFound, 404, "not_found"),
     (errors.Conflict, 409, "conflict"),
     (errors.Overloaded, 429, "overloaded"),
@@ -64,7 +65,7 @@ def _losscast_error(request: Request, error: errors.LosscastError) -> JSONRespon
         headers["Retry-After"] = str(math.ceil(error.retry_after_seconds))
     if isinstance(error, errors.Unavailable):
         headers["Retry-After"] = "2"
-    if isinstance(error, errors.NotFound) and "/runs/" in request.url.path:
+    if status == 404 and isinstance(error, errors.NotFound) and "/runs/" in request.url.path:
         code = "run_not_found"
     return error_response(status, code, str(error), headers=headers)
 

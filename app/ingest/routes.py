@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 
 from app.curves.plan import validate_declared_plan
 from app.curves.roles import ROLES
-from app.errors import BadInput, NotFound
+from app.errors import BadInput, NotFound, RunDeleted
 from app.ingest.bodies import read_body
 from app.ingest.group_commit import GroupCommit
 from app.ingest.parsing import ParsedBatch, parse_batch, parse_object, parse_row
@@ -62,6 +62,9 @@ ROUTE_ERRORS: dict[int | str, dict[str, Any]] = {
     503: {"model": ErrorBody, "description": "The database does not answer; try again after Retry-After."},
 }
 NO_RUN: dict[int | str, dict[str, Any]] = {404: {"model": ErrorBody, "description": "No such run, or metric."}}
+GONE: dict[int | str, dict[str, Any]] = {
+    410: {"model": ErrorBody, "description": "The run was deleted; what a job still sends of it is not kept."}
+}
 _WRITES: dict[int | str, dict[str, Any]] = {
     400: {"model": ErrorBody, "description": "The request is not HTTP as it should be."},
     413: {"model": ErrorBody, "description": "The body is over the limit (32 MiB unless changed), unpacked."},
@@ -206,7 +209,7 @@ _BATCH_BODY = {
     tags=["write"],
     summary="Append points",
     openapi_extra=_BATCH_BODY,
-    responses={**NO_RUN, **_WRITES},
+    responses={**NO_RUN, **GONE, **_WRITES},
 )
 async def append_batch(run_id: RunIdPath, request: Request, service: Service) -> BatchStored:
     """Answers once the points are durable. Order, steps and values are never a reason to refuse."""
@@ -243,7 +246,11 @@ _LOG_BODY = {
 
 
 @router.post(
-    "/log/{run_id}", tags=["write"], summary="Log one row from a shell", openapi_extra=_LOG_BODY, responses=_WRITES
+    "/log/{run_id}",
+    tags=["write"],
+    summary="Log one row from a shell",
+    openapi_extra=_LOG_BODY,
+    responses={**GONE, **_WRITES},
 )
 async def log_row(
     run_id: RunIdPath,
@@ -279,6 +286,9 @@ def _run_for_logging(connection: Connection, run_id: str, project: str, plan: di
     try:
         run = runs.get_run(connection, run_id)
     except NotFound:
+        deleted = runs.gone(connection, [run_id])[run_id]
+        if isinstance(deleted, RunDeleted):
+            raise deleted from None
         request = runs.RunRequest(id=run_id, project=project, plan=plan or None)
         return runs.open_run(connection, request).run
     if plan and {**run.declared_plan, **plan} != dict(run.declared_plan):
@@ -286,13 +296,13 @@ def _run_for_logging(connection: Connection, run_id: str, project: str, plan: di
     return run
 
 
-@router.post("/runs/{run_id}/heartbeat", tags=["write"], summary="Say that the job is alive", responses=NO_RUN)
+@router.post("/runs/{run_id}/heartbeat", tags=["write"], summary="Say that the job is alive", responses=NO_RUN | GONE)
 async def heartbeat(run_id: RunIdPath, service: Service) -> Done:
     await service.write(lambda connection: runs.record_heartbeat(connection, run_id))
     return Done()
 
 
-@router.post("/runs/{run_id}/finish", tags=["write"], summary="Say that the job is over", responses=NO_RUN)
+@router.post("/runs/{run_id}/finish", tags=["write"], summary="Say that the job is over", responses=NO_RUN | GONE)
 async def finish(run_id: RunIdPath, service: Service, said: FinishRun | None = None) -> Done:
     said = said or FinishRun()
     await service.write(lambda connection: runs.finish_run(connection, run_id, RunStatus(said.status), said.message))

@@ -18,6 +18,7 @@ from sqlalchemy.types import BigInteger, Double, Integer, LargeBinary, Text
 from app.errors import NotFound
 from app.runs import Batch
 from app.storage.codec import encode_batch
+from app.storage.runs import gone
 
 LONGEST_METRIC = 512  # characters; a btree entry must stay under 2,704 bytes at 4 bytes each
 
@@ -71,11 +72,13 @@ def write_batches(
     """Store many batches in this transaction; one answer for each, in order.
 
     A batch whose (segment, seq) is already stored is answered as a duplicate and changes nothing. An unknown run is
-    answered with `NotFound`, and the others are stored all the same. `series_ids` remembers the keys of known series;
-    hand in a copy and keep it only once the transaction has committed.
+    answered with `NotFound`, a deleted one with `RunDeleted`, and the others are stored all the same. `series_ids`
+    remembers the keys of known series; hand in a copy and keep it only once the transaction has committed.
     """
     series_ids = {} if series_ids is None else series_ids
-    progress = _lock_runs(connection, {item.run_id for item in pending})
+    wanted = {item.run_id for item in pending}
+    progress = _lock_runs(connection, wanted)
+    missing = gone(connection, sorted(wanted - progress.keys())) if wanted - progress.keys() else {}
     segments = _segments(connection, [known.run_key for known in progress.values()])
     known_keys = _stored_keys(connection, pending, progress)
     rows: list[_Row] = []
@@ -83,7 +86,7 @@ def write_batches(
     for item in pending:
         run = progress.get(item.run_id)
         if run is None:
-            answers.append(NotFound(f"No run with the id {item.run_id!r}. Create it first: POST /api/v1/runs."))
+            answers.append(missing[item.run_id])
             continue
         number, warning = _which_segment(item, run, segments)
         seq = segments[run.run_key, number] if item.seq is None else item.seq
@@ -116,7 +119,7 @@ def _array(name: str, kind: type) -> bindparam:  # type: ignore[valid-type]
 _LOCK_RUNS = text("""
     SELECT run.id, p.run_key, p.segment, p.arrivals, p.last_step
     FROM run JOIN run_progress p ON p.run_key = run.key
-    WHERE run.id = ANY(:ids) ORDER BY p.run_key FOR UPDATE OF p
+    WHERE run.id = ANY(:ids) ORDER BY p.run_key FOR NO KEY UPDATE OF p
 """).bindparams(_array("ids", Text))
 
 

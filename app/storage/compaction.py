@@ -15,6 +15,7 @@ from sqlalchemy.types import BigInteger
 
 from app.storage.codec import CHUNK_CODEC, CHUNK_POINTS, Chunk, decode_batch, encode_chunk
 from app.storage.points import merged, read_chunks
+from app.storage.runs import hold_run
 
 MOST_BATCHES = 2_000  # at once: bounds the memory of one pass
 
@@ -26,6 +27,8 @@ def compact_run(connection: Connection, key: int, *, up_to_arrival: int) -> int:
     themselves. Another compaction of the same run makes this one return 0 at once.
     """
     if not connection.execute(text("SELECT pg_try_advisory_xact_lock(1, hashint8(:key))"), {"key": key}).scalar_one():
+        return 0
+    if not hold_run(connection, key):
         return 0
     rows = connection.execute(
         text("""

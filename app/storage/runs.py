@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, Row, bindparam, text
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.types import Text
 
-from app.errors import NotFound
+from app.errors import NotFound, RunDeleted
 from app.runs import ForecastPoint, Run, RunRow, RunStatus, Segment, Series, Summary
 from app.storage.json import as_json
 
@@ -48,21 +50,14 @@ def open_run(connection: Connection, request: RunRequest) -> Opened:
     """Create the run, or take it up again.
 
     The same `session` gets the same segment however often it asks; a new one on a known run opens the next segment.
-    A run taken up again is running again.
+    A run taken up again is running again; one that was deleted is made anew.
     """
-    project_id = _project_id(connection, request.project)
-    created = connection.execute(
-        text("""
-            INSERT INTO run (id, project_id, name) VALUES (:id, :project_id, :name)
-            ON CONFLICT (id) DO NOTHING RETURNING key
-        """),
-        {"id": request.id, "project_id": project_id, "name": request.name or request.id},
-    ).scalar_one_or_none()
-    if created is not None:
-        connection.execute(text("INSERT INTO run_progress (run_key) VALUES (:key)"), {"key": created})
-        segment = _add_segment(connection, created, 1, request)
-    else:
-        segment = _resume(connection, request)
+    segment, is_new = _resume(connection, request), False
+    while segment is None:
+        segment = _create(connection, request)
+        is_new = segment is not None
+        if segment is None:  # somebody else has made it meanwhile, and may delete it again
+            segment = _resume(connection, request)
     describe_run(
         connection,
         request.id,
@@ -72,45 +67,63 @@ def open_run(connection: Connection, request: RunRequest) -> Opened:
         plan=request.plan,
         roles=request.roles,
     )
-    return Opened(get_run(connection, request.id), segment, created is not None)
+    return Opened(get_run(connection, request.id), segment, is_new)
 
 
 def _project_id(connection: Connection, name: str) -> int:
-    known = connection.execute(text("SELECT id FROM project WHERE name = :name"), {"name": name}).scalar_one_or_none()
-    if known is not None:
-        return int(known)
-    connection.execute(text("INSERT INTO project (name) VALUES (:name) ON CONFLICT DO NOTHING"), {"name": name})
-    return int(connection.execute(text("SELECT id FROM project WHERE name = :name"), {"name": name}).scalar_one())
+    while True:
+        # Held: a project must not be deleted between this and its first run.
+        known = connection.execute(
+            text("SELECT id FROM project WHERE name = :name FOR KEY SHARE"), {"name": name}
+        ).scalar_one_or_none()
+        if known is not None:
+            return int(known)
+        connection.execute(text("INSERT INTO project (name) VALUES (:name) ON CONFLICT DO NOTHING"), {"name": name})
 
 
-def _resume(connection: Connection, request: RunRequest) -> int:
-    row = connection.execute(
+def _create(connection: Connection, request: RunRequest) -> int | None:
+    """The first segment of a new run; None where there is one of this id."""
+    project_id = _project_id(connection, request.project)
+    key = connection.execute(
         text("""
-            SELECT run.key, run.status, p.segment FROM run JOIN run_progress p ON p.run_key = run.key
-            WHERE run.id = :id FOR UPDATE
+            INSERT INTO run (id, project_id, name) VALUES (:id, :project_id, :name)
+            ON CONFLICT (id) DO NOTHING RETURNING key
         """),
-        {"id": request.id},
-    ).one()
+        {"id": request.id, "project_id": project_id, "name": request.name or request.id},
+    ).scalar_one_or_none()
+    if key is None:
+        return None
+    connection.execute(text("DELETE FROM deleted_run WHERE id = :id"), {"id": request.id})
+    connection.execute(text("INSERT INTO run_progress (run_key) VALUES (:key)"), {"key": key})
+    return _add_segment(connection, key, 1, request)
+
+
+def _resume(connection: Connection, request: RunRequest) -> int | None:
+    """The segment of a known run that this start of the job writes to; None where there is no such run."""
+    key = _locked(connection, request.id)
+    if key is None:
+        return None
     known = connection.execute(
         text("SELECT number FROM segment WHERE run_key = :key AND session = :session"),
-        {"key": row.key, "session": request.session},
+        {"key": key, "session": request.session},
     ).scalar_one_or_none()
     if known is not None:
         return int(known)
-    number = int(row.segment)
+    current = connection.execute(text("SELECT segment FROM run_progress WHERE run_key = :key"), {"key": key})
+    number = int(current.scalar_one())
     if request.session is not None:
-        number = _add_segment(connection, row.key, row.segment + 1, request)
+        number = _add_segment(connection, key, number + 1, request)
         connection.execute(
             text("""
                 UPDATE run_progress
                 SET segment = :number, revision = revision + 1, last_seen_at = now(), last_step = NULL
                 WHERE run_key = :key
             """),
-            {"key": row.key, "number": number},
+            {"key": key, "number": number},
         )
     connection.execute(
         text("UPDATE run SET status = 'running', finished_at = NULL, exit_message = NULL WHERE key = :key"),
-        {"key": row.key},
+        {"key": key},
     )
     return number
 
@@ -150,26 +163,26 @@ def describe_run(
         f"{column} = CAST(:{column} AS jsonb)" if column in as_object else f"{column} = :{column}" for column in said
     )
     values = {column: as_json(value) if column in as_object else value for column, value in said.items()}
-    key = connection.execute(
-        text(f"UPDATE run SET {assignments} WHERE id = :run_id RETURNING key"), {**values, "run_id": run_id}
-    ).scalar_one_or_none()
+    key = _locked(connection, run_id)
     if key is None:
         raise _no_run(run_id)
+    connection.execute(text(f"UPDATE run SET {assignments} WHERE key = :key"), {**values, "key": key})
     connection.execute(text("UPDATE run_progress SET revision = revision + 1 WHERE run_key = :key"), {"key": key})
 
 
 def finish_run(connection: Connection, run_id: str, status: RunStatus, message: str | None) -> None:
     """Record that the job is over; asking twice keeps the first end but takes the newer status."""
-    key = connection.execute(
+    key = _locked(connection, run_id)
+    if key is None:
+        raise gone(connection, [run_id])[run_id]
+    connection.execute(
         text("""
             UPDATE run SET status = :status, exit_message = coalesce(:message, exit_message),
                 finished_at = coalesce(finished_at, now())
-            WHERE id = :run_id RETURNING key
+            WHERE key = :key
         """),
-        {"status": status.value, "message": message, "run_id": run_id},
-    ).scalar_one_or_none()
-    if key is None:
-        raise _no_run(run_id)
+        {"status": status.value, "message": message, "key": key},
+    )
     connection.execute(
         text("UPDATE run_progress SET revision = revision + 1, last_seen_at = now() WHERE run_key = :key"), {"key": key}
     )
@@ -183,7 +196,46 @@ def record_heartbeat(connection: Connection, run_id: str) -> None:
         {"run_id": run_id},
     )
     if touched.rowcount == 0:
-        raise _no_run(run_id)
+        raise gone(connection, [run_id])[run_id]
+
+
+def _locked(connection: Connection, run_id: str) -> int | None:
+    """The run's key, its row of `run_progress` locked until the transaction ends; None where there is no such run.
+
+    Whoever changes a run takes that row first, as those do that store its batches: two never wait for each other.
+    """
+    key: int | None = connection.execute(
+        text("""
+            SELECT p.run_key FROM run_progress p JOIN run ON run.key = p.run_key
+            WHERE run.id = :run_id FOR NO KEY UPDATE OF p
+        """),
+        {"run_id": run_id},
+    ).scalar_one_or_none()
+    return key
+
+
+def hold_run(connection: Connection, key: int) -> bool:
+    """Keep a run from being deleted until this transaction ends; False where it has been already.
+
+    For whoever stores what it has concluded of a run. Batches go on being stored meanwhile.
+    """
+    found = connection.execute(
+        text("SELECT run_key FROM run_progress WHERE run_key = :key FOR KEY SHARE"), {"key": key}
+    ).one_or_none()
+    return found is not None
+
+
+def gone(connection: Connection, run_ids: Sequence[str]) -> dict[str, NotFound]:
+    """What to tell jobs that write to runs that are not there: whether they were deleted, or never known."""
+    deleted = connection.execute(
+        text("SELECT id, deleted_at AT TIME ZONE 'UTC' AS at FROM deleted_run WHERE id = ANY(:ids)").bindparams(
+            bindparam("ids", type_=ARRAY(Text))
+        ),
+        {"ids": list(run_ids)},
+    )
+    told: dict[str, NotFound] = {row.id: RunDeleted(row.id, row.at) for row in deleted}
+    unknown = "No run with the id {!r}. Create it first: POST /api/v1/runs."
+    return {run_id: told.get(run_id) or NotFound(unknown.format(run_id)) for run_id in run_ids}
 
 
 def get_run(connection: Connection, run_id: str) -> Run:

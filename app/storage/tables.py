@@ -91,6 +91,14 @@ run_progress = Table(
     postgresql_with={"fillfactor": "50"},
 )
 
+deleted_run = Table(
+    "deleted_run",
+    metadata,
+    Column("id", Text, primary_key=True, comment="the id that it had; made anew, it leaves this table"),
+    Column("deleted_at", DateTime(timezone=True), nullable=False, server_default=_now, comment="when"),
+    comment="What is left of a deleted run: jobs that still write to it are told",
+)
+
 segment = Table(
     "segment",
     metadata,

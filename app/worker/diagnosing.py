@@ -34,7 +34,7 @@ from app.storage.diagnoses import (
     take_back,
 )
 from app.storage.points import HIGHEST_STEP, LOWEST_STEP, merged, read_series, segment_starts
-from app.storage.runs import get_run, list_series
+from app.storage.runs import get_run, hold_run, list_series
 
 log = logging.getLogger(__name__)
 
@@ -108,6 +108,8 @@ def _diagnose(database: Database, run_id: str, targets: Sequence[Target], is_new
     )
     with database.write() as connection:
         key = found.mark.run_key
+        if not hold_run(connection, key):
+            return Diagnosed()
         if found.is_rewound:
             take_back(connection, key, found.again_from)
         save_events(connection, key, said.events)

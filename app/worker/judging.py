@@ -29,6 +29,7 @@ from app.storage.curves import read_curves_of_runs
 from app.storage.database import Database
 from app.storage.goals import Goal, ProjectPolicy, read_project_policy
 from app.storage.pace import PaceMarks, save_pace
+from app.storage.runs import hold_run
 from app.storage.stops import lock_stops, log_stop, read_standing
 from app.storage.verdicts import (
     FinalLevel,
@@ -146,7 +147,7 @@ def judge_run(database: Database, subject: RunToJudge, targets: Sequence[Target]
 def _judge_run(database: Database, subject: RunToJudge, targets: Sequence[Target]) -> bool:
     if subject.run.status is not RunStatus.RUNNING:
         with database.write() as connection:
-            return _conclude(connection, subject, targets)
+            return hold_run(connection, subject.key) and _conclude(connection, subject, targets)
     if subject.plan is None or not subject.metrics:
         return False
     with database.read() as connection:
@@ -159,6 +160,8 @@ def _judge_run(database: Database, subject: RunToJudge, targets: Sequence[Target
     metrics = list(dict.fromkeys([acted_on, subject.metrics[0]]))
     judged = [_judged(subject, subject.plan, around, metric, is_acted_on=metric == acted_on) for metric in metrics]
     with database.write() as connection:
+        if not hold_run(connection, subject.key):
+            return False
         lock_stops(connection, subject.key)
         save_verdicts(connection, subject.key, [one.stored for one in judged])
         save_pace(connection, subject.key, around.pace)

@@ -102,6 +102,8 @@ def refit_run(database: Database, run_id: str, targets: Sequence[Target]) -> Ref
     made, notes = _forecasts(loaded, plan, priors)
     decisions = decide(open_alerts, judge(_facts(loaded)))
     with database.write() as connection:
+        if not runs.hold_run(connection, mark.run_key):
+            return None
         has_messages = save(connection, loaded, Conclusions(subject, made, priors, decisions, notes), targets)
     diagnosed = diagnose_run(database, run_id, targets, is_news=mark.revision > mark.fitted_revision)
     has_verdict_messages = judge_run(database, _judged_subject(loaded, plan, made), targets)

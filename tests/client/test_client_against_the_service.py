@@ -76,3 +76,22 @@ def test_a_plan_that_the_service_refuses_costs_only_itself(web, caplog):
     assert web.points(run.id) == {1: 1.0}
     assert web.get(f"/runs/{run.id}")["config"] == {"a": 1}
     assert "sinus" in caplog.text
+
+
+def test_a_job_whose_run_was_deleted_is_told_once_and_goes_on(web, caplog):
+    run = losscast.init(url=web.url, id=new_id("client"))
+    run.log({"loss": 1.0}, step=1)
+    assert run.flush(60)
+    assert web.http.delete(f"/api/v1/runs/{run.id}").status_code == 200
+    for step in range(2, 50):
+        run.log({"loss": 1.0}, step=step)
+        if step % 10 == 0:
+            assert run.flush(60)
+    run.finish(timeout=60)
+    assert web.http.get(f"/api/v1/runs/{run.id}").status_code == 404
+    told = [record.getMessage() for record in caplog.records if "was deleted" in record.getMessage()]
+    assert len([message for message in told if "points are set aside" in message]) == 1
+    # The job's next start makes the run anew.
+    with losscast.init(url=web.url, id=run.id) as again:
+        again.log({"loss": 2.0}, step=50)
+    assert web.points(run.id) == {50: 2.0}
