@@ -33,8 +33,9 @@ demo: install  ## set up, start everything and replay real runs; open the printe
 up: install  ## set up and start the service with its own Postgres
 	$(BIN)/losscast up
 
-test: install check  ## set up, then every check and test
-	$(BIN)/pytest
+# By file, so that what a file's tests share is made once; each process has a Postgres of its own.
+test: install check  ## set up, then every check and test, one process of tests a core
+	$(BIN)/pytest --numprocesses=auto --maxprocesses=8 --dist=loadfile
 
 check: install lint types imports  ## ruff, mypy --strict, import-linter
 
