@@ -26,6 +26,7 @@ from app.storage.track_record import newest_score, run_outcome
 OFFERED = 300  # runs to choose from
 CHOSEN_AT_FIRST = 4  # of a project, where nobody has chosen any
 POINTS_A_RUN = 700  # as many as a reduced curve has at most
+MOST_ASKED = 40  # runs of an address that are remembered, shown or not
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class CompareForm:
         said = parse_qs(search.lstrip("?"))
         last = {name: values[-1] for name, values in said.items()}
         return CompareForm(
-            runs=tuple(dict.fromkeys(said.get("run", [])))[:MOST_RUNS],
+            runs=tuple(dict.fromkeys(said.get("run", [])))[:MOST_ASKED],
             project=last.get("project"),
             metric=last.get("metric"),
             along=Along(last["along"]) if last.get("along") in set(Along) else Along.STEPS,
@@ -77,6 +78,7 @@ class ComparedRun:
     curve : what it has logged of it so far; None before the first point
     forecast : the newest one of a run that goes on
     ended_at : what an ended run came to; NaN where that was no finite number, None where it goes on
+    is_scored : whether `ended_at` is the level at the end; until it is scored it is the last value, one point
     """
 
     run: Run
@@ -88,6 +90,7 @@ class ComparedRun:
     last_value: float | None  # as logged, one point; may be NaN or infinite
     forecast: StoredForecast | None
     ended_at: float | None
+    is_scored: bool = False
 
     @property
     def is_forecast(self) -> bool:
@@ -137,13 +140,18 @@ class CompareReading:
 
     runs: Sequence[ComparedRun]
     missing: Sequence[str]  # ids that no run has
+    left_out: Sequence[str]  # names of the runs that were one too many
     metrics: Sequence[str]  # all that any of them has logged, those that are forecast first
 
 
 def comparison_revision(database: Database, run_ids: Sequence[str]) -> str:
     """Changes when something on the page does: two small queries a run, what an open page asks every two seconds."""
+    seen: list[tuple[object, ...]] = []
     with database.read() as connection:
-        seen = [_seen(connection, run_id) for run_id in dict.fromkeys(run_ids[:MOST_RUNS])]
+        for run_id in list(dict.fromkeys(run_ids))[:MOST_ASKED]:
+            seen.append(_seen(connection, run_id))
+            if sum(len(one) > 1 for one in seen) == MOST_RUNS:
+                break
     return repr(seen)
 
 
@@ -163,10 +171,14 @@ def read_comparison(database: Database, run_ids: Sequence[str], metric: str | No
     """Runs that are not there are named, not refused: a link may outlive one of its runs."""
     found: list[ComparedRun] = []
     missing: list[str] = []
+    left_out: list[str] = []
     places: dict[str, int] = {}  # metric -> where its role stands in the list
     with database.read() as connection:
-        for run_id in list(dict.fromkeys(run_ids))[:MOST_RUNS]:
+        for run_id in list(dict.fromkeys(run_ids))[:MOST_ASKED]:
             try:
+                if len(found) == MOST_RUNS:
+                    left_out.append(runs.get_run(connection, run_id).name)
+                    continue
                 compared, roles = _compared(connection, run_id, metric)
             except NotFound:
                 missing.append(run_id)
@@ -175,7 +187,7 @@ def read_comparison(database: Database, run_ids: Sequence[str], metric: str | No
             for name, role in roles.items():
                 place = FORECAST_ROLES.index(role) if role in FORECAST_ROLES else len(FORECAST_ROLES)
                 places[name] = min(places.get(name, place), place)
-    return CompareReading(found, missing, sorted(places, key=lambda name: (places[name], name)))
+    return CompareReading(found, missing, left_out, sorted(places, key=lambda name: (places[name], name)))
 
 
 def _compared(connection: Connection, run_id: str, metric: str | None) -> tuple[ComparedRun, Mapping[str, str]]:
@@ -185,6 +197,7 @@ def _compared(connection: Connection, run_id: str, metric: str | None) -> tuple[
     roles, main = roles_and_loss(run, summary, series)
     chosen = metric or main
     logged = next((one for one in series if one.metric == chosen), None)
+    ended_at, is_scored = _end(connection, run, logged) if logged else (None, False)
     compared = ComparedRun(
         run=run,
         summary=summary,
@@ -194,7 +207,8 @@ def _compared(connection: Connection, run_id: str, metric: str | None) -> tuple[
         curve=_curve(connection, logged) if logged else None,
         last_value=logged.last_value if logged else None,
         forecast=_forecast(connection, run, logged) if logged else None,
-        ended_at=_ended_at(connection, run, logged) if logged else None,
+        ended_at=ended_at,
+        is_scored=is_scored,
     )
     return compared, roles
 
@@ -217,12 +231,12 @@ def _forecast(connection: Connection, run: Run, series: Series) -> StoredForecas
     return forecasts.latest_forecast(connection, run.id, series.metric)
 
 
-def _ended_at(connection: Connection, run: Run, series: Series) -> float | None:
-    """The level at the end once it has been scored, the last value before."""
+def _end(connection: Connection, run: Run, series: Series) -> tuple[float | None, bool]:
+    """The level at the end once it has been scored, the last value before; and which of them it is."""
     if run.status is RunStatus.RUNNING:
-        return None
+        return None, False
     outcome = run_outcome(connection, run.id, series.metric)
-    return outcome.actual if outcome is not None else series.last_value
+    return (series.last_value, False) if outcome is None else (outcome.actual, True)
 
 
 def run_options(database: Database, project: str | None, chosen: Sequence[str]) -> list[dict[str, str]]:

@@ -150,3 +150,22 @@ def test_what_is_chosen_is_what_the_address_says(form: CompareForm) -> None:
 def test_an_address_that_nobody_wrote_is_read_as_far_as_it_can_be() -> None:
     form = CompareForm.from_query("?run=a&run=a&run=b&along=sideways&scale=&project=&metric=" + "&run=x" * 3)
     assert form == CompareForm(("a", "b", "x"))
+
+
+def test_an_empty_chart_says_why_and_promises_no_data() -> None:
+    figure = compare_figure(CompareChart("nope", [], why_empty="No run here has logged nope"), Display())
+    assert (figure.layout.xaxis.visible, figure.layout.yaxis.visible) == (False, False)
+    assert [note.text for note in figure.layout.annotations] == ["No run here has logged nope"]
+    assert compare_figure(CompareChart("loss", [line(1)]), Display()).layout.xaxis.visible is None
+
+
+def test_a_chart_tells_which_runs_its_focus_leaves_out() -> None:
+    lines = [line(1), line(2, 2.2), line(3, 40.0)]
+    assert [one.number for one in CompareChart("loss", lines).out_of_focus] == [3]
+    assert CompareChart("loss", lines, scale=Scale.FULL).out_of_focus == []
+
+
+def test_a_log_scale_tells_which_runs_have_values_that_it_cannot_show() -> None:
+    lines = [line(1), line(2, -2.5)]
+    assert [one.number for one in CompareChart("loss", lines, scale=Scale.LOG).not_on_log] == [2]
+    assert CompareChart("loss", lines).not_on_log == []

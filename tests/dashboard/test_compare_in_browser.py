@@ -11,6 +11,8 @@ from playwright.sync_api import Browser, expect
 from app.dashboard.compared_runs import comparison_revision, read_comparison, run_options, runs_at_first
 from app.runs import RunStatus
 from app.storage.database import Database
+from app.storage.runs import finish_run
+from app.worker.scoring import score_run
 from tests.dashboard.browser import DESKTOP, PHONE, Watched, open_page
 from tests.dashboard.seeding import Seeder, replayed
 
@@ -103,6 +105,59 @@ def test_a_comparison_follows_its_runs(desktop: Watched, seed: Seeder) -> None:
     seed.refit("new")
     expect(page.locator("#compare-note")).not_to_contain_text("No forecast yet")
     expect(page.locator(".compare-table .range-band")).to_have_count(1)
+
+
+@pytest.mark.browser
+def test_runs_that_focus_leaves_out_are_named(desktop: Watched, seed: Seeder) -> None:
+    steps = np.arange(1, 301)
+    for name, floor in (("good", 2.0), ("fair", 2.1), ("way off", 30.0)):
+        seed.open(name)
+        seed.log(name, steps, {"loss": floor + 3 * steps**-0.5})
+    desktop.open("/compare?run=good&run=fair&run=way+off")
+    note = desktop.page.locator("#compare-note")
+    expect(note).to_contain_text("Focus leaves out 3 (way off), which lies above the rest")
+    desktop.page.get_by_role("radio", name="Full").click()
+    expect(note).not_to_contain_text("Focus leaves out")
+
+
+@pytest.mark.browser
+def test_a_metric_that_nobody_logged_draws_a_sentence_and_no_axes(desktop: Watched, seed: Seeder) -> None:
+    seed.open("run")
+    seed.log("run", np.arange(1, 301), {"loss": 2 + 3 * np.arange(1, 301) ** -0.5})
+    desktop.open("/compare?run=run&metric=nope")
+    expect(desktop.page.locator("#compare-chart .annotation-text")).to_have_text("No run here has logged nope")
+    expect(desktop.page.locator("#compare-chart .xtick")).to_have_count(0)
+
+
+@pytest.mark.browser
+def test_a_run_that_is_one_too_many_is_named_and_stays_in_the_address(desktop: Watched, seed: Seeder) -> None:
+    for number in range(1, 9):
+        seed.open(f"run-{number}")
+    query = "&".join(f"run=run-{number}" for number in range(1, 9))
+    desktop.open(f"/compare?{query}")
+    note = desktop.page.locator("#compare-note")
+    expect(note).to_contain_text("The first 6 of 8 runs are shown")
+    expect(note).to_contain_text("Left out: run-7, run-8.")
+    expect(desktop.page.locator(".compare-table tbody tr")).to_have_count(6)
+    desktop.page.get_by_role("radio", name="Share of run").click()
+    expect(desktop.page).to_have_url(f"{desktop.base_url}/compare?{query}&along=share")
+
+
+@pytest.mark.browser
+def test_an_ended_run_shows_its_last_value_as_such_until_its_end_is_scored(
+    desktop: Watched, seed: Seeder, database: Database
+) -> None:
+    replayed(seed, "done", "lm_wsd.csv", 15_000, share=0.6)
+    with database.write() as connection:
+        finish_run(connection, "done", RunStatus.FINISHED, None)
+    desktop.open("/compare?run=done")
+    end = desktop.page.locator(".compare-table tbody .col-final")
+    expect(end).to_contain_text("last value")
+    expect(desktop.page.locator("#compare-note")).to_contain_text("its end has not been scored")
+    seed.refit("done")
+    score_run(database, "done")
+    expect(end).to_contain_text("ended")
+    expect(desktop.page.locator("#compare-note")).not_to_contain_text("has not been scored")
 
 
 @pytest.mark.browser

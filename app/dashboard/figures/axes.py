@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import plotly.graph_objects as go
 
 from app.dashboard.theme import FONT, Palette
 
@@ -73,6 +74,12 @@ def step_axis(palette: Palette, **extra: Any) -> dict[str, Any]:
             **extra,
         },
     )
+
+
+def axis_holders() -> list[go.Scatter]:
+    """An unseen trace on each axis, so that every update has the same panels: Plotly trips where they come and go."""
+    unseen = {"x": [None], "y": [None], "mode": "lines", "showlegend": False, "hoverinfo": "skip"}
+    return [go.Scatter(yaxis=name, **unseen) for name in ("y", "y2", "y3")]
 
 
 def panel_title(text: str, palette: Palette, *, top: float) -> dict[str, Any]:

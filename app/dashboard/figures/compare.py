@@ -11,6 +11,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from app.dashboard.figures.axes import Floats, axis, base_layout, plain_list, step_axis, value_range
+from app.dashboard.figures.empty import sentence
 from app.dashboard.figures.loss import Scale
 from app.dashboard.figures.smooth import smoothed
 from app.dashboard.formatting import chart_text, format_band
@@ -69,17 +70,33 @@ class RunLine:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CompareChart:
-    """What the chart shows; `rises`: more is better. Along shares, runs of unknown length are left out."""
+    """What the chart shows. Along shares, runs of unknown length are left out.
+
+    rises : more is better
+    why_empty : what stands in place of the chart where no run can be drawn
+    """
 
     metric: str
     lines: Sequence[RunLine] = field(default=())
     along: Along = Along.STEPS
     scale: Scale = Scale.FOCUS
     rises: bool = False
+    why_empty: str = ""
 
     @property
     def drawn(self) -> list[RunLine]:
         return [line for line in self.lines if len(line.steps) and (self.along is Along.STEPS or line.end)]
+
+    @property
+    def out_of_focus(self) -> list[RunLine]:
+        """Runs that the focused scale leaves out whole: they would flatten all the better ones."""
+        _, numbers = _value_range(self)
+        return [line for line in self.drawn if line.number in numbers]
+
+    @property
+    def not_on_log(self) -> list[RunLine]:
+        """Runs with values that a log scale has no place for."""
+        return [line for line in self.drawn if np.any(line.values <= 0)] if self.scale is Scale.LOG else []
 
 
 def run_colour(number: int, palette: Palette) -> str:
@@ -124,6 +141,9 @@ def compare_figure(chart: CompareChart, display: Display) -> go.Figure:
         ),
         "annotations": [*_numbers(chart, along, values, palette), *_outside_note(outside, chart.rises, palette)],
     }
+    if not chart.drawn:  # axes without a line would promise data
+        layout["xaxis"]["visible"] = layout["yaxis"]["visible"] = False
+        layout["annotations"] = [sentence(chart.why_empty, palette)] if chart.why_empty else []
     figure.update_layout(layout)
     return figure
 

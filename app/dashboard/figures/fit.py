@@ -8,8 +8,16 @@ import numpy as np
 import plotly.graph_objects as go
 
 from app.curves.schedule import Schedule
-from app.dashboard.figures.axes import Floats, axis, base_layout, panel_title, plain_list, step_axis, value_range
-from app.dashboard.figures.loss import axis_holders
+from app.dashboard.figures.axes import (
+    Floats,
+    axis,
+    axis_holders,
+    base_layout,
+    panel_title,
+    plain_list,
+    step_axis,
+    value_range,
+)
 from app.dashboard.formatting import chart_text, format_band, format_rate
 from app.dashboard.theme import Display, Palette, translucent
 from app.forecasting.other_schedules import Comparison, Prediction

@@ -10,7 +10,16 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from app.dashboard.figures.axes import Floats, axis, base_layout, panel_title, plain_list, step_axis, value_range
+from app.dashboard.figures.axes import (
+    Floats,
+    axis,
+    axis_holders,
+    base_layout,
+    panel_title,
+    plain_list,
+    step_axis,
+    value_range,
+)
 from app.dashboard.figures.smooth import smoothed
 from app.dashboard.formatting import chart_text, format_band, format_rate, format_step, format_value
 from app.dashboard.theme import Display, Palette, translucent
@@ -144,12 +153,6 @@ def loss_figure(chart: LossChart, display: Display) -> go.Figure:
         layout["annotations"] += labels
     figure.update_layout(layout)
     return figure
-
-
-def axis_holders() -> list[go.Scatter]:
-    """An unseen trace on each axis, so that every update has the same panels: Plotly trips where they come and go."""
-    unseen = {"x": [None], "y": [None], "mode": "lines", "showlegend": False, "hoverinfo": "skip"}
-    return [go.Scatter(yaxis=name, **unseen) for name in ("y", "y2", "y3")]
 
 
 def _fan(chart: LossChart, palette: Palette) -> list[go.Scatter]:

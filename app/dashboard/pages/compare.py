@@ -46,7 +46,10 @@ from app.storage.database import Database
 from app.storage.runs import list_projects
 
 FINAL_MEANING = "Of a run that goes on the median of its forecast and the 90 % band. " + BAND_MEANING
-ENDED_MEANING = "Where an ended run came to: the mean of the last 2 % of its points once it has been scored."
+ENDED_MEANING = (
+    "Of an ended run where it came to: the mean of the last 2 % of its points, once that has been scored. Until then, "
+    "and of metrics that are not forecast, its last value; it says which."
+)
 SCALE_MEANING = "All runs on one scale. Bar: 90 % band. Tick: median, or where an ended run came to."
 BEST_MEANING = "Difference to the best median or end in this list: the lowest of a loss, the highest of an accuracy."
 CHART_CONFIG: Any = {"displayModeBar": False, "responsive": True, "doubleClick": "reset"}
@@ -107,7 +110,7 @@ def layout(database: Database, form: CompareForm) -> Component:
                         html.Div(
                             html.Span(
                                 "Solid: logged, smoothed over the raw points. Dashed: predicted median, in its 90 % "
-                                "band. Numbers are those of the table."
+                                "band. Numbers are those of the table. Focus may cut off how runs began."
                             ),
                             className="chart-help muted",
                         ),
@@ -192,11 +195,7 @@ def register(app: dash.Dash, database: Database) -> None:
         form = CompareForm(tuple(chosen or ()), project, metric or None, Along(along), Scale(scale))
         reading = await asyncio.to_thread(read_comparison, database, form.runs, form.metric)
         shown = await asyncio.to_thread(_shown, reading, form, Display.from_browser(display))
-        return [*shown, _query(form)]
-
-
-def _query(form: CompareForm) -> str:
-    return replace(form, runs=form.runs[:MOST_RUNS]).query()
+        return [*shown, form.query()]
 
 
 def _shown(reading: CompareReading, form: CompareForm, display: Display) -> Sequence[object]:
@@ -207,6 +206,7 @@ def _shown(reading: CompareReading, form: CompareForm, display: Display) -> Sequ
         along=form.along,
         scale=form.scale,
         rises=any(one.rises for one in reading.runs),
+        why_empty=nothing_drawn(reading, form),
     )
     options = [{"value": name, "label": name, "title": name} for name in reading.metrics]
     if form.metric and form.metric not in reading.metrics:
@@ -215,7 +215,7 @@ def _shown(reading: CompareReading, form: CompareForm, display: Display) -> Sequ
         compare_figure(chart, display),
         compare_table(reading.runs, display.palette),
         title_of(reading),
-        [html.P(line) for line in notes(reading, form)] if reading.runs else nothing_chosen(reading),
+        [html.P(line) for line in notes(reading, form, chart)] if reading.runs else nothing_chosen(reading),
         not reading.runs,
         options,
     ]
@@ -241,11 +241,32 @@ def nothing_chosen(reading: CompareReading) -> Component:
     )
 
 
-def notes(reading: CompareReading, form: CompareForm) -> list[str]:
+def nothing_drawn(reading: CompareReading, form: CompareForm) -> str:
+    """Why there is no chart, where there is none."""
+    if all(one.metric is None for one in reading.runs):
+        return f"No run here has logged {form.metric}" if form.metric else "Nothing logged yet"
+    if all(one.curve is None for one in reading.runs):
+        return "No finite number logged yet"
+    return "No run here has a length that is known"
+
+
+def notes(reading: CompareReading, form: CompareForm, chart: CompareChart) -> list[str]:
     """What the chart cannot show, and why."""
     found = []
-    if len(form.runs) > MOST_RUNS:
-        found.append(f"The first {MOST_RUNS} of {len(form.runs)} runs are shown: more fans hide each other.")
+    if reading.left_out:
+        shown = len(reading.runs) + len(reading.left_out)
+        found.append(
+            f"The first {MOST_RUNS} of {shown} runs are shown, as more fans hide each other. "
+            f"Left out: {', '.join(reading.left_out)}."
+        )
+    hidden = chart.out_of_focus
+    if hidden:
+        which = ", ".join(f"{line.number} ({line.name})" for line in hidden)
+        lies = ("lies" if len(hidden) == 1 else "lie") + (" below" if chart.rises else " above")
+        found.append(f"Focus leaves out {which}, which {lies} the rest: choose Full or Log to see all.")
+    if chart.not_on_log:
+        which = ", ".join(line.name for line in chart.not_on_log)
+        found.append(f"A log scale has no place for zero or less: such values of {which} are left out.")
     if reading.missing:
         found.append(_gone(reading.missing))
     names = sorted({one.metric for one in reading.runs if one.metric})
@@ -255,6 +276,10 @@ def notes(reading: CompareReading, form: CompareForm) -> list[str]:
     if silent:
         logged = f"logged no {form.metric}" if form.metric else "logged nothing yet"
         found.append(f"{_named(silent)} {'has' if len(silent) == 1 else 'have'} {logged}.")
+    unscored = [one for one in reading.runs if one.ended_at is not None and one.is_forecast and not one.is_scored]
+    if unscored:
+        ends = "has ended, but its end has" if len(unscored) == 1 else "have ended, but their ends have"
+        found.append(f"{_named(unscored)} {ends} not been scored: the last value stands in, one point, noise and all.")
     waiting = [one for one in reading.runs if one.metric and one.state in GOING_ON and one.forecast is None]
     if waiting:
         found.append(f"No forecast yet: {'; '.join(f'{one.run.name} ({_why_none(one)})' for one in waiting)}.")
@@ -357,11 +382,16 @@ def _row(number: int, one: ComparedRun, scale: tuple[float, float], best: float 
 def _final(one: ComparedRun, is_over: bool) -> Component | str:
     if one.predicted is None:
         if is_over and one.ended_at is not None:
-            return value_text(one.ended_at)
+            kind = html.Span(_kind_of_end(one), className="muted")
+            return html.Div([value_text(one.ended_at), kind], className="pair-cell")
         return html.Span(MISSING, className="muted", title="No forecast yet")
     low, middle, high = one.predicted
-    beside = "ended" if is_over else format_band(low, high)
+    beside = _kind_of_end(one) if is_over else format_band(low, high)
     return html.Div([html.B(format_value(middle)), html.Span(beside, className="muted")], className="pair-cell")
+
+
+def _kind_of_end(one: ComparedRun) -> str:
+    return "ended" if one.is_scored else "last value"
 
 
 def _place(one: ComparedRun, scale: tuple[float, float], colour: str) -> Component | None:

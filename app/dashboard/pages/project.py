@@ -14,13 +14,14 @@ from dash.development.base_component import Component
 
 from app.dashboard.compared_runs import compare_href
 from app.dashboard.components import aria, card, data, hint
+from app.dashboard.figures.empty import empty_figure
 from app.dashboard.figures.track_record import errors_figure, reliability_figure
 from app.dashboard.formatting import MISSING, format_percent
 from app.dashboard.pages import runs as runs_page
 from app.dashboard.pages import sweep
 from app.dashboard.pages.goals import GoalsReading, goals_card
 from app.dashboard.pages.ranking import ranking_card
-from app.dashboard.pages.run import empty_figure, graph
+from app.dashboard.pages.run import graph
 from app.dashboard.readings import RunsFilter
 from app.dashboard.theme import Display
 from app.forecasting.track_record import Bucket, Coverage, buckets, reliability
@@ -150,7 +151,7 @@ def _shown(reading: RecordReading, display: Display) -> Sequence[object]:
     record = reading.record
     if not record.runs:
         return [html.P(empty_text(record)), True, empty_figure(), empty_figure(), None, reading.revision]
-    bands: object = empty_figure("No forecast was made near half-way")
+    bands: object = empty_figure("No forecast was made near half-way", display.palette)
     if reading.reliability:
         bands = reliability_figure(reading.reliability, display)
     return [

@@ -35,8 +35,9 @@ from app.dashboard.components import (
     tile,
     value_text,
 )
+from app.dashboard.figures.empty import empty_figure
 from app.dashboard.figures.history import history_figure
-from app.dashboard.figures.loss import LossChart, Scale, axis_holders, loss_figure
+from app.dashboard.figures.loss import LossChart, Scale, loss_figure
 from app.dashboard.figures.metric import metric_figure
 from app.dashboard.formatting import (
     MISSING,
@@ -337,7 +338,7 @@ def _chart(
 ) -> object:
     reading = read_chart(database, run_id, metric, view)
     if reading is None:
-        return empty_figure("Nothing logged yet")
+        return empty_figure("Nothing logged yet", display.palette)
     chart = LossChart(
         metric=reading.metric,
         points=reading.points,
@@ -357,7 +358,7 @@ def _chart(
 def _history(database: Database, run_id: str, metric: str | None, display: Display) -> tuple[object, Component | str]:
     reading = read_history(database, run_id, metric)
     if not reading.history:
-        return empty_figure("No forecast of this metric yet"), ""
+        return empty_figure("No forecast of this metric yet", display.palette), ""
     return history_figure(reading.history, display, actual=reading.actual), history_text(reading)
 
 
@@ -651,32 +652,3 @@ def _segment_text(resume_step: int | None, first_step: int | None) -> str:
     if resume_step is not None:
         return f"resumed at step {format_step(resume_step)}"
     return f"from step {format_step(first_step)}" if first_step is not None else "no number yet"
-
-
-def empty_figure(text: str = "") -> dict[str, Any]:
-    """A chart with nothing in it but a sentence: no axes that promise data."""
-    axis = {"visible": False, "fixedrange": True}
-    note = {
-        "text": text,
-        "showarrow": False,
-        "xref": "paper",
-        "yref": "paper",
-        "x": 0.5,
-        "y": 0.5,
-        "font": {"size": 13},
-    }
-    return {
-        "data": axis_holders(),
-        "layout": {
-            "autosize": True,
-            "xaxis": {**axis, "anchor": "y2"},
-            "yaxis": axis,
-            "yaxis2": axis,
-            "yaxis3": {**axis, "overlaying": "y"},
-            "paper_bgcolor": "rgba(0,0,0,0)",
-            "plot_bgcolor": "rgba(0,0,0,0)",
-            "font": {"color": "#7b8798"},
-            "annotations": [note] if text else [],
-            "margin": {"l": 0, "r": 0, "t": 0, "b": 0},
-        },
-    }
