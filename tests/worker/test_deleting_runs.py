@@ -16,6 +16,7 @@ from app.runs import Batch, RunStatus
 from app.storage import forecasts, runs
 from app.storage.alerts import Target
 from app.storage.compaction import compact_run
+from app.storage.curves import fit_mark
 from app.storage.database import Database
 from app.storage.deletion import delete_project, delete_run, project_runs
 from app.storage.runs import RunRequest, open_run, run_key
@@ -23,6 +24,7 @@ from app.storage.tables import metadata
 from app.worker import refit as refitting
 from app.worker.diagnosing import diagnose_run
 from app.worker.judging import judge_run
+from app.worker.priors import current_priors
 from app.worker.refit import refit_run
 from app.worker.scoring import score_run
 from tests.storage_helpers import compact, make_batch, start, store
@@ -118,7 +120,7 @@ def pausing(monkeypatch: pytest.MonkeyPatch) -> Callable[[], tuple[threading.Eve
 
     def prepare() -> tuple[threading.Event, threading.Event]:
         there, go_on = threading.Event(), threading.Event()
-        think = refitting.current_priors
+        think = current_priors
 
         def thinking(*arguments: Any) -> Any:
             found = think(*arguments)
@@ -126,7 +128,7 @@ def pausing(monkeypatch: pytest.MonkeyPatch) -> Callable[[], tuple[threading.Eve
             assert go_on.wait(60)
             return found
 
-        monkeypatch.setattr(refitting, "current_priors", thinking)
+        monkeypatch.setattr("app.worker.refit.current_priors", thinking)
         return there, go_on
 
     return prepare
@@ -168,7 +170,7 @@ def test_a_deletion_waits_for_conclusions_that_are_being_stored(database: Databa
 def test_every_task_finds_nothing_to_do_in_a_deleted_run(database: Database) -> None:
     log(database, "run", real_run(LIVE, last=6_000))
     with database.read() as connection:
-        mark = refitting.fit_mark(connection, "run")
+        mark = fit_mark(connection, "run")
         assert mark is not None
         loaded = refitting.load(connection, mark, "run")
     subject = refitting._judged_subject(loaded, refitting._plan(loaded), {})
