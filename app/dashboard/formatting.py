@@ -63,6 +63,13 @@ def format_percent(share: float) -> str:
     return f"{percent:.0f} %"
 
 
+def format_chance(probability: float) -> str:
+    """A probability from 0 to 1. Never none, never certain: "< 1 %" and "> 99 %"."""
+    if probability > 0.99:
+        return "> 99 %"
+    return "< 1 %" if probability < 0.01 else f"{100.0 * probability:.0f} %"
+
+
 def format_duration(seconds: float) -> str:
     """Two units at most: 45 s, 12 min, 3 h 20 min, 2 d 4 h."""
     if seconds < 60:

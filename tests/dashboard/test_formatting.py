@@ -7,6 +7,7 @@ from app.dashboard.formatting import (
     chart_text,
     format_ago,
     format_band,
+    format_chance,
     format_count,
     format_duration,
     format_percent,
@@ -43,6 +44,22 @@ def test_a_run_is_not_done_at_99_point_9_percent() -> None:
     assert format_percent(0.999) == "99 %"
     assert format_percent(0.0001) == "< 1 %"
     assert format_percent(1.0) == "100 %"
+
+
+@pytest.mark.parametrize(
+    ("probability", "text"),
+    [
+        (0.0, "< 1 %"),
+        (1e-12, "< 1 %"),
+        (0.0099, "< 1 %"),
+        (0.01, "1 %"),
+        (0.99, "99 %"),
+        (0.991, "> 99 %"),
+        (1, "> 99 %"),
+    ],
+)
+def test_a_chance_is_never_none_and_never_certain(probability: float, text: str) -> None:
+    assert format_chance(probability) == text
 
 
 @pytest.mark.parametrize(

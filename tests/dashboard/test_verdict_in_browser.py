@@ -10,11 +10,12 @@ from playwright.sync_api import Browser, Page, expect
 
 from app.dashboard.pages.goals import read_goal, read_parameters, write_parameters
 from app.dashboard.pages.ranking import read_ranking, summary, turn_pin
-from app.dashboard.pages.verdict import chance, loss_text, read
+from app.dashboard.pages.verdict import read, regret_text
 from app.errors import BadInput, NotFound
 from app.runs import RunStatus
 from app.storage.database import Database
 from app.storage.goals import Goal, read_project_policy
+from app.verdicts.judging import amount
 from app.verdicts.stopping import Mode
 from tests.dashboard.browser import DESKTOP, PHONE, Watched, open_page
 from tests.dashboard.seeding import Seeder, decaying, replayed
@@ -36,14 +37,17 @@ def open_the_form(page: Page) -> None:
 
 
 @pytest.mark.parametrize(
-    ("not_beaten", "said"), [(0.9, "10 %"), (1.0, "< 1 %"), (0.0, "99 %"), (0.996, "< 1 %"), (0.03, "97 %")]
+    ("regret", "interval", "said"),
+    [
+        (3.6e-28, [0.0, 1e-20], "below 0.0001"),
+        (0.00512, [0.0, 0.021], "0.0051 (below 0.0001 to 0.021)"),
+        (0.00512, None, "0.0051"),
+    ],
 )
-def test_a_chance_is_never_certain_and_never_none(not_beaten: float, said: str) -> None:
-    assert chance(not_beaten) == said
-
-
-def test_a_regret_too_small_to_matter_is_none() -> None:
-    assert (loss_text(3.6e-28), loss_text(0.00512)) == ("0", "0.0051")
+def test_a_regret_is_worded_as_in_the_verdicts_sentence(regret: float, interval: list[float] | None, said: str) -> None:
+    evidence = {"reference_level": 3.05}
+    assert regret_text({"regret": regret, "regret_interval": interval, "evidence": evidence}) == said
+    assert amount(regret, evidence["reference_level"]) == said.partition(" (")[0]
 
 
 @pytest.mark.parametrize(
@@ -83,7 +87,10 @@ def test_the_ranking_puts_runs_by_their_ends_and_says_whom_to_stop(database: Dat
     assert read_ranking(database, "lm", unless=revision) == (None, revision)
     assert reading.ranking.placings[-1].run_id == "hot"
     assert sum(one.chance_best for one in reading.ranking.placings) == pytest.approx(1.0)
-    assert "Stopping hot of lm_too_hot.csv would free 27,5" in summary(reading)
+    said = summary(reading)
+    assert "Stopping hot of lm_too_hot.csv would free 27,5" in str(said)
+    assert "expected regret" in str(said[-2])
+    assert said[-1] == " below 0.0001."
 
 
 def test_pinning_twice_is_not_pinning(database: Database, seed: Seeder) -> None:
@@ -109,6 +116,7 @@ def test_a_run_that_will_not_catch_up_says_so_and_why(desktop: Watched, seed: Se
     expect(verdict.locator(".verdict-badge")).to_have_text(re.compile("Stop"))
     expect(verdict).to_contain_text("sure that this ends above done of lm_cosine.csv")
     expect(verdict).to_contain_text("stopping saves 55 % (27,")
+    expect(verdict.locator(".verdict-facts")).to_contain_text("expected regret below 0.0001")
     expect(page.locator("#run-banner")).not_to_contain_text("stopping now saves")
     verdict.get_by_text("What it is compared with").click()
     verdict.get_by_role("link", name="done of lm_cosine.csv").click()

@@ -38,6 +38,10 @@ POLICY_NAMES: Mapping[str, str] = {
     "median": "median rule: worse than the median of siblings",
     "asha": "ASHA: successive halving at rungs",
 }
+DELTA_MEANING = (
+    "The delta of verdicts, in the metric's own unit: a run that would beat the others by less counts as not beating "
+    "them. Empty: any lead counts."
+)
 MODE_WORDS = {
     Mode.ADVISE: "Verdicts are shown. No job is told anything.",
     Mode.ASK: "A stop verdict that holds is proposed on the run's page. The job is told once a person says yes.",
@@ -112,7 +116,10 @@ def goals_card(reading: GoalsReading) -> Component:
                         ),
                         _field("Reach", _text("goals-target", number_text(goal.target), "no target")),
                         _field("Within steps", _text("goals-budget", number_text(goal.budget_steps), "the whole run")),
-                        _field("Beat others by", _text("goals-delta", number_text(goal.delta or None), "0")),
+                        _field(
+                            hint("Beat others by", DELTA_MEANING),
+                            _text("goals-delta", number_text(goal.delta or None), "0"),
+                        ),
                     ],
                     className="goals-form",
                 ),
@@ -130,7 +137,7 @@ def goals_card(reading: GoalsReading) -> Component:
     )
 
 
-def _field(label: str, *control: Component, wide: bool = False) -> Component:
+def _field(label: Component | str, *control: Component, wide: bool = False) -> Component:
     return html.Div(
         [html.Span(label, className="field-name"), *control], className="field field-wide" if wide else "field"
     )

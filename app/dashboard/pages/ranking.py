@@ -14,16 +14,17 @@ from dash.development.base_component import Component
 from app.dashboard.compared_runs import compare_href
 from app.dashboard.components import BAND_MEANING, aria, card, data, hint, range_image, run_href, status_badge
 from app.dashboard.figures.compare import MOST_RUNS
-from app.dashboard.formatting import MISSING, format_band, format_percent, format_step, format_value
+from app.dashboard.formatting import MISSING, format_band, format_chance, format_percent, format_step, format_value
 from app.dashboard.glyphs import RangeGlyph
 from app.dashboard.liveness import Liveness, liveness
 from app.dashboard.pages.goals import save_wants
-from app.dashboard.pages.verdict import loss_text, verdict_badge
+from app.dashboard.pages.verdict import verdict_badge
 from app.errors import LosscastError
 from app.storage.database import Database
 from app.storage.goals import ProjectPolicy, read_project_policy
 from app.storage.runs import list_runs
 from app.storage.verdicts import StoredVerdict, metric_rises, read_competitors, read_project_verdicts, shared_metric
+from app.verdicts.judging import amount
 from app.verdicts.sweep import CONFIDENCE, TOLERANCE, Competitor, Placing, Proposal, Ranking, at_threshold, rank
 
 SHOWN_AT_ONCE = 12
@@ -39,6 +40,10 @@ SAVED_MEANING = "Steps that the run would still make: what stopping it now would
 STOP_MEANING = (
     f"Together these runs hold the best one with at most {1 - CONFIDENCE:.0%} probability, and the best of the project "
     f"is expected to end at most {TOLERANCE:.1%} worse without them."
+)
+REGRET_MEANING = (
+    "What stopping these runs is expected to cost, in the metric's own unit: by how much worse the best of the project "
+    "would end, on average over all that may still happen."
 )
 PIN_MEANING = "A baseline: every verdict of this project compares with it."
 SCALE_MEANING = "All runs on one scale. Bar: 90 % band. Tick: median, or where an ended run came to."
@@ -149,7 +154,7 @@ def register(app: dash.Dash, database: Database) -> None:
         Input("ranking-revision", "data"),
         State("project-name", "data"),
     )
-    async def ask(percent: float | None, _revision: str | None, project: str) -> str:
+    async def ask(percent: float | None, _revision: str | None, project: str) -> object:
         if percent is None or not 0 <= percent <= 100:
             return "Give a probability between 0 and 100 %."
         reading, _ = await asyncio.to_thread(read_ranking, database, project)
@@ -158,7 +163,7 @@ def register(app: dash.Dash, database: Database) -> None:
         found = await asyncio.to_thread(
             at_threshold, reading.competitors, percent / 100, lower_is_better=not reading.rises
         )
-        return proposal_text(found, _names(reading))
+        return proposal_text(found, reading.ranking, _names(reading))
 
     @app.callback(
         Output("project-wants", "data", allow_duplicate=True),
@@ -217,30 +222,32 @@ def why_none(reading: RankingReading) -> str:
     return f"A ranking needs two runs with a forecast or an end; so far there is {reading.competitors[0].name}."
 
 
-def summary(reading: RankingReading) -> str:
+def summary(reading: RankingReading) -> list[Component | str]:
     """The favourite, and whom to stop, in words."""
     assert reading.ranking is not None
     placings = reading.ranking.placings
     likeliest = max(placings, key=lambda one: one.chance_best)
     metric = f" by {reading.metric}" if reading.metric else ""
-    favourite = f"{likeliest.name} is the likeliest to be the best{metric} ({format_percent(likeliest.chance_best)})."
+    favourite = f"{likeliest.name} is the likeliest to be the best{metric} ({format_chance(likeliest.chance_best)})."
     if not any(one.is_live for one in placings):
-        return favourite
-    return f"{favourite} {proposal_text(reading.ranking.proposal, _names(reading))}"
+        return [favourite]
+    return [f"{favourite} ", *proposal_text(reading.ranking.proposal, reading.ranking, _names(reading))]
 
 
-def proposal_text(proposal: Proposal, names: Mapping[str, str]) -> str:
+def proposal_text(proposal: Proposal, ranking: Ranking, names: Mapping[str, str]) -> list[Component | str]:
     """Whom to stop, what that frees and what it risks."""
     if not proposal.run_ids:
-        return "That stops nobody."
+        return ["That stops nobody."]
     more = len(proposal.run_ids) - NAMED
     *others, last = [names[run_id] for run_id in proposal.run_ids[:NAMED]] + ([f"{more} more"] if more > 0 else [])
     who = f"{', '.join(others)} and {last}" if others else last
-    share, risk = format_percent(proposal.freed_share), format_percent(max(proposal.chance_best_lost, 1e-9))
-    return (
+    share, risk = format_percent(proposal.freed_share), format_chance(proposal.chance_best_lost)
+    return [
         f"Stopping {who} would free {format_step(proposal.freed_steps)} steps, {share} of what is still to come; the "
-        f"best run is among them with {risk}, expected regret {loss_text(proposal.regret)}."
-    )
+        f"best run is among them with {risk}, ",
+        hint("expected regret", REGRET_MEANING),
+        f" {amount(proposal.regret, ranking.placings[0].median)}.",
+    ]
 
 
 def _names(reading: RankingReading) -> dict[str, str]:
@@ -327,7 +334,7 @@ def _chance(probability: float) -> Component:
                 className="chance-track",
                 **aria(hidden="true"),
             ),
-            html.Span(format_percent(max(probability, 1e-9)), className="number"),
+            html.Span(format_chance(probability), className="number"),
         ],
         className="chance",
     )

@@ -13,18 +13,18 @@ from dash import ALL, Input, Output, State, dcc, html
 from dash.development.base_component import Component
 
 from app.dashboard.components import aria, hint, moment, run_href
-from app.dashboard.formatting import format_duration, format_percent, format_step, format_value
+from app.dashboard.formatting import format_chance, format_duration, format_percent, format_step, format_value
 from app.errors import LosscastError
 from app.runs import RunStatus
 from app.storage.database import Database
 from app.storage.stops import StopEntry, StopState, answer_as_person, list_stops, read_stop_state
 from app.storage.verdicts import StoredVerdict, read_verdict
+from app.verdicts.judging import amount
 from app.verdicts.rivals import RivalKind
 from app.verdicts.stopping import Author, Mode, StopEvent
 from app.verdicts.verdict import Decision
 
 STOPS_SHOWN = 20
-LEAST_LOSS = 1e-7  # [of the metric]; a smaller one is shown as none
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +71,14 @@ ANSWERS: Mapping[str, tuple[str, StopEvent]] = {
 }
 
 NOT_YET = "No verdict yet: it comes with a forecast of the run's loss."
-CHANCE_MEANING = "Probability that going on beats what it is compared with, by more than the goal's delta."
+CHANCE_MEANING = (
+    "Probability that going on beats what it is compared with. Where the project asks that others be beaten by some "
+    "margin (its delta), a smaller lead does not count."
+)
 SAVED_MEANING = "Share of all the run's steps that would not be made."
 REGRET_MEANING = (
-    "Expected loss of stopping now, in the metric's unit: by how much the best of all that it is compared with would "
-    "have been beaten. In brackets the central 90 %."
+    "What stopping now is expected to cost, in the metric's own unit: by how much this run would, on average over all "
+    "that may still happen, have beaten the best of what it is compared with. In brackets the central 90 %."
 )
 GOAL_MEANING = (
     "Probability of reaching the project's target, by the forecast's fan read as paths that keep their rank; and the "
@@ -228,13 +231,11 @@ def _facts(verdict: StoredVerdict, now: datetime) -> list[Component | None]:
     next_step = said.get("next_step")
     held = verdict.step - verdict.since_step
     return [
-        _fact("chance to beat it", CHANCE_MEANING, chance(probability)) if probability is not None else None,
+        _fact("chance to beat it", CHANCE_MEANING, format_chance(1 - probability)) if probability is not None else None,
         _fact("stopping saves", SAVED_MEANING, f"{format_percent(saved)} ({format_step(said['saved_steps'])} steps)")
         if saved
         else None,
-        _fact("expected regret", REGRET_MEANING, _regret(regret, said.get("regret_interval")))
-        if regret is not None
-        else None,
+        _fact("expected regret", REGRET_MEANING, regret_text(said)) if regret is not None else None,
         _goal_fact(said.get("goal")),
         _time_fact(said.get("time")),
         _fact("can change at step", NEXT_MEANING, format_step(next_step)) if next_step is not None else None,
@@ -256,7 +257,7 @@ def _goal_fact(goal: Mapping[str, Any] | None) -> Component | None:
     )
     expected = goal["steps"].get("p50")
     around = "" if expected is None else f", about at step {format_step(expected)}"
-    return _fact(f"reaches {target}{until}", GOAL_MEANING, f"{chance(1 - sure)}{around}")
+    return _fact(f"reaches {target}{until}", GOAL_MEANING, f"{format_chance(sure)}{around}")
 
 
 def _time_fact(time: Mapping[str, Any] | None) -> Component | None:
@@ -275,21 +276,12 @@ def _fact(name: str, meaning: str, value: str) -> Component:
     return html.Span([hint(name, meaning), " ", html.B(value, className="number")])
 
 
-def chance(not_beaten: float) -> str:
-    """From the probability of not beating; never none, never certain."""
-    return format_percent(min(max(1.0 - not_beaten, 1e-9), 1.0 - 1e-9))
-
-
-def _regret(regret: float, interval: Sequence[float] | None) -> str:
-    """With its interval, where that says more."""
-    if not interval or interval[1] < LEAST_LOSS:
-        return loss_text(regret)
-    return f"{loss_text(regret)} ({loss_text(interval[0])} – {loss_text(interval[1])})"
-
-
-def loss_text(value: float) -> str:
-    """Two digits are all that an expectation of a loss is good for, and 1e-28 is none."""
-    return "0" if value < LEAST_LOSS else f"{value:.2g}"
+def regret_text(said: Mapping[str, Any]) -> str:
+    """In the words of the verdict's sentence, and with its interval where that says more."""
+    level = said.get("evidence", {}).get("reference_level", 0.0)  # none to compare with: the run is broken
+    expected, interval = amount(said["regret"], level), said.get("regret_interval")
+    low, high = (amount(end, level) for end in interval) if interval else (expected, expected)
+    return expected if low == high else f"{expected} ({low} to {high})"
 
 
 def _stopping(reading: VerdictReading, problem: str | None) -> Component | None:
@@ -327,7 +319,7 @@ def _comparisons(said: Mapping[str, Any]) -> Component | None:
             [
                 html.Th(_rival(one), scope="row"),
                 html.Td(format_value(one["value"]), className="number"),
-                html.Td(chance(one["probability"]), className="number"),
+                html.Td(format_chance(1 - one["probability"]), className="number"),
             ]
         )
         for one in rows
