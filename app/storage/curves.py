@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, bindparam, text
+from sqlalchemy import Connection, Row, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import BigInteger, Text
 
@@ -19,6 +19,7 @@ from app.curves.measure import Measure, measure_of
 from app.curves.plan import LENGTH_ROLES, Plan, resolve_plan
 from app.curves.reduction import Reduction
 from app.curves.selection import Logged, Selection, select_metrics
+from app.curves.strays import is_far
 from app.errors import BadInput, NotFound, UnknownMetric
 from app.runs import Run, Series
 from app.storage.codec import Chunk, decode_batch
@@ -139,6 +140,19 @@ def save_curve_states(connection: Connection, states: Iterable[CurveState]) -> N
         )
 
 
+def read_shown_curves(connection: Connection, run_ids: Sequence[str]) -> dict[str, Curve]:
+    """The reduced curve of the metric that lists show of each run, by run id; runs without one are left out."""
+    rows = connection.execute(
+        text("""
+            SELECT run.id, c.reduction FROM run JOIN run_summary shown ON shown.run_key = run.key
+            JOIN series s ON s.run_key = run.key AND s.metric = shown.metric
+            JOIN curve_state c ON c.series_id = s.id WHERE run.id = ANY(:ids)
+        """).bindparams(bindparam("ids", type_=ARRAY(Text))),
+        {"ids": list(run_ids)},
+    )
+    return _curves(rows)
+
+
 def read_curves_of_runs(connection: Connection, run_ids: Sequence[str], metric: str) -> dict[str, Curve]:
     """One metric's reduced curve of several runs, by run id; runs without one are left out."""
     rows = connection.execute(
@@ -148,6 +162,11 @@ def read_curves_of_runs(connection: Connection, run_ids: Sequence[str], metric: 
         """).bindparams(bindparam("ids", type_=ARRAY(Text))),
         {"ids": list(run_ids), "metric": metric},
     )
+    return _curves(rows)
+
+
+def _curves(rows: Iterable[Row[Any]]) -> dict[str, Curve]:
+    """By run id; a curve in bytes of another version is left out until the next refit."""
     found = {}
     for row in rows:
         with suppress(BadInput):
@@ -203,8 +222,8 @@ def read_fitted_run(connection: Connection, run_id: str) -> FittedRun:
     """The run's reduced curves. Raises `NotFound`."""
     run = get_run(connection, run_id)
     series = {one.metric: one for one in list_series(connection, run_id) if one.points}
-    selected = select_metrics(logged_of(series), run.declared_roles)
-    states = read_curve_states(connection, [series[metric].id for metric in selected.metrics])
+    states = read_curve_states(connection, [one.id for one in series.values()])
+    selected = select_metrics(logged_of(series, states), run.declared_roles)
     reductions = {
         metric: states[series[metric].id].reduction for metric in selected.metrics if series[metric].id in states
     }
@@ -216,8 +235,18 @@ def read_fitted_run(connection: Connection, run_id: str) -> FittedRun:
     return FittedRun(run, selected, curves)
 
 
-def logged_of(series: Mapping[str, Series]) -> dict[str, Logged]:
-    return {metric: Logged(one.points, one.first_step, one.last_step) for metric, one in series.items()}
+def logged_of(series: Mapping[str, Series], states: Mapping[int, CurveState]) -> dict[str, Logged]:
+    """How much of each metric there is; one step far beyond its curve makes it no longer than it was."""
+    logged = {}
+    for metric, one in series.items():
+        state = states.get(one.id)
+        curve = None if state is None else state.reduction
+        last_step = one.last_step
+        if curve is not None and curve.origin is not None and curve.last_step is not None and last_step is not None:
+            if is_far(last_step, before=curve.n_points, origin=curve.origin, last=curve.last_step):
+                last_step = curve.last_step
+        logged[metric] = Logged(one.points, one.first_step, last_step)
+    return logged
 
 
 def read_news(connection: Connection, run_key: int, series_ids: Iterable[int], after: int, up_to: int) -> News:
