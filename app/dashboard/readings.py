@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection
 
+from app.curves.curve import Curve
 from app.curves.measure import Measure
 from app.curves.roles import ACCURACY_ROLES, FORECAST_ROLES, LOSS_ROLES, assign_roles, forecastable, primary_loss
 from app.dashboard.event_plots import EventPlot, read_event_plots
@@ -106,20 +107,20 @@ class SparklineCache:
         self._lock = Lock()
 
     def get(self, connection: Connection, rows: Sequence[RunRow]) -> dict[str, Sparkline | None]:
-        found: dict[str, Sparkline | None] = {}
-        for row in rows:
-            key = _drawing_key(row)
-            with self._lock:
-                known = key in self._drawings
-                drawing = self._drawings.get(key)
-            if not known:
-                drawing = _draw(connection, row)
-                with self._lock:
-                    self._drawings[key] = drawing
-                    while len(self._drawings) > self._size:
-                        self._drawings.popitem(last=False)
-            found[row.run.id] = drawing
-        return found
+        """One query for all that are to be drawn, none where nothing has changed."""
+        keys = {row.run.id: _drawing_key(row) for row in rows}
+        with self._lock:
+            found = {run_id: self._drawings[key] for run_id, key in keys.items() if key in self._drawings}
+        new = [row for row in rows if row.run.id not in found]
+        if not new:
+            return found
+        shown = curves.read_shown_curves(connection, [row.run.id for row in new])
+        drawn = {row.run.id: _draw(row.summary, shown.get(row.run.id)) for row in new}
+        with self._lock:
+            self._drawings.update((keys[run_id], drawing) for run_id, drawing in drawn.items())
+            while len(self._drawings) > self._size:
+                self._drawings.popitem(last=False)
+        return found | drawn
 
 
 def _drawing_key(row: RunRow) -> tuple[str, ...]:
@@ -129,15 +130,9 @@ def _drawing_key(row: RunRow) -> tuple[str, ...]:
     return row.run.id, str(summary and summary.last_step), str(summary and summary.total_steps), made_at
 
 
-def _draw(connection: Connection, row: RunRow) -> Sparkline | None:
-    summary = row.summary
-    if summary is None or summary.metric is None:
+def _draw(summary: Summary | None, curve: Curve | None) -> Sparkline | None:
+    if summary is None or curve is None:
         return None
-    ids = [series.id for series in runs.list_series(connection, row.run.id) if series.metric == summary.metric]
-    states = curves.read_curve_states(connection, ids)
-    if not states:
-        return None
-    curve = states[ids[0]].reduction.to_curve()
     return sparkline(curve.steps, curve.values, summary.total_steps, summary.forecast)
 
 
@@ -429,8 +424,20 @@ class HistoryReading:
 
     @property
     def history(self) -> list[ForecastPoint]:
-        """What to draw: of an ended run, what each forecast said of the step at which the run ended."""
+        """What to draw: of an ended run, what each forecast said of the step at which the run ended.
+
+        Of very many forecasts evenly many are left out; `n_forecasts` counts all.
+        """
         return [_as_judged(one, self.end_step) for one in self.record.forecasts] if self.record else []
+
+    @property
+    def n_forecasts(self) -> int:
+        return self.record.n_forecasts if self.record else 0
+
+    @property
+    def held(self) -> tuple[int, int]:
+        """In how many of the judged forecasts the 90 % band held, and how many were judged."""
+        return (self.record.n_held, self.record.n_judged) if self.record else (0, 0)
 
     @property
     def end_step(self) -> int | None:

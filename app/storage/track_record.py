@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
+from app.curves.strays import curve_range
 from app.errors import NotFound
 from app.forecasting.scores import ValueScore
 from app.forecasting.track_record import (
@@ -88,7 +89,8 @@ def read_ended(connection: Connection, run_key: int, series_id: int) -> Ended:
     points = read_series(connection, run_key, series_id)
     starts = segment_starts(connection, run_key)
     replacing = {segment: start for segment, start in starts.items() if segment > 1 and start is not None}
-    return Ended(points.steps, points.values, replacing)
+    begin, end = curve_range(points.steps)
+    return Ended(points.steps[begin:end], points.values[begin:end], replacing)
 
 
 def read_past_forecasts(connection: Connection, run_key: int, metric: str, end_step: int) -> list[PastForecast]:
@@ -182,11 +184,16 @@ class RunTrackRecord:
 
     outcome : None until it has been scored
     forecasts : oldest first; of more than were asked for, evenly many are left out
+    n_forecasts : all that there are
+    n_judged, n_held : all that stand and spoke of the run's end, and those of them whose 90 % band held
     """
 
     metric: str
     outcome: Outcome | None
     forecasts: Sequence[ScoredForecast]
+    n_forecasts: int
+    n_judged: int
+    n_held: int
 
 
 def run_track_record(
@@ -218,9 +225,24 @@ def run_track_record(
         asked,
     )
     is_over = outcome is not None
+    counts = connection.execute(
+        text("""
+            SELECT count(*) AS made, count(*) FILTER (WHERE counts) AS judged,
+                count(*) FILTER (WHERE counts AND cover90) AS held
+            FROM (
+                SELECT s.cover90, s.stands AND s.judged_step = CAST(:end_step AS bigint) AS counts
+                FROM forecast f LEFT JOIN forecast_score s ON s.forecast_id = f.id
+                WHERE f.run_key = :key AND f.metric = :metric
+            ) every
+        """),
+        {**asked, "end_step": outcome.end_step if outcome else None},
+    ).one()
     return RunTrackRecord(
         metric=chosen,
         outcome=outcome,
+        n_forecasts=counts.made,
+        n_judged=counts.judged,
+        n_held=counts.held,
         forecasts=[
             ScoredForecast(forecast_point(row), _judged(row) if is_over and row.forecast_id is not None else None)
             for row in rows

@@ -20,6 +20,7 @@ from app.errors import NotFound
 from app.runs import Points, RunStatus
 from app.storage import runs
 from app.storage.database import Database
+from app.storage.track_record import run_track_record
 from app.worker.scoring import score_run
 from tests.dashboard.seeding import Seeder, decaying
 
@@ -96,6 +97,24 @@ def test_the_health_of_all_runs_on_a_page_takes_one_query(database: Database, se
     assert sum("diagnosis_event" in statement for statement in asked) == 1
     assert [row.run.id for row in reading.rows] == ["run-3"]
     assert "divergence" in {trouble.kind for trouble in reading.health["run-3"].troubles}
+
+
+def test_the_sparklines_of_a_page_take_one_query(database: Database, seed: Seeder) -> None:
+    steps = np.arange(1, 401)
+    for number in range(4):
+        seed.open(f"run-{number}", plan={"total_steps": 1000})
+        seed.log(f"run-{number}", steps, {"loss": decaying(steps)})
+    seed.open("empty")
+    cache = SparklineCache()
+
+    first = statements_of(database, lambda: read_runs(database, RunsFilter(), cache))
+    again = statements_of(database, lambda: read_runs(database, RunsFilter(), cache))
+    reading = read_runs(database, RunsFilter(), cache)
+
+    assert sum("curve_state" in statement for statement in first) == 1
+    assert len(again) == len(first) - 1
+    assert {run_id for run_id, drawing in reading.sparklines.items() if drawing} == {f"run-{one}" for one in range(4)}
+    assert reading.sparklines["empty"] is None
 
 
 def test_a_filter_that_matches_nothing_is_not_an_empty_service(database: Database, seed: Seeder) -> None:
@@ -189,6 +208,29 @@ def test_of_an_ended_run_the_history_is_what_was_said_of_its_end(database: Datab
     assert len(whole.counted) == len(whole.history) - 1  # the last was made at the end
     assert {point.horizon for point in early.history[:-1]} == {400}  # they spoke of 1000, and of 400 on the way
     assert all(one.horizon_off for one in early.counted)
+    assert whole.held == (sum(one.score.cover90 for one in whole.counted), 9)
+
+
+def test_forecasts_are_counted_whole_where_some_are_left_out(database: Database, seed: Seeder) -> None:
+    seed.open("run", plan={"total_steps": 1000})
+    for stop in range(100, 1001, 100):
+        steps = np.arange(stop - 99, stop + 1)
+        seed.log("run", steps, {"loss": decaying(steps)})
+    with database.read() as connection:
+        running = run_track_record(connection, "run", limit=3)
+    with database.write() as connection:
+        runs.finish_run(connection, "run", RunStatus.FINISHED, None)
+    seed.refit("run")
+    score_run(database, "run")
+    with database.read() as connection:
+        few, every = (run_track_record(connection, "run", limit=limit) for limit in (3, 500))
+    assert running is not None
+    assert few is not None
+    assert every is not None
+    assert (len(running.forecasts), running.n_forecasts, running.n_judged, running.n_held) == (3, 10, 0, 0)
+    assert (len(few.forecasts), len(every.forecasts)) == (3, few.n_forecasts)
+    assert (few.n_forecasts, few.n_judged, few.n_held) == (every.n_forecasts, every.n_judged, every.n_held)
+    assert every.n_judged == sum(one.judged is not None and one.judged.stands for one in every.forecasts)
 
 
 def test_metrics_are_found_by_a_part_of_their_name(database: Database, seed: Seeder) -> None:

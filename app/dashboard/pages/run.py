@@ -364,7 +364,7 @@ def _history(database: Database, run_id: str, metric: str | None, display: Displ
 
 def history_text(reading: HistoryReading) -> str:
     """How good the forecasts were, or when that will be known."""
-    count = len(reading.history)
+    count = reading.n_forecasts
     forecasts = f"{count:,} {'forecast' if count == 1 else 'forecasts'}"
     if not reading.is_over:
         return f"{forecasts} so far. The truth is known when the run has finished."
@@ -375,10 +375,10 @@ def history_text(reading: HistoryReading) -> str:
     if not reading.counted:
         return f"{forecasts}, none of which spoke of the step at which the run ended."
     told = min(reading.counted, key=lambda one: abs(one.seen - TOLD_AT))
-    held = sum(one.score.cover90 for one in reading.counted)
+    held, judged = reading.held
     sentences = [
         verdict(told),
-        f"The band held in {held:,} of {len(reading.counted):,} forecasts made before the end.",
+        f"The band held in {held:,} of {judged:,} forecasts made before the end.",
     ]
     if told.horizon_off:
         sentences.append("The run ended before its horizon; this is what was said of the step it ended at.")
