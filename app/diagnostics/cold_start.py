@@ -41,6 +41,8 @@ class Early:
     def take_in(self, step: int, value: float) -> None:
         if not math.isfinite(value):
             return  # app.diagnostics.nonfinite speaks
+        if step < 0:
+            return  # before training, or no step at all: nothing to compare its first points with
         self.points += 1
         if self.points == 1:
             self.first = value

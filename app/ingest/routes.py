@@ -360,7 +360,12 @@ async def get_series(
     to_step: Annotated[int | None, Query(ge=-(2**63), lt=2**63)] = None,
     max_points: Annotated[
         int | None,
-        Query(ge=10, le=1_000_000, description="Minima, maxima and non-finite values are kept. Without: every point."),
+        Query(
+            ge=10,
+            le=1_000_000,
+            description="Minima, maxima and non-finite values are kept; without a range, steps far beyond all others "
+            "are not. Without it: every point.",
+        ),
     ] = None,
 ) -> SeriesList | PointsView:
     if metric is None:

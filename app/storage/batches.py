@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from sqlalchemy import Connection, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import BigInteger, Double, Integer, LargeBinary, Text
@@ -19,6 +20,9 @@ from app.errors import NotFound
 from app.runs import Batch
 from app.storage.codec import encode_batch
 from app.storage.runs import gone
+
+LARGEST_COUNT = 2**53
+"""No run makes so many steps; beyond it not even every step is a double of its own."""
 
 LONGEST_METRIC = 512  # characters; a btree entry must stay under 2,704 bytes at 4 bytes each
 
@@ -100,8 +104,7 @@ def write_batches(
         run.added += 1
         rows.append(_Row(run.run_key, number, seq, run.arrivals + run.added, item.batch))
         if number == run.segment and len(item.batch.steps):
-            newest = int(item.batch.steps.max())
-            run.last_step = newest if run.last_step is None else max(run.last_step, newest)
+            run.last_step = _further(run.last_step, int(item.batch.steps.max()))
         answers.append(StoredBatch(number, seq, item.batch.n_points, duplicate=False, warning=warning))
     if rows:
         _resolve_series(connection, rows, series_ids)
@@ -110,6 +113,13 @@ def write_batches(
         _count_segments(connection, rows, segments)
     _count_runs(connection, progress.values())
     return answers
+
+
+def _further(last_step: int | None, newest: int) -> int:
+    """The larger step; one that counts nothing, such as an overflowed counter, yields to one that may."""
+    if last_step is None or (newest <= LARGEST_COUNT < last_step):
+        return newest
+    return last_step if last_step <= LARGEST_COUNT < newest else max(last_step, newest)
 
 
 def _array(name: str, kind: type) -> bindparam:  # type: ignore[valid-type]
@@ -288,7 +298,12 @@ def _count_series(connection: Connection, rows: list[_Row], series_ids: dict[tup
 
 
 _COUNT_SEGMENTS = text("""
-    UPDATE segment SET first_step = least(segment.first_step, new.first_step), next_seq = new.next_seq
+    UPDATE segment SET
+        -- A negative step starts no segment that has others: it must not hide all that was logged before a restart.
+        first_step = CASE WHEN segment.first_step >= 0 AND new.first_step < 0 THEN segment.first_step
+            WHEN segment.first_step < 0 AND new.first_step >= 0 THEN new.first_step
+            ELSE least(segment.first_step, new.first_step) END,
+        next_seq = new.next_seq
     FROM (
         SELECT * FROM unnest(:keys, :numbers, :first_steps, :next_seqs) AS t(run_key, number, first_step, next_seq)
     ) new
@@ -305,9 +320,13 @@ def _count_segments(connection: Connection, rows: list[_Row], segments: dict[tup
     first_steps: dict[tuple[int, int], int | None] = {}
     for row in rows:
         key = (row.run_key, row.segment)
-        lowest = int(row.batch.steps.min()) if len(row.batch.steps) else None
+        lowest = _start(row.batch.steps)
         so_far = first_steps.get(key)
-        first_steps[key] = lowest if so_far is None else so_far if lowest is None else min(so_far, lowest)
+        if lowest is not None and so_far is not None and (lowest < 0) == (so_far < 0):
+            lowest = min(lowest, so_far)
+        elif lowest is None or (so_far is not None and lowest < 0):
+            lowest = so_far
+        first_steps[key] = lowest
     ordered = sorted(first_steps)
     connection.execute(
         _COUNT_SEGMENTS,
@@ -318,6 +337,12 @@ def _count_segments(connection: Connection, rows: list[_Row], segments: dict[tup
             "next_seqs": [segments[key] for key in ordered],
         },
     )
+
+
+def _start(steps: npt.NDArray[np.int64]) -> int | None:
+    """The smallest step that is not negative, if there is any."""
+    counted = steps[steps >= 0]
+    return int(counted.min()) if len(counted) else int(steps.min()) if len(steps) else None
 
 
 _COUNT_RUNS = text("""

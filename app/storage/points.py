@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from sqlalchemy import Connection, text
 
+from app.curves.strays import curve_range
 from app.errors import UnknownMetric
 from app.runs import Points
 from app.storage.codec import Chunk, decode_batch, decode_chunk
@@ -42,7 +43,8 @@ def read_points(
     """The points of one metric, both ends of the range included.
 
     With `max_points`, what is left out are points between the extremes: the first and the last point, each bucket's
-    minimum and maximum, and each kind of non-finite value in it stay. Raises `UnknownMetric`, `NotFound`.
+    minimum and maximum, and each kind of non-finite value in it stay; and, without an end of the range, steps that are
+    far beyond all others (`app.curves.strays`). Raises `UnknownMetric`, `NotFound`.
     """
     key = run_key(connection, run_id)
     series_id = connection.execute(
@@ -53,7 +55,12 @@ def read_points(
     lowest = LOWEST_STEP if from_step is None else from_step
     highest = HIGHEST_STEP if to_step is None else to_step
     points = read_series(connection, key, int(series_id), lowest, highest)
-    return points if max_points is None else thinned(points, max_points)
+    if max_points is None:
+        return points
+    if from_step is None and to_step is None:
+        begin, end = curve_range(points.steps)
+        points = Points(points.steps[begin:end], points.values[begin:end], points.times[begin:end])
+    return thinned(points, max_points)
 
 
 def read_series(

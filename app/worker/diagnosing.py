@@ -80,14 +80,17 @@ class Slice:
     is_complete: bool
 
 
-def diagnose_run(database: Database, run_id: str, targets: Sequence[Target], *, is_news: bool) -> Diagnosed:
+def diagnose_run(
+    database: Database, run_id: str, targets: Sequence[Target], *, is_news: bool, strays_from: int | None = None
+) -> Diagnosed:
     """Say what the points since the last look say; never raises.
 
-    `is_news`: whether something has happened in the run. In one that was over before anybody diagnosed it, nothing
-    that is found fires an alert.
+    is_news : whether something has happened in the run. In one that was over before anybody diagnosed it, nothing that
+        is found fires an alert
+    strays_from : the first step that lies far beyond all curves; what was logged from there on is not read [steps]
     """
     try:
-        return _diagnose(database, run_id, targets, is_news)
+        return _diagnose(database, run_id, targets, is_news, strays_from)
     except SQLAlchemyError:
         log.exception("the diagnoses of run %s could not be stored; the sweep asks again", run_id)
     except Exception:
@@ -96,9 +99,11 @@ def diagnose_run(database: Database, run_id: str, targets: Sequence[Target], *, 
     return Diagnosed()
 
 
-def _diagnose(database: Database, run_id: str, targets: Sequence[Target], is_news: bool) -> Diagnosed:
+def _diagnose(
+    database: Database, run_id: str, targets: Sequence[Target], is_news: bool, strays_from: int | None
+) -> Diagnosed:
     with database.read() as connection:
-        found = _next_slice(connection, run_id)
+        found = _next_slice(connection, run_id, strays_from)
     if found is None:
         return Diagnosed()
     may_alert = is_news or (found.before is not None and found.before.is_news)
@@ -144,7 +149,7 @@ def _alert(connection: Connection, run_key: int, targets: Sequence[Target]) -> b
     return bool(targets) and any(one is not None for one in changed)
 
 
-def _next_slice(connection: Connection, run_id: str) -> Slice | None:
+def _next_slice(connection: Connection, run_id: str, strays_from: int | None) -> Slice | None:
     """None where nothing is new."""
     mark = fit_mark(connection, run_id)
     if mark is None or mark.arrivals == 0:
@@ -166,10 +171,12 @@ def _next_slice(connection: Connection, run_id: str) -> Slice | None:
     ids = {metric: series[metric].id for metric in engine.inputs.roles if metric in series}
     highest = step_within(connection, mark.run_key, list(ids.values()), lowest, SLICE_POINTS)
     points = None
-    if before is not None and before.is_complete and not is_rewound and highest is None:
+    if before is not None and before.is_complete and not is_rewound and highest is None and strays_from is None:
         points = _news(connection, mark, before, ids, starts)
     if points is None:
-        top = HIGHEST_STEP if highest is None else highest
+        top = min(
+            HIGHEST_STEP if highest is None else highest, HIGHEST_STEP if strays_from is None else strays_from - 1
+        )
         points = {metric: read_series(connection, mark.run_key, one, lowest, top) for metric, one in ids.items()}
     ends = [int(one.steps[-1]) for one in points.values() if len(one)]
     return Slice(

@@ -14,6 +14,7 @@ from app.alerts.rules import Decisions, MetricFacts, RunFacts, decide, judge
 from app.curves.curve import Curve
 from app.curves.measure import LOSS, measure_of
 from app.curves.plan import LENGTH_ROLES, Plan, resolve_plan
+from app.curves.reduction import Reduction
 from app.curves.selection import Selection, select_metrics
 from app.errors import CurveTooShort, NotAnAccuracy
 from app.forecasting.forecast import Forecast, forecast_curve
@@ -21,7 +22,6 @@ from app.runs import Run, RunStatus, Series, SiblingRun, StoredForecast
 from app.storage import alerts, forecasts, runs
 from app.storage.alerts import Target
 from app.storage.curves import (
-    CurveState,
     FitMark,
     fit_mark,
     logged_of,
@@ -34,7 +34,7 @@ from app.storage.curves import (
 from app.storage.database import Database
 from app.storage.points import segment_starts
 from app.storage.priors import Standing, StoredPrior, read_standing
-from app.worker.catch_up import caught_up
+from app.worker.catch_up import CaughtUp, caught_up
 from app.worker.diagnosing import diagnose_run
 from app.worker.judging import RunToJudge, judge_run
 from app.worker.priors import Subject, current_priors, offer_or_withdraw, save_priors
@@ -57,10 +57,24 @@ class Loaded:
     run: Run
     series: Mapping[str, Series]
     selected: Selection
-    states: Mapping[str, CurveState]
+    curves: Mapping[str, CaughtUp]
     segment_start: int | None
     previous: Mapping[str, StoredForecast]
     standing: Standing
+
+    def reduction(self, metric: str) -> Reduction:
+        return self.curves[metric].state.reduction
+
+    @property
+    def reductions(self) -> dict[str, Reduction]:
+        return {metric: self.reduction(metric) for metric in self.curves}
+
+    @property
+    def strays_from(self) -> int | None:
+        """The first step that lies far beyond all curves; None where there is none, or another metric goes so far."""
+        strays = [int(each.strays.steps[0]) for each in self.curves.values() if len(each.strays)]
+        last = max((each.last_step for each in self.reductions.values() if each.last_step is not None), default=0)
+        return min(strays) if strays and min(strays) > last else None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,7 +119,8 @@ def refit_run(database: Database, run_id: str, targets: Sequence[Target]) -> Ref
         if not runs.hold_run(connection, mark.run_key):
             return None
         has_messages = save(connection, loaded, Conclusions(subject, made, priors, decisions, notes), targets)
-    diagnosed = diagnose_run(database, run_id, targets, is_news=mark.revision > mark.fitted_revision)
+    is_news = mark.revision > mark.fitted_revision
+    diagnosed = diagnose_run(database, run_id, targets, is_news=is_news, strays_from=loaded.strays_from)
     has_verdict_messages = judge_run(database, _judged_subject(loaded, plan, made), targets)
     return RefitResult(
         has_messages=has_messages or diagnosed.has_messages or has_verdict_messages,
@@ -117,13 +132,15 @@ def refit_run(database: Database, run_id: str, targets: Sequence[Target]) -> Ref
 def load(connection: Connection, mark: FitMark, run_id: str) -> Loaded:
     run = runs.get_run(connection, run_id)
     series = {one.metric: one for one in runs.list_series(connection, run_id) if one.points}
-    selected = select_metrics(logged_of(series), run.declared_roles)
+    known = read_curve_states(connection, [one.id for one in series.values()])
+    selected = select_metrics(logged_of(series, known), run.declared_roles)
     starts = segment_starts(connection, mark.run_key)
-    states = read_curve_states(connection, [series[metric].id for metric in selected.metrics])
+    chosen = {series[metric].id for metric in selected.metrics}
+    states = {series_id: state for series_id, state in known.items() if series_id in chosen}
     after = min((state.arrivals for state in states.values()), default=mark.arrivals)
     news = read_news(connection, mark.run_key, states, after, mark.arrivals)
     current = {
-        metric: caught_up(connection, mark, series[metric].id, states.get(series[metric].id), news, after, starts)
+        metric: caught_up(connection, mark, series[metric], states.get(series[metric].id), news, after, starts)
         for metric in selected.metrics
     }
     previous = {metric: forecasts.latest_forecast(connection, run_id, metric) for metric in selected.forecast}
@@ -132,7 +149,7 @@ def load(connection: Connection, mark: FitMark, run_id: str) -> Loaded:
         run=run,
         series=series,
         selected=selected,
-        states=current,
+        curves=current,
         segment_start=starts.get(run.segment) if run.segment > 1 else None,
         previous={metric: found for metric, found in previous.items() if found is not None},
         standing=read_standing(connection, mark.run_key),
@@ -141,11 +158,11 @@ def load(connection: Connection, mark: FitMark, run_id: str) -> Loaded:
 
 def _curve_of_role(loaded: Loaded, role: str) -> Curve | None:
     metric = loaded.selected.supporting[role]
-    return None if metric is None else loaded.states[metric].reduction.to_curve()
+    return None if metric is None else loaded.reduction(metric).to_curve()
 
 
 def _plan(loaded: Loaded) -> Plan | None:
-    reductions = [loaded.states[metric].reduction for metric in loaded.selected.forecast]
+    reductions = [loaded.reduction(metric) for metric in loaded.selected.forecast]
     cutoffs = [one.last_step for one in reductions if one.last_step is not None]
     if not cutoffs or max(cutoffs) > FURTHEST_STEP:
         return None
@@ -170,7 +187,7 @@ def _subject(loaded: Loaded, plan: Plan | None) -> Subject:
         run=loaded.run,
         plan=plan,
         roles={metric: loaded.selected.roles[metric].role for metric in loaded.selected.losses},
-        reductions={metric: state.reduction for metric, state in loaded.states.items()},
+        reductions=loaded.reductions,
         rate=loaded.selected.supporting["lr"],
     )
 
@@ -186,7 +203,7 @@ def _judged_subject(loaded: Loaded, plan: Plan | None, made: Mapping[str, Foreca
         metrics=loaded.selected.forecast,
         rising=frozenset(loaded.selected.accuracies),
         rate=loaded.selected.supporting["lr"],
-        reductions={metric: state.reduction for metric, state in loaded.states.items()},
+        reductions=loaded.reductions,
         forecasts={**holding, **made},
     )
 
@@ -209,7 +226,7 @@ def _forecasts(
         if _is_broken(loaded, metric):
             notes.append(f"{metric} is not finite at its last step; a forecast of it would mean nothing.")
             continue
-        curve = loaded.states[metric].reduction.to_curve()
+        curve = loaded.reduction(metric).to_curve()
         if not (_has_moved(loaded, metric, plan, curve.cutoff) or _hears_others(loaded, metric, priors.get(metric))):
             continue
         try:
@@ -249,7 +266,7 @@ def _forecast(loaded: Loaded, curve: Curve, plan: Plan, metric: str, priors: dic
 
 
 def _is_broken(loaded: Loaded, metric: str) -> bool:
-    last_value = loaded.states[metric].reduction.last_value
+    last_value = loaded.reduction(metric).last_value
     return last_value is not None and not math.isfinite(last_value)
 
 
@@ -265,14 +282,14 @@ def _has_moved(loaded: Loaded, metric: str, plan: Plan, cutoff: int) -> bool:
         return True
     if (previous.schedule["source"], previous.schedule["family"]) != (plan.schedule_source, plan.schedule_family):
         return True
-    first = loaded.series[metric].first_step or 0
+    first = loaded.reduction(metric).origin or 0
     return cutoff - previous.cutoff > LEAST_PROGRESS * (previous.cutoff - first)
 
 
 def _facts(loaded: Loaded) -> RunFacts:
     facts = {
-        metric: MetricFacts.from_reduction(metric, loaded.selected.roles[metric].role, state.reduction)
-        for metric, state in loaded.states.items()
+        metric: MetricFacts.from_reduction(metric, loaded.selected.roles[metric].role, curve.everything)
+        for metric, curve in loaded.curves.items()
     }
     return RunFacts(facts, loaded.segment_start)
 
@@ -280,7 +297,7 @@ def _facts(loaded: Loaded) -> RunFacts:
 def save(connection: Connection, loaded: Loaded, concluded: Conclusions, targets: Sequence[Target]) -> bool:
     """Store it all in this transaction; True where messages now wait to be sent."""
     key, run = loaded.mark.run_key, loaded.run
-    save_curve_states(connection, loaded.states.values())
+    save_curve_states(connection, [curve.state for curve in loaded.curves.values()])
     forecast_ids = {
         metric: forecasts.save_forecast(
             connection, key, metric, run.segment, forecast, concluded.plan, _siblings(concluded, metric)
@@ -290,7 +307,7 @@ def save(connection: Connection, loaded: Loaded, concluded: Conclusions, targets
     }
     shown = next(iter(loaded.selected.forecast), None)
     previous = loaded.previous.get(shown) if shown and not _is_broken(loaded, shown) else None
-    reduction = loaded.states[shown].reduction if shown else None
+    reduction = loaded.reduction(shown) if shown else None
     save_summary(
         connection,
         key,
@@ -304,7 +321,7 @@ def save(connection: Connection, loaded: Loaded, concluded: Conclusions, targets
             "roles": {
                 metric: {"role": match.role, "rule": match.rule} for metric, match in loaded.selected.roles.items()
             },
-            "notes": [*concluded.notes, *_forecast_notes(concluded, previous, shown)],
+            "notes": [*_stray_notes(loaded), *concluded.notes, *_forecast_notes(concluded, previous, shown)],
         },
     )
     fired = [alerts.fire(connection, key, finding, targets) for finding in concluded.decisions.fire]
@@ -318,6 +335,19 @@ def save(connection: Connection, loaded: Loaded, concluded: Conclusions, targets
 def _siblings(concluded: Conclusions, metric: str) -> tuple[SiblingRun, ...]:
     heard = concluded.priors.get(metric)
     return heard.siblings if heard else ()
+
+
+def _stray_notes(loaded: Loaded) -> list[str]:
+    return [
+        f"{metric}: {_counted(len(each.strays))} far beyond all others, up to step {int(each.strays.steps[-1]):,}; "
+        "kept, but left out of curve and forecast until more follow. Is what was logged as the step really one?"
+        for metric, each in loaded.curves.items()
+        if len(each.strays)
+    ]
+
+
+def _counted(points: int) -> str:
+    return "1 point lies" if points == 1 else f"{points} points lie"
 
 
 def _told(plan: Plan | None) -> dict[str, str]:

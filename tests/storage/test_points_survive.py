@@ -11,6 +11,7 @@ from app.runs import Points
 from app.storage.batches import PendingBatch, write_batches
 from app.storage.database import Database
 from app.storage.points import thinned
+from app.storage.runs import get_run
 from tests.storage_helpers import compact, make_batch, read, shown, start, store
 
 WHEN = pytest.mark.parametrize("is_compacted", [False, True], ids=["from the log", "from chunks"])
@@ -198,3 +199,31 @@ def test_thinning_a_series_of_nothing_but_nan_keeps_its_ends() -> None:
 def test_a_series_that_fits_is_not_thinned() -> None:
     points = make_points(np.arange(50.0))
     assert thinned(points, 50) is points
+
+
+def test_a_negative_step_after_a_restart_hides_nothing_of_before(database: Database) -> None:
+    start(database)
+    store(database, make_batch([0, 1, 2, 3], loss=[1.0, 1.0, 1.0, 1.0]))
+    start(database, session="second")
+    for steps in ([-1], [2, -7], [3]):
+        store(database, make_batch(steps, loss=[2.0] * len(steps)))
+    assert shown(database) == {-7: 2.0, -1: 2.0, 0: 1.0, 1: 1.0, 2: 2.0, 3: 2.0}
+
+
+def test_charts_leave_out_what_is_far_beyond_and_everything_else_keeps_it(database: Database) -> None:
+    start(database)
+    store(database, make_batch([*range(50), 2**62, -3], loss=[1.0] * 52))
+    assert read(database, max_points=1000).steps.tolist() == list(range(50))
+    assert len(read(database)) == 52
+    assert read(database, from_step=40, max_points=1000).steps.tolist() == [*range(40, 50), 2**62]
+
+
+@pytest.mark.parametrize(
+    ("steps", "last"), [([5, 2**62], 5), ([2**62, 5], 5), ([2**62, 2**62 + 9], 2**62 + 9), ([-4], -4)]
+)
+def test_the_next_row_without_a_step_follows_what_was_counted(database: Database, steps: list[int], last: int) -> None:
+    start(database)
+    for step in steps:
+        store(database, make_batch([step], loss=[1.0]))
+    with database.read() as connection:
+        assert get_run(connection, "run").last_step == last

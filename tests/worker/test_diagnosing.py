@@ -321,3 +321,16 @@ def test_steps_beyond_all_reason_are_diagnosed_or_given_up(database: Database, s
     store(database, make_batch([2], loss=[1.0]), seq=1)
     diagnose(database)
     assert health(database).is_complete
+
+
+@pytest.mark.parametrize("late", [-5, -(2**62), 2**62])
+def test_a_late_step_that_is_none_is_no_cold_start(database: Database, late: int) -> None:
+    start(database)
+    store(database, make_batch(list(range(60)), loss=[3.0 - at / 100 for at in range(60)]), seq=0)
+    refit(database)
+    store(database, make_batch([late], loss=[0.1]), seq=1)
+    refit(database)
+    store(database, make_batch([60, 61], loss=[2.4, 2.4]), seq=2)
+    refit(database)
+    assert [event.kind for event in health(database).events] == []
+    assert health(database).is_complete

@@ -237,9 +237,75 @@ def test_a_step_beyond_all_reason_keeps_no_alert_from_firing(database: Database,
     store(database, make_batch(list(range(100)), loss=[3.0 - at / 100 for at in range(100)]), seq=0)
     store(database, make_batch([step - 1, step], loss=[2.0, math.nan]), seq=1)
     summary = refit(database)
-    assert summary.forecast is None
+    assert summary.forecast is not None
+    assert (summary.forecast.cutoff, summary.last_step) == (99, 99)
+    assert f"up to step {step:,}" in summary.notes[0]
     with database.read() as connection:
         assert [alert.step for alert in alerts.list_alerts(connection, run_id="run")] == [step]
+
+
+def log_with_strays(database: Database, strays: Sequence[int], n_batches: int = 6) -> None:
+    """A real run; beside each of its first batches one point of a step that is none."""
+    start(database)
+    for seq, batch in enumerate(real_batches("lm_cosine.csv", 12)[:n_batches]):
+        store(database, batch, seq=2 * seq)
+        for step in strays[seq : seq + 1]:
+            store(database, make_batch([step], train_loss=[2.0], lr=[1e-3]), seq=2 * seq + 1)
+        refit(database)
+
+
+@pytest.mark.parametrize(
+    "strays", [[2**63 - 1], [-(2**62), 2**62], [10**9, -1, 10**12], [2**40 + at for at in range(4)]]
+)
+def test_strays_leave_curve_and_forecast_as_they_were(database: Database, strays: list[int]) -> None:
+    log_with_strays(database, strays)
+    spoilt, curves = refit(database), reduced_losses(database)
+    assert [len(note) for note in spoilt.notes if "far beyond" in note] or max(strays) < 0
+    assert_rebuild_agrees(database)
+    compact(database)
+    assert_rebuild_agrees(database)
+    with database.write() as connection:
+        connection.execute(text("DELETE FROM run"))
+    log_with_strays(database, [])
+    for (steps, values), (clean_steps, clean_values) in zip(curves, reduced_losses(database), strict=True):
+        np.testing.assert_allclose(steps, clean_steps, rtol=1e-12)
+        np.testing.assert_allclose(values, clean_values, rtol=1e-9)
+    clean = refit(database)
+    assert clean.forecast is not None
+    assert spoilt.forecast is not None
+    assert (spoilt.total_steps, spoilt.last_step) == (clean.total_steps, clean.last_step)
+    assert math.isclose(spoilt.forecast.p50, clean.forecast.p50, rel_tol=1e-6)
+
+
+def test_a_run_that_really_goes_on_far_out_is_shown_there(database: Database) -> None:
+    start(database)
+    store(database, make_batch(list(range(20)), loss=[3.0] * 20), seq=0)
+    store(database, make_batch([50_000], loss=[2.0]), seq=1)
+    assert refit(database).last_step == 19
+    store(database, make_batch([100_000], loss=[2.0]), seq=2)
+    summary = refit(database)
+    assert summary.last_step == 100_000
+    assert not [note for note in summary.notes if "far beyond" in note]
+    assert_rebuild_agrees(database)
+
+
+def test_a_stray_of_one_loss_does_not_silence_the_others(database: Database) -> None:
+    start(database)
+    steps = list(range(0, 1000, 10))
+    store(
+        database,
+        make_batch(steps, train_loss=[3 - at / 1e3 for at in steps], val_loss=[3.1 - at / 1e3 for at in steps]),
+        seq=0,
+    )
+    refit(database)
+    store(database, make_batch([10**7], train_loss=[2.0]), seq=1)
+    for _ in range(2):
+        refit(database)
+    store(database, make_batch([1000], train_loss=[2.0], val_loss=[2.1]), seq=2)
+    refit(database)
+    with database.read() as connection:
+        newest = forecasts.latest_forecasts(connection, "run")
+    assert {metric: found.cutoff for metric, found in newest.items()} == {"train_loss": 1000, "val_loss": 1000}
 
 
 def test_a_total_beyond_all_reason_is_no_crash(database: Database) -> None:
