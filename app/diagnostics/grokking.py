@@ -90,8 +90,12 @@ RECORD: tuple[tuple[float, int, int], ...] = (
 MEMORISED_RECORD = (44, 77)
 """The same of all runs that had memorised."""
 
-READOUTS = ("param_norm", "weight_distance", "alignment", "feature_rank", "spectral_entropy")
-"""Shown with the rest where they are logged: how far the weights have come, and how rich the features are."""
+READOUTS = (
+    *("param_norm", "weight_distance", "alignment", "feature_rank", "spectral_entropy"),
+    *("pathway_similarity", "complexity"),
+)
+"""Shown with the rest where they are logged: how far the weights have come, how rich the features are, how alike the
+ways of samples through a mixture of experts."""
 
 
 @dataclass(slots=True)

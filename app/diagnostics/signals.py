@@ -57,6 +57,16 @@ SIGNALS: tuple[tuple[str, str, str], ...] = (
         r"(^|/)rankme$|(^|/)(feat\w*|emb\w*|repr\w*|hidden|cov)/(eff(ective)?/)?e?rank$",
     ),
     ("spectral_entropy", "entropy of the features' spectrum, between 0 and 1", r"(^|/)spectral/entropy$"),
+    (
+        "pathway_similarity",
+        "how alike the experts are that samples pass through, in a mixture of experts",
+        r"(^|/)path(way)?s?/(similarity|consistency|distance|edit/distance)$",
+    ),
+    (
+        "complexity",
+        "how complicated the learned function is, by any measure",
+        r"(^|/)complexity$",
+    ),
     ("top_share", "share of the features' variance along one direction", r"(^|/)top/share$|^top1$"),
     ("feature_spread", "spread of the features over the sphere", r"(^|/)unit/spread$|std/l2norm"),
     ("nc1", "variability within classes over that between them", r"(^|/)nc1$"),

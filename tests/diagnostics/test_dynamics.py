@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 
 from app.diagnostics.dynamics.effective_rate import effective_rate
+from app.diagnostics.dynamics.geometry import geometry_phase
 from app.diagnostics.dynamics.gradient import gradient_phase, noise_scale
 from app.diagnostics.dynamics.massive_activations import MassiveLaw, departure, fit_massive_law, massive_activations
 from app.diagnostics.dynamics.report import MOST_LAYERS, dynamics_of, metrics_to_read
+from app.diagnostics.dynamics.unjudged import UNJUDGED, unjudged, unjudged_among
 from app.diagnostics.dynamics.weight_distance import weight_distance
+from app.diagnostics.risk import CRITICAL, PRECURSORS
 from app.diagnostics.signals import choose_inputs
 from app.importers.curve_file import points_by_metric
 from app.importers.run_files import read_file
@@ -192,3 +195,61 @@ def test_a_real_language_model_with_every_probe_is_told_in_all_respects() -> Non
     assert "growing like step^" in said["noise_scale"][0]
     assert "diffusion since step" in said["gradient_phase"][0]
     assert all("nothing massive so far" in text for text in said["massive_activations"]), "it is far too small for them"
+
+
+def test_a_real_language_model_loses_rank_at_first_and_then_seeks_entropy() -> None:
+    (said,) = real_dynamics("lm_wsd")["geometry_phase"]
+    assert "warm-up from step 0 (rank 19.2), entropy-seeking from step 20" in said
+    assert "compression" not in said
+
+
+def test_a_rank_that_goes_back_from_its_height_is_the_third_phase() -> None:
+    steps = np.arange(0.0, 10_000.0, 50.0)
+    ranks = np.interp(steps, [0, 300, 6000, 10_000], [20, 3, 60, 30])
+    said = geometry_phase("rankme", steps, noisy(ranks, 0.3))
+    assert said is not None
+    assert said.numbers["phase"] == 3
+    assert said.numbers["since_step"] == pytest.approx(6000, abs=200)
+
+
+def test_a_rank_that_only_wavers_has_no_phase() -> None:
+    steps = np.arange(0.0, 5000.0, 50.0)
+    assert geometry_phase("rankme", steps, noisy(np.full(100, 20.0), 1.0)) is None
+    assert geometry_phase("rankme", steps[:8], np.geomspace(20, 3, 8)) is None
+
+
+def test_what_no_rule_reads_is_shown_with_the_reason() -> None:
+    (said,) = real_dynamics("lm_wsd")["not_judged"]
+    assert said.startswith("logz_mean is 5.")
+    assert "decides nothing" in said
+    assert UNJUDGED["log_z"].why in said
+    assert not UNJUDGED.keys() & {*CRITICAL, *PRECURSORS}, "what a rule reads is not called unread"
+
+
+def test_a_sharpness_is_shown_beside_the_edge_that_it_rises_to() -> None:
+    steps = np.arange(0.0, 2000.0, 100.0)
+    said = unjudged("sharpness", "sharpness", steps, np.full(20, 150.0), np.full(20, 0.01))
+    assert said is not None
+    assert said.numbers["times_rate"] == pytest.approx(1.5)
+    assert unjudged_among(["sharpness", "train_loss", "features/alpha", "policy_entropy"]) == {
+        "sharpness": "sharpness",
+        "alpha": "features/alpha",
+        "entropy": "policy_entropy",
+    }
+
+
+def test_a_layer_is_fitted_anew_only_when_another_block_is_whole() -> None:
+    steps = np.arange(0.0, 1400.0)
+    ratios = noisy(LOGARITHM.at(100 * steps), 10.0)
+    before = massive_activations("layer", steps[:1312], ratios[:1312])
+    assert massive_activations("layer", steps[:1340], ratios[:1340]) is before, "blocks of 32 points"
+    assert massive_activations("layer", steps[:1344], ratios[:1344]) is not before
+
+
+@pytest.mark.parametrize("n", [25, 40, 64, 80])
+def test_the_logarithm_is_found_at_any_number_of_points(n: int) -> None:
+    """At forty, a decay that leaves nothing of the law once explained everything, by underflow."""
+    steps = 100.0 * np.linspace(16, 1260, n)
+    law = fit_massive_law(steps, noisy(LOGARITHM.at(steps), 10.0))
+    assert law is not None
+    assert law.explained > 0.98

@@ -178,10 +178,14 @@ def test_other_data_are_another_task() -> None:
 def test_what_else_is_logged_is_shown() -> None:
     run = grokking_run()
     run["param_norm"] = (run["val_loss"][0], np.linspace(10, 40, 60))
+    run["moe/pathway_similarity"] = (run["val_loss"][0], np.linspace(0.2, 0.8, 60))
+    run["local_complexity"] = (run["val_loss"][0], np.linspace(900, 300, 60))
 
     call = says(run)[-1]
 
     assert call.evidence["param_norm_since_memorisation"] > 1
+    assert call.evidence["pathway_similarity_since_memorisation"] > 1
+    assert call.evidence["complexity_since_memorisation"] < 1
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -17,7 +17,8 @@ NEWEST_SHARE = 0.2
 class Dynamic:
     """One sentence about how something moves.
 
-    kind : "massive_activations", "weight_distance", "noise_scale", "gradient_phase" or "effective_rate"
+    kind : "massive_activations", "weight_distance", "noise_scale", "gradient_phase", "effective_rate",
+        "geometry_phase" or "not_judged"
     metrics : what it was read off, by the names they were logged under
     numbers : for programs; None where something could not be said
     """

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy.optimize import least_squares
@@ -24,11 +25,17 @@ FEWEST_POINTS = 20
 MOST_POINTS = 80
 GRID_POINTS = 40
 
+MOST_OF_A_BLOCK = 64
+"""So many of its points, evenly spread, its median is of."""
+
 MASSIVE = 100.0
 """A ratio that was never above it is no massive activation; M. Sun et al. (COLM 2024) draw the line at 1,000."""
 
 HOLDS = 0.8
 """R² below which the law is said not to hold in a layer."""
+
+SMALLEST_SHAPE = 1e-24
+"""Sum of squares below which a shape is flat."""
 
 TOLD_APART = 100.0
 """An amplitude so many times the range of the ratios trades against the other parameters: none of them is told."""
@@ -121,9 +128,10 @@ def _left(shapes: Floats, ratios: Floats) -> Floats:
     """Of each shape: the sum of squares that a straight line through it leaves."""
     centred = shapes - shapes.mean(axis=1, keepdims=True)
     of_ratios = ratios - ratios.mean()
-    with np.errstate(invalid="ignore", divide="ignore"):
-        explained = (centred @ of_ratios) ** 2 / (centred**2).sum(axis=1)
-    left: Floats = float((of_ratios**2).sum()) - np.nan_to_num(explained)
+    sizes = (centred**2).sum(axis=1)
+    # A decay that leaves nothing within the run explains nothing; its tiny squares would divide into anything.
+    explained = np.where(sizes > SMALLEST_SHAPE, (centred @ of_ratios) ** 2 / np.maximum(sizes, SMALLEST_SHAPE), 0.0)
+    left: Floats = float((of_ratios**2).sum()) - explained
     return left
 
 
@@ -132,7 +140,7 @@ def _linear(share: Floats, ratios: Floats, span: float, start: float, decay: flo
     shape = np.exp(-decay * x) * np.log(x)
     centred = shape - shape.mean()
     size = float((centred**2).sum())
-    amplitude = float((centred * (ratios - ratios.mean())).sum()) / size if size > 0 else 0.0
+    amplitude = float((centred * (ratios - ratios.mean())).sum()) / size if size > SMALLEST_SHAPE else 0.0
     constant = float(ratios.mean()) - amplitude * float(shape.mean())
     return amplitude, constant, amplitude * shape + constant
 
@@ -149,6 +157,13 @@ def departure(steps: Floats, ratios: Floats) -> float | None:
 def massive_activations(metric: str, steps: Floats, ratios: Floats) -> Dynamic | None:
     """What is said of one layer; None with too few points."""
     steps, ratios = _thinned(steps, ratios)
+    return _said(metric, steps.tobytes(), ratios.tobytes())
+
+
+# A page asks again every few seconds, and blocks are whole: until the next one is, the answer is the same.
+@lru_cache(maxsize=256)
+def _said(metric: str, step_bytes: bytes, ratio_bytes: bytes) -> Dynamic | None:
+    steps, ratios = np.frombuffer(step_bytes), np.frombuffer(ratio_bytes)
     law = fit_massive_law(steps, ratios)
     if law is None:
         return None
@@ -198,8 +213,16 @@ def _course(law: MassiveLaw, first: float, last: float) -> str:
 
 
 def _thinned(steps: Floats, ratios: Floats) -> tuple[Floats, Floats]:
-    """Medians of neighbours where there are many: one batch's largest activation is an extreme value."""
+    """Medians of neighbours where there are many: one batch's largest activation is an extreme value.
+
+    A block has a power of two of points and stays as it is once it is whole; what comes after the last one waits.
+    """
     if len(steps) <= MOST_POINTS:
         return steps, ratios
-    pieces = np.array_split(np.arange(len(steps)), MOST_POINTS)
-    return np.array([steps[at].mean() for at in pieces]), np.array([float(np.median(ratios[at])) for at in pieces])
+    size = 2 ** math.ceil(math.log2(len(steps) / MOST_POINTS))
+    blocks = len(steps) // size
+    some = slice(None, None, max(1, size // MOST_OF_A_BLOCK))
+    shape = (blocks, size)
+    return steps[: blocks * size].reshape(shape).mean(axis=1), np.median(
+        ratios[: blocks * size].reshape(shape)[:, some], axis=1
+    )

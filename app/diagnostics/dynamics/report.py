@@ -11,8 +11,10 @@ import numpy.typing as npt
 from app.curves.roles import spelling
 from app.diagnostics.dynamics.dynamic import Dynamic, Floats
 from app.diagnostics.dynamics.effective_rate import effective_rate
+from app.diagnostics.dynamics.geometry import geometry_phase
 from app.diagnostics.dynamics.gradient import gradient_phase, noise_scale
 from app.diagnostics.dynamics.massive_activations import massive_activations
+from app.diagnostics.dynamics.unjudged import unjudged, unjudged_among
 from app.diagnostics.dynamics.weight_distance import weight_distance
 
 MOST_LAYERS = 12
@@ -25,7 +27,7 @@ PROBED: Mapping[str, str] = {
 }
 """What a probe logs -> the pattern of its names, spelled as in app.curves.roles."""
 
-SIGNALS = ("lr", "param_norm", "update_norm", "weight_distance", "batch_size")
+SIGNALS = ("lr", "param_norm", "update_norm", "weight_distance", "batch_size", "feature_rank")
 """`app.diagnostics.signals` that are read beside them."""
 
 Logged = Mapping[str, tuple[npt.NDArray[np.int64], Floats]]
@@ -42,7 +44,8 @@ def metrics_to_read(names: Iterable[str], signals: Mapping[str, str]) -> list[st
     """
     names = list(names)
     probed = [name for what in PROBED for name in _named(what, names)]
-    if not probed and not {"weight_distance", "param_norm"} & signals.keys():
+    probed += unjudged_among(names).values()
+    if not probed and not {"weight_distance", "param_norm", "feature_rank"} & signals.keys():
         return []
     return list(dict.fromkeys([*probed, *(signals[signal] for signal in SIGNALS if signal in signals)]))
 
@@ -73,6 +76,12 @@ def _asked(logged: Logged, signals: Mapping[str, str]) -> Iterator[Dynamic | Non
     if distance in logged:
         at, distances = _finite(*logged[distance])
         yield weight_distance(distance, at, distances, _at(at, logged, signals.get("lr", "")))
+    rank = signals.get("feature_rank", "")
+    if rank in logged:
+        yield geometry_phase(rank, *_finite(*logged[rank]))
+    for signal, metric in unjudged_among(logged).items():
+        at, values = _finite(*logged[metric])
+        yield unjudged(signal, metric, at, values, _at(at, logged, signals.get("lr", "")))
     layers = _named("massive_ratio", logged)
     for layer in np.unique(np.linspace(0, len(layers) - 1, min(MOST_LAYERS, len(layers))).round().astype(int)):
         yield massive_activations(layers[layer], *_finite(*logged[layers[layer]]))
