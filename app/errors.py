@@ -10,6 +10,7 @@ LosscastError
 │   └── RunDeleted         there was one
 ├── Conflict               the request contradicts what is stored
 ├── Overloaded             try again later
+│   └── Busy
 └── Unavailable            something the operator must mend: no database, wrong version, no binaries
 """
 
@@ -86,6 +87,17 @@ class Overloaded(LosscastError):
     def __init__(self, retry_after_seconds: float) -> None:
         super().__init__(f"The server is at its limit. Send the same batch again in {retry_after_seconds:g} s.")
         self.retry_after_seconds = retry_after_seconds
+
+
+class Busy(Overloaded):
+    """So much is being worked out already that one more would only make all of it slower."""
+
+    def __init__(self, retry_after_seconds: float, running: int, waiting: int) -> None:
+        super().__init__(retry_after_seconds)
+        self.args = (
+            f"The server works out {running} such questions already and {waiting} wait; ask again in "
+            f"{retry_after_seconds:g} s.",
+        )
 
 
 class Unavailable(LosscastError):

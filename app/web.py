@@ -72,6 +72,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         asking = asyncio.create_task(refits.run())
         yield
         await commits.stop()
+        app.state.ingest.fits.close()
+        app.state.ingest.what_ifs.close()
         asking.cancel()
         await asyncio.to_thread(queue.close)
         database.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -18,7 +17,7 @@ from app.forecasting.other_schedules import (
     compare_schedules,
 )
 from app.forecasting.recorded_run import RecordedRun
-from app.ingest.routes import NO_RUN, ROUTE_ERRORS, Service
+from app.ingest.routes import BUSY, NO_RUN, ROUTE_ERRORS, Service
 from app.ingest.schemas import Number, PathPoint, RunId, Wire, number, numbers
 from app.storage.recorded_runs import read_recorded_runs
 
@@ -90,12 +89,12 @@ class FitView(Wire):
     tags=["read"],
     summary="Predict other schedules from finished runs",
     response_model=FitView,
-    responses=NO_RUN,
+    responses=NO_RUN | BUSY,
 )
 async def fit(asked: AskedFit, service: Service) -> FitView:
-    """Nothing is stored. Takes up to some seconds with several runs."""
+    """Nothing is stored. Takes up to some seconds with several runs; one is worked out at a time, and four may wait."""
     recorded = await service.read(lambda connection: read_recorded_runs(connection, asked.runs, asked.metric))
-    return await asyncio.to_thread(_compared, recorded, asked)
+    return await service.fits.run(_compared, recorded, asked)
 
 
 def _compared(recorded: Sequence[tuple[str, RecordedRun]], asked: AskedFit) -> FitView:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import parse_qsl
 
@@ -17,6 +17,7 @@ from app.curves.plan import validate_declared_plan
 from app.curves.roles import ROLES
 from app.errors import BadInput, NotFound, RunDeleted
 from app.ingest.bodies import read_body
+from app.ingest.calculations import Calculations
 from app.ingest.group_commit import GroupCommit
 from app.ingest.parsing import ParsedBatch, parse_batch, parse_object, parse_row
 from app.ingest.schemas import (
@@ -65,6 +66,9 @@ NO_RUN: dict[int | str, dict[str, Any]] = {404: {"model": ErrorBody, "descriptio
 GONE: dict[int | str, dict[str, Any]] = {
     410: {"model": ErrorBody, "description": "The run was deleted; what a job still sends of it is not kept."}
 }
+BUSY: dict[int | str, dict[str, Any]] = {
+    429: {"model": ErrorBody, "description": "So many of these are being worked out; ask again after Retry-After."}
+}
 _WRITES: dict[int | str, dict[str, Any]] = {
     400: {"model": ErrorBody, "description": "The request is not HTTP as it should be."},
     413: {"model": ErrorBody, "description": "The body is over the limit (32 MiB unless changed), unpacked."},
@@ -82,6 +86,8 @@ class Ingest:
     ask_for_refit: Callable[[set[str]], None]
     public_url: Callable[[Request], str]
     body_limit: int
+    fits: Calculations = field(default_factory=lambda: Calculations(most_running=1, most_waiting=4, seconds=5.0))
+    what_ifs: Calculations = field(default_factory=lambda: Calculations(most_running=2, most_waiting=16, seconds=1.0))
 
     async def read(self, query: Callable[[Connection], Result]) -> Result:
         return await asyncio.to_thread(self._in_snapshot, query)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -16,7 +15,7 @@ from app.curves.plan import Plan
 from app.errors import BadInput
 from app.forecasting.forecast import Forecast, forecast_curve
 from app.forecasting.what_if import Answer, Cooldown, Question, answer, best_cooldown
-from app.ingest.routes import NO_RUN, ROUTE_ERRORS, RunIdPath, Service
+from app.ingest.routes import BUSY, NO_RUN, ROUTE_ERRORS, RunIdPath, Service
 from app.ingest.schemas import Number, PathPoint, PriorView, Wire, numbers
 from app.ingest.views import prior_view
 from app.laws.prior import Prior
@@ -78,7 +77,7 @@ class Subject:
     "/runs/{run_id}/what-if",
     tags=["read"],
     summary="Forecast under another schedule or budget",
-    responses=NO_RUN,
+    responses=NO_RUN | BUSY,
 )
 async def what_if(run_id: RunIdPath, asked: WhatIf, service: Service) -> WhatIfView:
     """Nothing is stored and nothing about the run changes."""
@@ -90,7 +89,7 @@ async def what_if(run_id: RunIdPath, asked: WhatIf, service: Service) -> WhatIfV
         siblings = named(connection, stored.siblings) if stored else ()
         return Subject(metric, curve, measure, fitted, stored.prior if stored else None, siblings)
 
-    return await asyncio.to_thread(_answered, await service.read(read), asked)
+    return await service.what_ifs.run(_answered, await service.read(read), asked)
 
 
 def _answered(about: Subject, asked: WhatIf) -> WhatIfView:
