@@ -87,6 +87,8 @@ run_progress = Table(
     Column("last_step", BigInteger, comment="the largest step in the current segment [steps]"),
     Column("last_seen_at", DateTime(timezone=True), nullable=False, server_default=_now, comment="batch or heartbeat"),
     Column("scored_revision", BigInteger, comment="revision at which its forecasts were scored; null before"),
+    Column("failures", Integer, nullable=False, server_default="0", comment="refits in a row that failed at failed_at"),
+    Column("failed_at", Text, comment="revision and version of the software at which refits failed; null: none did"),
     comment="What changes with every batch, kept narrow; its row lock puts a run's batches in order",
     postgresql_with={"fillfactor": "50"},
 )

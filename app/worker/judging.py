@@ -54,6 +54,7 @@ from app.verdicts.stopping import Author, Mode, StopEvent, has_held, is_confirme
 from app.verdicts.targets import reach
 from app.verdicts.verdict import Decision, Verdict
 from app.worker import pacing
+from app.worker.failures import note_failure
 
 log = logging.getLogger(__name__)
 
@@ -139,8 +140,10 @@ def judge_run(database: Database, subject: RunToJudge, targets: Sequence[Target]
         return _judge_run(database, subject, targets)
     except SQLAlchemyError:
         log.exception("the verdict on run %s could not be stored; its next refit judges again", subject.run.id)
+        note_failure(database, subject.run.id)
     except Exception:
         log.exception("run %s could not be judged", subject.run.id)
+        note_failure(database, subject.run.id)
     return False
 
 

@@ -11,17 +11,21 @@ from typing import Any
 import procrastinate
 from procrastinate.exceptions import UniqueViolation
 from procrastinate.jobs import Job, Status
+from sqlalchemy import Connection
 
+from app import __version__
 from app.storage.alerts import Target
 from app.storage.compaction import compact_run, runs_to_compact
 from app.storage.curves import fit_mark, runs_to_fit, uncompacted_batches
 from app.storage.database import Database, driver_dsn
 from app.storage.diagnoses import runs_to_diagnose
+from app.storage.failures import given_up
 from app.storage.jobs import COMPACT, DELIVER, REFIT, SCORE, JobQueue
 from app.storage.priors import runs_to_offer
 from app.storage.track_record import runs_to_score
 from app.storage.verdicts import runs_to_judge
 from app.worker.delivery import deliver_due, targets_of
+from app.worker.failures import note_failure
 from app.worker.priors import RULES
 from app.worker.refit import refit_run
 from app.worker.scoring import score_run
@@ -69,7 +73,11 @@ def make_app(database: Database, queue: JobQueue, alerting: Alerting) -> procras
 
     @app.task(name=REFIT, queue=REFIT)
     def refit(run_id: str) -> None:
-        result = refit_run(database, run_id, list(alerting.targets))
+        try:
+            result = refit_run(database, run_id, list(alerting.targets))
+        except Exception:
+            note_failure(database, run_id)
+            raise
         if result is None:
             return
         if result.has_messages:
@@ -103,12 +111,7 @@ def make_app(database: Database, queue: JobQueue, alerting: Alerting) -> procras
     def sweep(timestamp: int) -> None:
         """Find what a lost hint or a dead process left undone."""
         with database.read() as connection:
-            behind = [
-                *runs_to_fit(connection),
-                *runs_to_offer(connection, RULES),
-                *runs_to_diagnose(connection),
-                *runs_to_judge(connection),
-            ]
+            behind = left_undone(connection)
             unscored = runs_to_score(connection)
         queue.ask_for_refits(behind)
         queue.ask_for_scores(unscored)
@@ -139,6 +142,18 @@ def make_app(database: Database, queue: JobQueue, alerting: Alerting) -> procras
         await app.job_manager.delete_old_jobs(nb_hours=24, include_failed=True, include_cancelled=True)
 
     return app
+
+
+def left_undone(connection: Connection) -> list[str]:
+    """Runs that a refit would do something for, each once; without those that keep failing as they are."""
+    behind = [
+        *runs_to_fit(connection),
+        *runs_to_offer(connection, RULES),
+        *runs_to_diagnose(connection),
+        *runs_to_judge(connection),
+    ]
+    hopeless = given_up(connection, __version__)
+    return [run_id for run_id in dict.fromkeys(behind) if run_id not in hopeless]
 
 
 async def take_up(app: procrastinate.App, job: Job) -> None:

@@ -1,0 +1,85 @@
+"""Refits that fail by a fault of ours are tried some times, not for ever."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+
+from app.runs import RunStatus
+from app.storage import failures, runs
+from app.storage.database import Database
+from app.storage.failures import MOST_FAILURES, given_up, record_failure
+from app.storage.runs import describe_run
+from app.worker import judging, tasks
+from app.worker.refit import refit_run
+from app.worker.tasks import left_undone
+from tests.storage_helpers import make_batch, start, store
+
+
+def behind(database: Database) -> list[str]:
+    with database.read() as connection:
+        return left_undone(connection)
+
+
+def finished_run(database: Database) -> None:
+    start(database)
+    store(database, make_batch(list(range(60)), loss=[3.0 - at / 100 for at in range(60)]), seq=0)
+    with database.write() as connection:
+        runs.finish_run(connection, "run", RunStatus.FINISHED, None)
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> Any:
+        raise ZeroDivisionError("a fault of ours")
+
+    monkeypatch.setattr(judging, "_final_level", fail)
+
+
+def test_a_finished_run_that_cannot_be_judged_is_left_alone_after_some_tries(
+    database: Database, failing: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    finished_run(database)
+    tries = 0
+    while behind(database):
+        refit_run(database, "run", [])
+        tries += 1
+        assert tries <= 2 * MOST_FAILURES
+    assert tries == MOST_FAILURES
+    told = [record for record in caplog.records if "left alone" in record.getMessage()]
+    assert [record.levelno for record in told] == [logging.ERROR]
+
+
+@pytest.mark.usefixtures("failing")
+def test_new_points_another_plan_or_an_upgrade_are_tried_again(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finished_run(database)
+    for _ in range(MOST_FAILURES):
+        refit_run(database, "run", [])
+    assert behind(database) == []
+    monkeypatch.setattr(tasks, "__version__", "another")
+    assert behind(database) == ["run"]
+    monkeypatch.undo()
+    store(database, make_batch([60], loss=[2.4]), seq=1)
+    assert behind(database) == ["run"]
+    refit_run(database, "run", [])
+    with database.write() as connection:
+        describe_run(connection, "run", plan={"total_steps": 100})
+    assert behind(database) == ["run"]
+
+
+def test_failures_are_counted_by_run_and_state(database: Database) -> None:
+    start(database)
+    start(database, "other")
+    with database.write() as connection:
+        assert [record_failure(connection, "run", "1.0") for _ in range(3)] == [1, 2, 3]
+        assert record_failure(connection, "other", "1.0") == 1
+        assert record_failure(connection, "run", "2.0") == 1
+        assert record_failure(connection, "never-heard-of", "1.0") == 0
+        for _ in range(failures.MOST_FAILURES):
+            record_failure(connection, "run", "2.0")
+        assert given_up(connection, "2.0") == {"run"}
+        assert given_up(connection, "1.0") == set()
