@@ -193,7 +193,7 @@ class Summary:
     last_step: int | None
     last_value: float | None  # may be NaN or infinite
     total_steps: int | None
-    total_source: str | None  # declared | inferred | assumed
+    total_source: str | None  # declared | inferred | assumed | ended
     total_why: str | None
     schedule_source: str | None
     schedule_family: str | None

@@ -25,6 +25,8 @@ from app.curves.warmup import unseen_warmup
 from app.errors import BadInput
 
 DECLARED, INFERRED, ASSUMED = "declared", "inferred", "assumed"
+ENDED = "ended"
+"""Of a total only: the run is over, and that is where."""
 
 LENGTH_ROLES = ("epoch", "total_steps", "total_epochs", "progress", "percent_done")
 """Roles of the metrics that say how long a run will be."""
@@ -53,7 +55,8 @@ class Plan:
     total_steps : int
         The horizon: the last step of training. [steps]
     total_source, schedule_source : str
-        "declared" (a person, the job or its config said so), "inferred" (from the logged data), "assumed".
+        "declared" (a person, the job or its config said so), "inferred" (from the logged data), "assumed"; of a run
+        that has finished its total is "ended".
     total_why, schedule_why : str
         One plain sentence for the user.
     schedule : Schedule
@@ -71,8 +74,9 @@ class Plan:
     schedule_why: str
 
     def __post_init__(self) -> None:
-        for source in (self.total_source, self.schedule_source):
-            if source not in (DECLARED, INFERRED, ASSUMED):
+        sources = (DECLARED, INFERRED, ASSUMED)
+        for source, known in ((self.total_source, (*sources, ENDED)), (self.schedule_source, sources)):
+            if source not in known:
                 raise BadInput(f"A plan's source is declared, inferred or assumed, not {source!r}.")
 
 

@@ -34,6 +34,7 @@ SOURCE_MEANINGS = {
     "declared": "The job said so.",
     "inferred": "Read off what the job logged.",
     "assumed": "Neither said nor visible in the data: a guess, and the forecast rests on it.",
+    "ended": "The run is over, and that is where.",
 }
 
 

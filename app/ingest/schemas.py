@@ -94,7 +94,7 @@ class ForecastSummary(Wire):
 
 class PlanView(Wire):
     total_steps: int | None
-    total_source: str | None = Field(description="declared, inferred or assumed")
+    total_source: str | None = Field(description="declared, inferred, assumed; ended: the run has finished")
     total_why: str | None
     schedule_family: str | None
     schedule_source: str | None

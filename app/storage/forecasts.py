@@ -67,14 +67,25 @@ def save_forecast(
     )
 
 
+# Not of points that a restart has replaced since.
+_STANDS = """NOT EXISTS (
+    SELECT FROM segment later WHERE later.run_key = f.run_key AND later.number > f.segment
+      AND coalesce(later.resume_step, later.first_step) <= f.cutoff
+)"""
+
+
 def latest_forecast(connection: Connection, run_id: str, metric: str | None = None) -> StoredForecast | None:
-    """The newest forecast of a metric; without one, of the loss that lists show. None before the first."""
+    """The newest forecast of a metric that still stands; without one, of the loss that lists show.
+
+    None before the first, and after a restart that replaced what it was made from.
+    """
     key = run_key(connection, run_id)
     row = connection.execute(
-        text("""
+        text(f"""
             SELECT f.*, CAST(:run_id AS text) AS run_id FROM forecast f
             WHERE f.run_key = :key
               AND f.metric = coalesce(:metric, (SELECT s.metric FROM run_summary s WHERE s.run_key = :key))
+              AND {_STANDS}
             ORDER BY f.id DESC LIMIT 1
         """),
         {"key": key, "metric": metric, "run_id": run_id},
@@ -83,11 +94,12 @@ def latest_forecast(connection: Connection, run_id: str, metric: str | None = No
 
 
 def latest_forecasts(connection: Connection, run_id: str) -> dict[str, StoredForecast]:
-    """The newest forecast of every metric that was ever forecast, by metric."""
+    """The newest forecast that still stands of every metric, by metric."""
     rows = connection.execute(
-        text("""
+        text(f"""
             SELECT f.*, CAST(:run_id AS text) AS run_id FROM series s CROSS JOIN LATERAL (
-                SELECT * FROM forecast WHERE run_key = s.run_key AND metric = s.metric ORDER BY id DESC LIMIT 1
+                SELECT f.* FROM forecast f WHERE f.run_key = s.run_key AND f.metric = s.metric AND {_STANDS}
+                ORDER BY f.id DESC LIMIT 1
             ) f WHERE s.run_key = :key ORDER BY s.id
         """),
         {"key": run_key(connection, run_id), "run_id": run_id},

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from app.alerts.rules import Decisions, MetricFacts, RunFacts, decide, judge
 from app.curves.curve import Curve
 from app.curves.measure import LOSS, measure_of
-from app.curves.plan import LENGTH_ROLES, Plan, resolve_plan
+from app.curves.plan import ASSUMED, ENDED, LENGTH_ROLES, Plan, resolve_plan
 from app.curves.reduction import Reduction
 from app.curves.selection import Selection, select_metrics
 from app.errors import CurveTooShort, NotAnAccuracy
@@ -174,9 +174,16 @@ def _plan(loaded: Loaded) -> Plan | None:
         lengths={role: curve for role in LENGTH_ROLES if (curve := _curve_of_role(loaded, role)) is not None},
     )
     if loaded.run.status is RunStatus.FINISHED:
-        why = f"The run has finished, at step {max(cutoffs):,}."
-        plan = replace(plan, total_steps=max(cutoffs), total_source="declared", total_why=why)
+        plan = _ended(plan, max(cutoffs))
     return plan if plan.total_steps <= FURTHEST_STEP else None
+
+
+def _ended(plan: Plan, end: int) -> Plan:
+    """The plan of a run that has finished: it is as long as it is, whatever was said before."""
+    why = f"The run has finished, at step {end:,}."
+    if plan.total_steps != end and plan.total_source != ASSUMED:
+        why = f"{why} Before, the total was {plan.total_steps:,}: {plan.total_why}"
+    return replace(plan, total_steps=end, total_source=ENDED, total_why=why)
 
 
 def _subject(loaded: Loaded, plan: Plan | None) -> Subject:
@@ -217,9 +224,8 @@ def _forecasts(
     if plan is None:
         return {}, ["No loss or accuracy has been logged yet. Metrics are known by name; a role can be set by hand."]
     if loaded.run.status is RunStatus.FINISHED:
-        return {}, [] if loaded.previous else [
-            "The run finished before its first forecast; nothing is left to forecast."
-        ]
+        first = "first forecast since its restart" if loaded.run.segment > 1 else "first forecast"
+        return {}, [] if loaded.previous else [f"The run finished before its {first}; nothing is left to forecast."]
     made: dict[str, Forecast] = {}
     notes: list[str] = []
     for metric in loaded.selected.forecast:
