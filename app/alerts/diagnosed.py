@@ -1,12 +1,15 @@
 """Which diagnoses are alerts.
 
-Diagnoses say more than should wake somebody. An alert is made of what ruins a run, once for each cause: while one is
-open, another is only fired if it is worse. What is not finite has its own rules (`app.alerts.rules`), which come first.
+Every diagnosis of warning or worse is one, once for each cause: while an alert of its cause is open, another is only
+fired if it is worse, and while a critical one is open, of whatever cause, nothing less is. Two kinds are held back
+further, since most of what they say passes by itself: spikes and risks. What is not finite has its own rules
+(`app.alerts.rules`), which come first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from enum import Enum
 from types import MappingProxyType
 
 from app.alerts.rules import NONFINITE_GRAD_NORM, NONFINITE_LOSS, AlertKey, AllClear, Finding, Judgement
@@ -16,31 +19,40 @@ ALERTING_RISK = 0.8
 """A risk of divergence is an event from one half on; that is too often wrong to call somebody."""
 
 
-def _always(event: Event) -> bool:
-    return True
+class Cause(Enum):
+    """What is wrong with a run at bottom; several kinds may be signs of it."""
+
+    OPTIMISATION = "optimisation"
+    STANDSTILL = "standstill"
+    GENERALISATION = "generalisation"
+    FEATURES = "features"
+    SAMPLES = "samples"
 
 
-# Kind of event -> which of them are alerts.
-ALERTING: Mapping[str, Callable[[Event], bool]] = MappingProxyType(
+CAUSES: Mapping[str, Cause] = MappingProxyType(
     {
-        "divergence": _always,
-        "cold_start": _always,
-        "dead": _always,
-        "spike": lambda event: event.outcome == "lasting",
-        "divergence_risk": lambda event: (event.probability or 0.0) >= ALERTING_RISK,
+        "divergence": Cause.OPTIMISATION,
+        "cold_start": Cause.OPTIMISATION,
+        "dead": Cause.OPTIMISATION,
+        "spike": Cause.OPTIMISATION,
+        "divergence_risk": Cause.OPTIMISATION,
+        "plateau": Cause.STANDSTILL,
+        "overfit": Cause.GENERALISATION,
+        "ungrokking": Cause.GENERALISATION,
+        "dimensional_collapse": Cause.FEATURES,
+        "rank_loss": Cause.FEATURES,
+        "mode_collapse": Cause.SAMPLES,
     }
 )
+"""Kind of event -> its cause. Kinds that are never worse than information have none."""
 
-# An open alert -> how bad it is: what is to be fired beside it must be worse.
-_RANKS: Mapping[str, Severity] = MappingProxyType(
+# An open alert -> its cause and how bad it is. Of kinds that are not here, such as advice, nothing depends.
+_OPEN: Mapping[str, tuple[Cause, Severity]] = MappingProxyType(
     {
-        NONFINITE_LOSS: Severity.CRITICAL,
-        NONFINITE_GRAD_NORM: Severity.WARNING,
-        "divergence": Severity.CRITICAL,
-        "cold_start": Severity.CRITICAL,
-        "dead": Severity.CRITICAL,
-        "spike": Severity.WARNING,
-        "divergence_risk": Severity.WARNING,
+        NONFINITE_LOSS: (Cause.OPTIMISATION, Severity.CRITICAL),
+        NONFINITE_GRAD_NORM: (Cause.OPTIMISATION, Severity.WARNING),
+        **{kind: (cause, Severity.WARNING) for kind, cause in CAUSES.items()},
+        **dict.fromkeys(("divergence", "cold_start", "dead"), (Cause.OPTIMISATION, Severity.CRITICAL)),
     }
 )
 _ORDER = (Severity.INFO, Severity.WARNING, Severity.CRITICAL)
@@ -56,18 +68,36 @@ def judge_events(events: Sequence[Event], open_alerts: Collection[AlertKey]) -> 
     open_alerts : collection of AlertKey
         Of the run, of all kinds.
     """
-    open_events = [event for event in events if event.is_open and event.kind in ALERTING]
-    return [*_findings(open_events, open_alerts), *_all_clears(events, open_events, open_alerts)]
+    open_events = [event for event in events if event.is_open and event.kind in CAUSES]
+    return [*_findings(events, open_events, open_alerts), *_all_clears(events, open_events, open_alerts)]
 
 
-def _findings(open_events: Sequence[Event], open_alerts: Collection[AlertKey]) -> Iterator[Finding]:
-    alerting = [event for event in open_events if ALERTING[event.kind](event)]
-    worst = max(alerting, key=lambda event: _ORDER.index(event.severity), default=None)  # of equals the first
-    if worst is None:
-        return
-    ranks = (_RANKS[key.kind] for key in open_alerts if key.kind in _RANKS)
-    if all(_ORDER.index(worst.severity) > _ORDER.index(rank) for rank in ranks):
-        yield _finding(worst)
+def _findings(
+    events: Sequence[Event], open_events: Sequence[Event], open_alerts: Collection[AlertKey]
+) -> Iterator[Finding]:
+    calling = [event for event in open_events if _calls(event, events)]
+    known = [_OPEN[key.kind] for key in open_alerts if key.kind in _OPEN]
+    worst_of_all = max([_rank(severity) for _, severity in known] + [_rank(event.severity) for event in calling] + [0])
+    for cause in Cause:
+        of_cause = [event for event in calling if CAUSES[event.kind] is cause]
+        worst = max(of_cause, key=lambda event: _rank(event.severity), default=None)  # of equals the first
+        if worst is None or _rank(worst.severity) < worst_of_all == _rank(Severity.CRITICAL):
+            continue
+        if all(_rank(worst.severity) > _rank(severity) for other, severity in known if other is cause):
+            yield _finding(worst)
+
+
+def _calls(event: Event, events: Sequence[Event]) -> bool:
+    """Whether an open event is an alert where nothing else is wrong."""
+    if event.kind == "spike":
+        return event.outcome == "lasting" or event.id == next(one.id for one in events if one.kind == "spike")
+    if event.kind == "divergence_risk":
+        return (event.probability or 0.0) >= ALERTING_RISK
+    return event.severity is not Severity.INFO
+
+
+def _rank(severity: Severity) -> int:
+    return _ORDER.index(severity)
 
 
 def _finding(event: Event) -> Finding:
@@ -84,7 +114,7 @@ def _all_clears(
     still = {_key(event) for event in open_events}
     over = {_key(event): event for event in events if not event.is_open}
     for key in open_alerts:
-        if key.kind not in ALERTING or key in still:
+        if key.kind not in CAUSES or key in still:
             continue
         event = over.get(key)
         if event is None:

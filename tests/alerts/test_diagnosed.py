@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from app.alerts.diagnosed import ALERTING, judge_events
+from app.alerts.diagnosed import CAUSES, judge_events
 from app.alerts.rules import AlertKey, Decisions, decide
 from app.diagnostics.event import Event, Severity
 from app.diagnostics.registry import DIAGNOSES
@@ -31,12 +31,25 @@ RISK = event("divergence_risk", Severity.WARNING, probability=0.9)
 DIVERGENCE = event("divergence")
 
 
+OVERFIT = event("overfit", Severity.WARNING, inputs=("val_loss", "loss"))
+COLLAPSE = event("dimensional_collapse", Severity.WARNING, inputs=("rankme",))
+LATER_SPIKE = replace(SPIKE, step=290, raised_at=300)
+
+
 def test_every_kind_is_one_that_some_diagnosis_says() -> None:
-    assert set(ALERTING) <= {kind for diagnosis in DIAGNOSES for kind in diagnosis.kinds}
+    assert set(CAUSES) <= {kind for diagnosis in DIAGNOSES for kind in diagnosis.kinds}
 
 
-@pytest.mark.parametrize("one", [DIVERGENCE, event("cold_start"), event("dead"), LASTING, RISK], ids=lambda e: e.kind)
-def test_what_ruins_a_run_is_an_alert(one: Event) -> None:
+@pytest.mark.parametrize(
+    "one",
+    [
+        *(DIVERGENCE, event("cold_start"), event("dead"), SPIKE, LASTING, RISK),
+        *(event(kind, Severity.WARNING) for kind in ("plateau", "overfit", "ungrokking")),
+        *(event(kind, Severity.WARNING) for kind in ("dimensional_collapse", "rank_loss", "mode_collapse")),
+    ],
+    ids=lambda e: f"{e.kind} {e.outcome}",
+)
+def test_a_diagnosis_of_warning_or_worse_is_an_alert(one: Event) -> None:
     (finding,) = decided([one]).fire
     assert (finding.kind, finding.metric, finding.step, finding.severity) == (one.kind, "loss", 90, one.severity)
     assert finding.evidence["raised_at"] == 100
@@ -46,16 +59,33 @@ def test_what_ruins_a_run_is_an_alert(one: Event) -> None:
 @pytest.mark.parametrize(
     "one",
     [
-        SPIKE,
         replace(LASTING, resolved_at=200),
         replace(RISK, probability=0.6),
         event("nonfinite"),
-        event("plateau", Severity.WARNING),
-        event("overfit", Severity.WARNING),
+        *(event(kind, Severity.INFO) for kind in ("memorised", "grokking", "neural_collapse", "stability_gap")),
     ],
+    ids=lambda e: e.kind,
 )
-def test_what_recovers_or_may_be_wrong_calls_nobody(one: Event) -> None:
+def test_what_is_over_or_unlikely_or_no_fault_calls_nobody(one: Event) -> None:
     assert not decided([one]).fire
+
+
+def test_of_spikes_that_pass_only_the_first_calls() -> None:
+    first = replace(SPIKE, resolved_at=120, outcome="benign")
+    assert fired([first, LATER_SPIKE]) == []
+    assert fired([first, replace(LATER_SPIKE, outcome="lasting")]) == ["spike"]
+
+
+def test_two_causes_call_twice() -> None:
+    assert fired([OVERFIT, COLLAPSE]) == ["overfit", "dimensional_collapse"]
+    assert fired([OVERFIT, RISK], AlertKey("overfit", "val_loss")) == ["divergence_risk"], "what is coming is another"
+    assert fired([COLLAPSE, event("rank_loss", Severity.WARNING)]) == ["dimensional_collapse"]
+
+
+def test_beside_something_critical_nothing_less_calls() -> None:
+    assert fired([OVERFIT, COLLAPSE, DIVERGENCE]) == ["divergence"]
+    assert fired([OVERFIT, COLLAPSE], AlertKey("nonfinite_loss", "loss")) == []
+    assert fired([OVERFIT], AlertKey("stop_advised", None)) == ["overfit"]
 
 
 def test_one_cause_calls_once_and_again_only_where_it_got_worse() -> None:
