@@ -26,6 +26,13 @@ def diagnose(
         typer.Argument(metavar="PATH...", help="CSV or JSONL files of runs, or folders.", show_default=False),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
+    overfit_rule: Annotated[
+        str,
+        typer.Option(
+            help="Call a run overfit by a published rule: gl2, gl5, pq, up3 (Prechelt), patience3 or patience10.",
+            show_default=False,
+        ),
+    ] = "",
 ) -> None:
     """Diagnose runs: what broke, and when one could know.
 
@@ -34,7 +41,7 @@ def diagnose(
     The files are read in the order of steps, and what is said at a step depends on nothing after it. Files that cannot
     be read are skipped and named.
     """
-    record = _diagnosed(paths)
+    record = _diagnosed(paths, overfit_rule)
     if as_json:
         json.dump(record, sys.stdout, allow_nan=False)
         sys.stdout.write("\n")
@@ -44,19 +51,22 @@ def diagnose(
         raise BadInput("No file could be diagnosed.")
 
 
-def _diagnosed(paths: Sequence[Path]) -> dict[str, Any]:
+def _diagnosed(paths: Sequence[Path], overfit_rule: str) -> dict[str, Any]:
+    from app.diagnostics.overfit import NAMED_RULES
     from app.importers.recorded_run_file import find_run_files
 
+    if overfit_rule and overfit_rule not in NAMED_RULES:
+        raise BadInput(f"No overfit rule is called {overfit_rule!r}; there are {', '.join(NAMED_RULES)}.")
     record: dict[str, Any] = {"runs": [], "skipped": []}
     for file in dict.fromkeys(file for path in paths for file in find_run_files(path)):
         try:
-            record["runs"].append(diagnosed_file(file))
+            record["runs"].append(diagnosed_file(file, overfit_rule))
         except LosscastError as error:
             record["skipped"].append({"file": str(file), "why": str(error).removeprefix(f"{file.name}: ")})
     return record
 
 
-def diagnosed_file(path: Path) -> dict[str, Any]:
+def diagnosed_file(path: Path, overfit_rule: str = "") -> dict[str, Any]:
     """One run as `--json` has it."""
     from app.diagnostics.dynamics.report import dynamics_of, metrics_to_read
     from app.diagnostics.engine import Engine
@@ -68,7 +78,7 @@ def diagnosed_file(path: Path) -> dict[str, Any]:
     if not any(len(points) for points in logged.values()):
         raise BadInput("no row holds a number.")
     inputs = choose_inputs({metric: len(points) for metric, points in logged.items()})
-    engine = Engine(inputs)
+    engine = Engine(inputs, overfit_rule)
     read = {metric: (logged[metric].steps, logged[metric].values) for metric in metrics_to_read(logged, inputs.metrics)}
     found = engine.observe({metric: (points.steps, points.values) for metric, points in logged.items()})
     return {

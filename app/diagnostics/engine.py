@@ -15,13 +15,14 @@ from app.diagnostics.changes import BATCH_SIZE, DATA, DISTURBING, Change, RateWa
 from app.diagnostics.diagnosis import Diagnosis, Window
 from app.diagnostics.event import Event, Findings, Risk
 from app.diagnostics.level import Level
+from app.diagnostics.overfit import Overfit
 from app.diagnostics.registry import DIAGNOSES
 from app.diagnostics.risk import HORIZONS, DivergenceRisk, Record
 from app.diagnostics.series import Series
 from app.diagnostics.signals import Inputs
 from app.errors import BadInput
 
-VERSION = 3
+VERSION = 4
 """Of the bytes; raise it with every change that makes a diagnosis say something else from the same state."""
 
 _MAGIC = b"LCDX"
@@ -81,12 +82,15 @@ class Engine:
     `from_bytes` keep it between two looks.
     """
 
-    def __init__(self, inputs: Inputs) -> None:
+    def __init__(self, inputs: Inputs, overfit_rule: str = "") -> None:
+        """`overfit_rule`: one of `app.diagnostics.overfit.NAMED_RULES`, or empty."""
         self.inputs = inputs
+        self._overfit_rule = overfit_rule
         self.last_step: int | None = None
         self.rows = 0
         self._watches = Watches()
         self._diagnoses: list[Diagnosis] = [diagnosis() for diagnosis in DIAGNOSES]
+        self._overfit.rule = overfit_rule
         self._checkpoints: list[Checkpoint] = []
 
     @property
@@ -107,6 +111,10 @@ class Engine:
     @property
     def _divergence_risk(self) -> DivergenceRisk:
         return next(one for one in self._diagnoses if isinstance(one, DivergenceRisk))
+
+    @property
+    def _overfit(self) -> Overfit:
+        return next(one for one in self._diagnoses if isinstance(one, Overfit))
 
     def observe(
         self, logged: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]], segment_starts: Sequence[int] = ()
@@ -159,7 +167,7 @@ class Engine:
         if self.last_step is not None and step > self.last_step:
             return self, self.last_step + 1
         kept = [checkpoint for checkpoint in self._checkpoints if checkpoint.last_step < step]
-        engine = Engine(self.inputs)
+        engine = Engine(self.inputs, self._overfit_rule)
         if not kept:
             return engine, None
         newest = kept[-1]
@@ -240,6 +248,7 @@ class Engine:
         self.rows, self.last_step = rows, last_step
         self._watches = msgspec.msgpack.decode(states[""], type=Watches)
         self._diagnoses = [msgspec.msgpack.decode(states[one.name], type=one) for one in DIAGNOSES]
+        self._overfit_rule = self._overfit.rule
 
 
 @dataclass(frozen=True, slots=True)

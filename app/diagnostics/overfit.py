@@ -2,14 +2,15 @@
 
 Raised when the validation loss was above its best, by more than its noise, at three evaluations running, and the
 training loss is lower than it was at that best. What Prechelt's criteria [1]_ and a plain patience would have said is
-in the evidence, by name.
+in the evidence, by name; any of them can be made the rule instead.
 
 A network that memorises before it generalises looks the same. So `app.diagnostics.grokking` is heard first: of a run
 that it holds for memorised, and that had learned nothing before which held for other data, and of one whose validation
 has turned, nothing is said here; what was said already is taken back.
 
 .. [1] L. Prechelt, "Early Stopping - But When?", in Neural Networks: Tricks of the Trade, 1998: generalisation loss
-   GL = 100 (E_va / E_best - 1), here against 2 and 5 percent; UP_s, s strips that each end higher than the one before.
+   GL = 100 (E_va / E_best - 1), here against 2 and 5 percent; UP_s, s strips that each end higher than the one before;
+   PQ, GL over P_k = 1000 (mean / least training loss over a strip of k - 1), here k = 5 evaluations, against 0.75.
 """
 
 from __future__ import annotations
@@ -40,7 +41,11 @@ TRAINING_FALL = math.log(1.005)
 DIFFERENCE_MEMORY = 0.1
 GL_LIMITS = {"gl2": 2.0, "gl5": 5.0}
 UP_STRIPS = 3
+PQ_STRIP, PQ_LIMIT = 5, 0.75
 PATIENCES = (3, 10)
+
+NAMED_RULES = (*GL_LIMITS, "pq", f"up{UP_STRIPS}", *(f"patience{patience}" for patience in PATIENCES))
+"""What can be the rule instead of the one here."""
 
 MEMORISED, TURNING = "memorised", "turning"
 """What grokking says of a run that is on its way through it, or never will be."""
@@ -72,6 +77,7 @@ class Overfit:
     name: ClassVar[str] = "overfit"
     kinds: ClassVar[tuple[str, ...]] = ("overfit",)
 
+    rule: str = ""  # one of `NAMED_RULES`, or empty: the one described above
     evaluations: int = 0  # since the last change from outside
     last: float = math.nan  # logarithms of the validation loss
     best: float = math.inf
@@ -82,6 +88,7 @@ class Overfit:
     ups: int = 0  # evaluations running that were higher than the one before
     training: float = math.nan  # logarithm of the training loss: its level, or its newest point
     training_at_best: float = math.nan
+    strip: list[float] = field(default_factory=list)  # `training` at the newest `PQ_STRIP` evaluations
     epochs: float = math.nan
     fired: dict[str, int] = field(default_factory=dict)  # named criterion -> the step at which it would have stopped
     by_heart: ByHeart = field(default_factory=ByHeart)
@@ -129,6 +136,7 @@ class Overfit:
         self.evaluations, self.best, self.last = 0, math.inf, math.nan
         self.above = self.since_best = self.ups = 0
         self.fired.clear()
+        self.strip.clear()
         if self.event is not None:
             yield self.event.resolved(step, "cut short")
             self.event = None
@@ -146,9 +154,11 @@ class Overfit:
         else:
             self.since_best += 1
             self.above = self.above + 1 if log - self.best > self._smallest_rise else 0
-        self._ask_the_named(step, log)
+        self.strip = [*self.strip, self.training][-PQ_STRIP:]
+        named = self._ask_the_named(step, log)
+        is_overfitting = self.rule in named if self.rule else self._is_overfitting
         is_by_heart = self.by_heart.explains(self.best)
-        if self.event is None and self._is_overfitting and not is_by_heart:
+        if self.event is None and is_overfitting and not is_by_heart:
             self.event = self._raised(step, log, window)
             yield self.event
         elif self.event is not None and is_by_heart:
@@ -169,15 +179,24 @@ class Overfit:
         knows_training = math.isfinite(self.training) and math.isfinite(self.training_at_best)
         return not knows_training or self.training < self.training_at_best - TRAINING_FALL
 
-    def _ask_the_named(self, step: int, log: float) -> None:
-        """Note where each criterion of the literature would first have stopped the run."""
+    def _ask_the_named(self, step: int, log: float) -> set[str]:
+        """Which criteria of the literature stop the run here; where each first did is noted."""
         loss_of_generality = 100.0 * math.expm1(log - self.best)
         verdicts = {name: loss_of_generality > limit for name, limit in GL_LIMITS.items()}
+        verdicts["pq"] = loss_of_generality > PQ_LIMIT * self._training_progress()
         verdicts[f"up{UP_STRIPS}"] = self.ups >= UP_STRIPS
         verdicts |= {f"patience{patience}": self.since_best >= patience for patience in PATIENCES}
-        for name, stops in verdicts.items():
-            if stops:
-                self.fired.setdefault(name, step)
+        stopping = {name for name, stops in verdicts.items() if stops}
+        for name in sorted(stopping):
+            self.fired.setdefault(name, step)
+        return stopping
+
+    def _training_progress(self) -> float:
+        """Prechelt's P, in thousandths; infinite as long as a strip is not whole."""
+        if len(self.strip) < PQ_STRIP or not all(map(math.isfinite, self.strip)):
+            return math.inf
+        losses = [math.exp(one - min(self.strip)) for one in self.strip]
+        return 1000.0 * (sum(losses) / PQ_STRIP - 1.0)
 
     def _raised(self, step: int, log: float, window: Window) -> Event:
         metric = window.inputs.metric("val_loss") or ""
@@ -188,7 +207,10 @@ class Overfit:
         evidence |= {"epochs": self.epochs if math.isfinite(self.epochs) else None}
         evidence |= {f"{name}_at": at for name, at in self.fired.items()}
         text = f"{metric} has risen from {best:.4g} at step {self.best_step} to {value:.4g}"
-        if training is not None:
+        if self.rule:
+            evidence["rule"] = self.rule
+            text += f": enough for {self.rule}"
+        elif training is not None:
             text += f", while {training} went on falling"
         if self.epochs > 1:
             text += f"; this is pass {math.ceil(self.epochs)} over the data"

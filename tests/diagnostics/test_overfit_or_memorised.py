@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from app.diagnostics.engine import Engine
+from app.diagnostics.overfit import NAMED_RULES
 from app.importers.curve_file import points_by_metric
 from app.importers.run_files import read_file
 from tests.diagnostics.made_runs import Logged, engine_for, events_of, in_pieces, logged
@@ -109,3 +111,49 @@ def test_any_split_of_a_real_run_says_the_same(name: str) -> None:
 
     assert pieces == whole
     assert engine.to_bytes() == whole_engine.to_bytes()
+
+
+def overfit_by(rule: str, run: Logged) -> list[int]:
+    """Steps at which overfitting is said."""
+    engine = Engine(engine_for(run).inputs, rule)
+    return [event.raised_at for event in engine.observe(run).events if event.kind == "overfit" and event.is_open]
+
+
+@pytest.mark.parametrize(
+    ("rule", "step"), [("gl2", 160), ("gl5", 220), ("up3", 160), ("patience3", 160), ("patience10", 300)]
+)
+def test_a_published_rule_can_be_chosen_by_its_name(rule: str, step: int) -> None:
+    assert overfit_by(rule, real_run("lm_overfit_12k")) == [step]
+
+
+def test_pq_waits_while_training_still_makes_progress() -> None:
+    """GL over P: the same validation, with training that falls by a tenth an evaluation and one that stands."""
+    validation = np.concatenate([np.linspace(4.0, 2.0, 20), np.linspace(2.0, 2.2, 20)])
+    training = 4 * np.geomspace(1.0, 0.9**39, 40)
+    moving = logged(every=10, train_loss=training, val_loss=validation)
+    standing = logged(every=10, train_loss=np.clip(training, training[22], None), val_loss=validation)
+
+    assert overfit_by("pq", moving) == []
+    assert len(overfit_by("pq", standing)) == 1
+
+
+@pytest.mark.parametrize("rule", NAMED_RULES)
+def test_no_rule_says_of_a_run_that_memorised_that_it_overfits(rule: str) -> None:
+    run = real_run("nogrok_rand_s0")
+    engine = Engine(engine_for(run).inputs, rule)
+    engine.observe(run)
+
+    assert not engine.states["overfit"].startswith("overfitting")
+
+
+def test_a_chosen_rule_is_kept_with_the_state() -> None:
+    run = real_run("lm_overfit_12k")
+    engine = Engine(engine_for(run).inputs, "gl5")
+    engine.observe({metric: (steps[steps < 100], values[steps < 100]) for metric, (steps, values) in run.items()})
+    engine = Engine.from_bytes(engine.to_bytes())
+    found = engine.observe(
+        {metric: (steps[steps >= 100], values[steps >= 100]) for metric, (steps, values) in run.items()}
+    )
+
+    assert [event.raised_at for event in found.events if event.kind == "overfit"] == [220]
+    assert engine.truncated(150)[0].observe(run).events[-1].raised_at == 220
