@@ -1,4 +1,4 @@
-"""Colours of the charts. static/dashboard/losscast.css has the same as tokens; a test holds the two together."""
+"""Colours of the charts. static/dashboard/styles/01_tokens.css has the same; a test holds the two together."""
 
 from __future__ import annotations
 

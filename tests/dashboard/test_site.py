@@ -50,15 +50,22 @@ def test_the_pages_ask_nobody_else_for_anything(base_url: str) -> None:
     assert "Losscast" in page
 
 
-@pytest.mark.parametrize("name", ["losscast.css", "losscast.js", "theme.js", "favicon.svg"])
+@pytest.mark.parametrize("name", ["styles/01_tokens.css", "losscast.js", "theme.js", "favicon.svg"])
 def test_the_assets_are_served(base_url: str, name: str) -> None:
     assert httpx.get(f"{base_url}/assets/{name}").status_code == 200
+
+
+def test_stylesheets_come_in_the_order_of_their_numbers(base_url: str) -> None:
+    """Of two rules that are as specific as each other the later one wins: the order is a part of the look."""
+    ours = re.findall(r"assets/styles/([\w.]+\.css)", httpx.get(base_url + "/").text)
+    stored = Path(dashboard.__file__).parents[2] / "static" / "dashboard" / "styles"
+    assert ours == sorted(one.name for one in stored.iterdir())
 
 
 def test_a_reload_of_a_run_may_be_the_first_request(base_url: str) -> None:
     page = httpx.get(base_url + "/runs/some-run").text  # 404 and all
     assert "assets/losscast.js" in page
-    assert "assets/losscast.css" in page
+    assert "assets/styles/01_tokens.css" in page
 
 
 def test_routes_of_the_service_keep_their_paths(database: Database) -> None:

@@ -18,7 +18,7 @@ TOKENS = {
 
 
 def stylesheet() -> str:
-    return (bundled("static") / "dashboard" / "losscast.css").read_text()
+    return (bundled("static") / "dashboard" / "styles" / "01_tokens.css").read_text()
 
 
 def tokens(selector: str) -> dict[str, str]:
