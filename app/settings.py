@@ -50,6 +50,12 @@ class Settings(BaseSettings):
     workers: int = Field(1, ge=0, le=64, description="Worker processes that `losscast up` runs.")
     body_limit: int = Field(32 * 2**20, ge=1024, description="Largest request body, unpacked. [bytes]")
     queue_limit: int = Field(2_000, ge=1, description="Batches that may wait to be stored; one more is answered 429.")
+    forecasts_kept: int = Field(
+        300,
+        ge=0,
+        description="Forecasts of each metric that a run keeps once it has been over for a day, evenly many left out; "
+        "0: all.",
+    )
     alert_urls: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Where alerts go, separated by blanks: webhooks (https://...) or apprise URLs (slack://...)."
     )

@@ -85,7 +85,7 @@ def work() -> None:
         run_url=lambda run_id: f"{base.rstrip('/')}/runs/{run_id}",
     )
     _check_alert_urls(settings)
-    run_worker(database, alerting)
+    run_worker(database, alerting, forecasts_kept=settings.forecasts_kept)
 
 
 def migrate_database() -> None:

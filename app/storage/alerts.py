@@ -101,12 +101,22 @@ def _queue(connection: Connection, alert_id: int, event: str, targets: Sequence[
     )
 
 
-def claim_deliveries(connection: Connection, limit: int = 20) -> list[Delivery]:
-    """Messages that are due, taken so that no other worker sends them at the same time."""
+def due_channels(connection: Connection) -> list[str]:
+    """The channels, by their hashes, for which something is due."""
+    return list(
+        connection.execute(
+            text("SELECT DISTINCT target_hash FROM alert_delivery WHERE next_attempt_at <= now() ORDER BY target_hash")
+        ).scalars()
+    )
+
+
+def claim_deliveries(connection: Connection, limit: int = 20, *, target_hash: str | None = None) -> list[Delivery]:
+    """Messages that are due, of one channel or of all, taken so that no other worker sends them at the same time."""
     rows = connection.execute(
         text(f"""
             WITH due AS (
                 SELECT id FROM alert_delivery WHERE next_attempt_at <= now()
+                    AND (CAST(:target_hash AS text) IS NULL OR target_hash = :target_hash)
                 ORDER BY next_attempt_at LIMIT :limit FOR UPDATE SKIP LOCKED
             ), claimed AS (
                 UPDATE alert_delivery d SET attempts = d.attempts + 1,
@@ -116,7 +126,7 @@ def claim_deliveries(connection: Connection, limit: int = 20) -> list[Delivery]:
             SELECT claimed.id AS delivery_id, claimed.event, claimed.target_hash, claimed.attempts, {_ALERT_COLUMNS}
             FROM claimed JOIN {_ALERT_TABLES} ON alert.id = claimed.alert_id ORDER BY claimed.id
         """),
-        {"limit": limit, "claim_seconds": CLAIM_SECONDS},
+        {"limit": limit, "claim_seconds": CLAIM_SECONDS, "target_hash": target_hash},
     )
     return [
         Delivery(row.delivery_id, _alert(row._mapping), row.event, row.target_hash, row.attempts) for row in rows.all()

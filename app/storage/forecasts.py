@@ -126,6 +126,47 @@ def forecast_history(
     return [forecast_point(row) for row in rows]
 
 
+def runs_to_thin(connection: Connection, kept: int, limit: int = 200) -> list[int]:
+    """Keys of runs that have been over for a day, are scored, and have more forecasts of a metric than they keep."""
+    return list(
+        connection.execute(
+            text("""
+                SELECT DISTINCT run.key FROM run JOIN run_progress p ON p.run_key = run.key
+                JOIN LATERAL (
+                    SELECT FROM forecast f WHERE f.run_key = run.key GROUP BY f.metric HAVING count(*) > :kept + 1
+                ) thick ON true
+                WHERE run.status <> 'running' AND run.finished_at < now() - interval '1 day'
+                  AND p.scored_revision = p.revision
+                ORDER BY run.key LIMIT :limit
+            """),
+            {"kept": max(kept, 2), "limit": limit},
+        ).scalars()
+    )
+
+
+def thin_forecasts(connection: Connection, key: int, kept: int) -> int:
+    """Delete all but about `kept` forecasts of each metric of a run, with their scores; returns how many went.
+
+    The first, the newest, the one that the run's card shows, and evenly many between them stay: they lie as densely in
+    early and late parts of the run as all did, so that the track record is a sample of what it was.
+    """
+    # As scoring does: of the two that change a run's scores the second waits.
+    connection.execute(text("SELECT FROM run_progress WHERE run_key = :key FOR NO KEY UPDATE"), {"key": key})
+    return connection.execute(
+        text("""
+            DELETE FROM forecast USING (
+                SELECT id, row_number() OVER (PARTITION BY metric ORDER BY id) - 1 AS place,
+                    count(*) OVER (PARTITION BY metric) - 1 AS last
+                FROM forecast WHERE run_key = :key
+            ) numbered
+            WHERE forecast.id = numbered.id AND numbered.last > :steps AND numbered.place > 0
+              AND numbered.place * :steps / numbered.last = (numbered.place - 1) * :steps / numbered.last
+              AND forecast.id IS DISTINCT FROM (SELECT s.forecast_id FROM run_summary s WHERE s.run_key = :key)
+        """),
+        {"key": key, "steps": max(kept, 2) - 1},
+    ).rowcount
+
+
 def _named(quantiles: Mapping[float, float]) -> dict[str, float]:
     return {f"{level:g}": float(value) for level, value in quantiles.items()}
 

@@ -20,11 +20,12 @@ from app.storage.curves import fit_mark, runs_to_fit, uncompacted_batches
 from app.storage.database import Database, driver_dsn
 from app.storage.diagnoses import runs_to_diagnose
 from app.storage.failures import given_up
+from app.storage.forecasts import runs_to_thin, thin_forecasts
 from app.storage.jobs import COMPACT, DELIVER, REFIT, SCORE, JobQueue
 from app.storage.priors import runs_to_offer
 from app.storage.track_record import runs_to_score
 from app.storage.verdicts import runs_to_judge
-from app.worker.delivery import deliver_due, targets_of
+from app.worker.delivery import Deliveries, targets_of
 from app.worker.failures import note_failure
 from app.worker.priors import RULES
 from app.worker.refit import refit_run
@@ -40,6 +41,7 @@ SWEEP_CRON = "* * * * * */10"  # seconds last
 MEND_CRON = "* * * * * */15"
 COMPACTION_CRON = "*/5 * * * *"
 TIDY_CRON = "17 * * * *"
+THIN_CRON = "47 * * * *"
 STALLED_AFTER_SECONDS = 30.0  # a worker that has not shown itself for so long is dead
 HEARTBEAT_SECONDS = 5.0
 POLL_SECONDS = 1.0  # for jobs that no notification announces: retries and run locks that came free
@@ -59,9 +61,21 @@ class Alerting:
     def targets(self) -> Mapping[Target, str]:
         return targets_of(self.urls)
 
+    def deliveries(self, database: Database) -> Deliveries:
+        return Deliveries(database, self.targets, self.allowed_schemes, self.allowed_hosts, self.run_url)
 
-def make_app(database: Database, queue: JobQueue, alerting: Alerting) -> procrastinate.App:
+
+def make_app(
+    database: Database,
+    queue: JobQueue,
+    alerting: Alerting,
+    deliveries: Deliveries | None = None,
+    *,
+    forecasts_kept: int = 0,
+) -> procrastinate.App:
     """The tasks over one database. Nothing runs before `run_worker`.
+
+    forecasts_kept : how many of each metric a run keeps once it is over; 0: all
 
     No task has a retry of the queue's own. A job that waits for its retry holds up all later ones of its run, and where
     another of its kind waits by then its return is refused, which leaves it "doing" for good. The sweeps are the retry:
@@ -70,6 +84,8 @@ def make_app(database: Database, queue: JobQueue, alerting: Alerting) -> procras
     app = procrastinate.App(
         connector=procrastinate.PsycopgConnector(conninfo=driver_dsn(database.url), min_size=1, max_size=4)
     )
+
+    deliveries = deliveries or alerting.deliveries(database)
 
     @app.task(name=REFIT, queue=REFIT)
     def refit(run_id: str) -> None:
@@ -104,7 +120,7 @@ def make_app(database: Database, queue: JobQueue, alerting: Alerting) -> procras
 
     @app.task(name=DELIVER, queue=DELIVER)
     def deliver() -> None:
-        deliver_due(database, alerting.targets, alerting.allowed_schemes, alerting.allowed_hosts, alerting.run_url)
+        deliveries.wake()
 
     @app.periodic(cron=SWEEP_CRON)
     @app.task(name="sweep", queue="sweep", queueing_lock="sweep", pass_context=False)
@@ -135,6 +151,18 @@ def make_app(database: Database, queue: JobQueue, alerting: Alerting) -> procras
         for job in stalled:
             log.warning("taking up %s again: its worker died", job.task_name)
             await take_up(app, job)
+
+    @app.periodic(cron=THIN_CRON)
+    @app.task(name="thin_forecasts", queue="sweep", queueing_lock="thin_forecasts", pass_context=False)
+    def thin(timestamp: int) -> None:
+        """Leave out some of the forecasts of runs that are over."""
+        if not forecasts_kept:
+            return
+        with database.read() as connection:
+            thick = runs_to_thin(connection, forecasts_kept)
+        for key in thick:
+            with database.write() as connection:
+                thin_forecasts(connection, key, forecasts_kept)
 
     @app.periodic(cron=TIDY_CRON)
     @app.task(name="tidy", queue="sweep", queueing_lock="tidy", pass_context=True)
@@ -173,13 +201,15 @@ def _has_much_to_compact(database: Database, run_id: str) -> bool:
         return mark is not None and uncompacted_batches(connection, mark.run_key) >= BATCHES_TO_COMPACT
 
 
-def run_worker(database: Database, alerting: Alerting) -> None:
+def run_worker(database: Database, alerting: Alerting, *, forecasts_kept: int) -> None:
     """Work until SIGTERM or SIGINT; then finish what runs."""
     queue = JobQueue(database.url)
     queue.open()
+    deliveries = alerting.deliveries(database)
     try:
-        asyncio.run(_work(make_app(database, queue, alerting)))
+        asyncio.run(_work(make_app(database, queue, alerting, deliveries, forecasts_kept=forecasts_kept)))
     finally:
+        deliveries.close()
         queue.close()
 
 
