@@ -30,6 +30,8 @@ SEVERITY_SHAPES = {"info": "i", "warning": "!", "critical": "!!"}
 
 BAND_MEANING = "90 % band: nine times out of ten the final loss, averaged over its noise, should fall inside it."
 
+STILL_CONFIG: Any = {"displayModeBar": False, "responsive": True, "doubleClick": False}
+
 SOURCE_MEANINGS = {
     "declared": "The job said so.",
     "inferred": "Read off what the job logged.",
@@ -221,6 +223,11 @@ def card(title: Children, *body: Component | None, tools: Children = None, class
         ],
         className=f"card {class_name}".strip(),
     )
+
+
+def graph(graph_id: str | dict[str, int], figure: object, size: str, *, config: Any = STILL_CONFIG) -> Component:
+    """A chart in a box whose height the stylesheet sets: Dash sets the chart's own to all of its box."""
+    return html.Div(dcc.Graph(id=graph_id, figure=figure, config=config), className=size)
 
 
 def alert_item(alert: StoredAlert, now: datetime, *, with_run: bool) -> Component:

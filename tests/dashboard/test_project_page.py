@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, expect
 from app.dashboard.figures.track_record import errors_figure, reliability_figure
 from app.dashboard.pages.project import empty_text, format_error, judgement, read_record
 from app.dashboard.pages.project import verdict as project_verdict
-from app.dashboard.pages.run import history_text
+from app.dashboard.pages.run_history import history_text
 from app.dashboard.readings import read_history
 from app.dashboard.site import page_at
 from app.dashboard.theme import Display

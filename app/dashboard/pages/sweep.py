@@ -10,11 +10,10 @@ import dash
 from dash import Input, Output, State, html
 from dash.development.base_component import Component
 
-from app.dashboard.components import card, hint, plain_value
+from app.dashboard.components import card, graph, hint, plain_value
 from app.dashboard.figures.empty import empty_figure
 from app.dashboard.figures.sweep import SHOWN, sweep_figure
 from app.dashboard.formatting import format_rate, format_value
-from app.dashboard.pages.run import graph
 from app.dashboard.theme import Display
 from app.errors import NotFound
 from app.storage.database import Database

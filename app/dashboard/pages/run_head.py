@@ -1,0 +1,115 @@
+"""The head of a run's page: what it is, how far it has come, and what must not be overlooked."""
+
+from __future__ import annotations
+
+from dash import dcc, html
+from dash.development.base_component import Component
+
+from app.dashboard.compared_runs import compare_href
+from app.dashboard.components import (
+    aria,
+    hint,
+    moment,
+    progress,
+    project_link,
+    run_href,
+    severest_first,
+    severity_badge,
+    status_badge,
+)
+from app.dashboard.formatting import format_count, format_duration
+from app.dashboard.liveness import Liveness
+from app.dashboard.pages.fit import fit_href
+from app.dashboard.readings import RunReading
+from app.runs import RunStatus
+
+STOP_ADVISED = "stop_advised"  # kind of the worker's alert
+
+
+def header(reading: RunReading) -> list[Component | None]:
+    run, summary = reading.run, reading.summary
+    return [
+        html.Nav(
+            [
+                dcc.Link("Runs", href="/"),
+                html.Span("/", **aria(hidden="true")),
+                project_link(run.project),
+            ],
+            className="crumbs",
+            **aria(label="Breadcrumb"),
+        ),
+        html.Div([html.H1(run.name, title=run.name), status_badge(reading.state)], className="title-row"),
+        html.Div(
+            [
+                html.Code(run.id, title="The run's id"),
+                html.Span(["started ", moment(run.created_at, reading.now)]),
+                html.Span(["last heard ", moment(run.last_seen_at, reading.now)])
+                if run.finished_at is None
+                else html.Span(["ended ", moment(run.finished_at, reading.now)]),
+                *(html.Span(tag, className="tag", title=tag) for tag in run.tags),
+                dcc.Link("Predict another schedule from this run", href=fit_href(run.id))
+                if run.status is not RunStatus.RUNNING
+                else None,
+                dcc.Link("Compare with others", href=compare_href(run_ids=[run.id], project=run.project)),
+                export_links(run.id),
+            ],
+            className="facts",
+        ),
+        html.Div(
+            [
+                progress(
+                    run.last_step,
+                    summary.total_steps if summary else None,
+                    summary.total_source if summary else None,
+                    running=reading.state is Liveness.RUNNING,
+                ),
+                html.Span(remaining_text(reading), className="muted remaining"),
+            ],
+            className="head-progress",
+        ),
+    ]
+
+
+def export_links(run_id: str) -> Component:
+    """All points of the run as a file, in each form that there is."""
+    address = f"/api/v1{run_href(run_id)}/export?format="
+    forms = {"csv": "CSV", "jsonl": "JSONL", "parquet": "Parquet"}
+    links = [html.A(label, href=address + form, download="", className="export") for form, label in forms.items()]
+    return html.Span([hint("Export", "Every point of every metric, as a file."), *links], className="exports")
+
+
+def remaining_text(reading: RunReading) -> str:
+    """Time to the end, where the run's speed is steady and its end was not guessed."""
+    speed, summary, last = reading.steps_per_second, reading.summary, reading.run.last_step
+    if speed is None or last is None or reading.state is not Liveness.RUNNING:
+        return ""
+    pace = f"{format_count(speed)} steps/s" if speed >= 1 else f"{format_count(1 / speed)} s a step"
+    if summary is None or not summary.total_steps or summary.total_source == "assumed" or last >= summary.total_steps:
+        return pace
+    return f"about {format_duration((summary.total_steps - last) / speed)} left at {pace}"
+
+
+def banner(reading: RunReading) -> Component | None:
+    """What must not be overlooked: open alerts, silence, the job's last words.
+
+    That a stop is advised stands below in the verdict, with all that it rests on.
+    """
+    urgent = [alert for alert in reading.open_alerts if alert.kind != STOP_ADVISED]
+    lines: list[Component] = [
+        html.Div(
+            [severity_badge(alert.severity), html.Span(alert.message)], className=f"banner banner-{alert.severity}"
+        )
+        for alert in severest_first(urgent)[:3]
+    ]
+    if len(urgent) > 3:
+        lines.append(html.Div(f"{len(urgent) - 3} more open alerts below.", className="banner"))
+    if reading.state is Liveness.LOST:
+        silence = format_duration((reading.now - reading.run.last_seen_at).total_seconds())
+        lines.append(
+            html.Div(
+                f"Nothing heard for {silence}. The job may have died without a word.", className="banner banner-lost"
+            )
+        )
+    if reading.run.exit_message:
+        lines.append(html.Div(["The job said: ", html.Q(reading.run.exit_message)], className="banner"))
+    return html.Div(lines, className="banners", role="status") if lines else None

@@ -1,0 +1,54 @@
+"""How a run's forecast moved, and how good it turned out to be."""
+
+from __future__ import annotations
+
+from dash.development.base_component import Component
+
+from app.dashboard.figures.empty import empty_figure
+from app.dashboard.figures.history import history_figure
+from app.dashboard.formatting import format_band, format_percent, format_value
+from app.dashboard.readings import HistoryReading, read_history
+from app.dashboard.theme import Display
+from app.forecasting.track_record import JudgedForecast
+from app.storage.database import Database
+
+TOLD_AT = 0.4  # seen: early enough to have been of use, late enough for a band that says something
+
+
+def history(database: Database, run_id: str, metric: str | None, display: Display) -> tuple[object, Component | str]:
+    reading = read_history(database, run_id, metric)
+    if not reading.history:
+        return empty_figure("No forecast of this metric yet", display.palette), ""
+    return history_figure(reading.history, display, actual=reading.actual), history_text(reading)
+
+
+def history_text(reading: HistoryReading) -> str:
+    """How good the forecasts were, or when that will be known."""
+    count = reading.n_forecasts
+    forecasts = f"{count:,} {'forecast' if count == 1 else 'forecasts'}"
+    if not reading.is_over:
+        return f"{forecasts} so far. The truth is known when the run has finished."
+    if reading.end_step is None:
+        return f"{forecasts}. They are being held to how the run ended; this takes some seconds."
+    if reading.actual is None:
+        return f"{forecasts}. The run did not end in a finite number, so there is nothing to hold them to."
+    if not reading.counted:
+        return f"{forecasts}, none of which spoke of the step at which the run ended."
+    told = min(reading.counted, key=lambda one: abs(one.seen - TOLD_AT))
+    held, judged = reading.held
+    sentences = [
+        verdict(told),
+        f"The band held in {held:,} of {judged:,} forecasts made before the end.",
+    ]
+    if told.horizon_off:
+        sentences.append("The run ended before its horizon; this is what was said of the step it ended at.")
+    return " ".join(sentences)
+
+
+def verdict(told: JudgedForecast) -> str:
+    """One forecast and what became of it, in words."""
+    where = "inside" if told.score.cover90 else "above the band" if told.actual > told.p95 else "below the band"
+    return (
+        f"At {format_percent(told.seen)} of the run the forecast was {format_band(told.p05, told.p95)} (90 % band); "
+        f"it ended at {format_value(told.actual)} ({where})."
+    )
