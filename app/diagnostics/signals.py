@@ -77,6 +77,7 @@ SIGNALS: tuple[tuple[str, str, str], ...] = (
         "how many modes the samples cover, or their perplexity",
         r"(^|/)modes?/(perplexity|count|covered)$|^modes$",
     ),
+    ("relative_modes", "the samples' modes beside the real ones', by perplexity", r"(^|/)relative/modes$"),
     ("sample_spread", "spread of generated samples", r"(^|/)samples?/(std|spread|diversity)$"),
     ("task", "number of the task, or how long it took", r"(^|/)task(/id|/number)?$|steps/to/threshold$"),
     ("chance_loss", "loss of a guess that knows nothing", r"(^|/)chance/loss$"),

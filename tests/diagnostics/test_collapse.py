@@ -17,7 +17,8 @@ KINDS = {"dimensional_collapse", "rank_loss", "neural_collapse", "mode_collapse"
 
 
 def real_run(name: str) -> Logged:
-    points = points_by_metric(list(read_file(RUNS / f"{name}.jsonl").batches))
+    file = RUNS / (f"{name}.csv" if name.startswith("gan_") else f"{name}.jsonl")
+    points = points_by_metric(list(read_file(file).batches))
     return {metric: (one.steps, one.values) for metric, one in points.items()}
 
 
@@ -34,6 +35,8 @@ def says(run: Logged) -> list[Event]:
         ("nc_wd0", []),
         ("alive_lr.02", []),  # the rank falls to a third, and the loss to a thousandth
         ("grok_mlp_quad_a", []),
+        ("gan_collapsing", ["mode_collapse"]),  # one mode of eight, and on to the next
+        ("gan_healthy", []),  # all eight; for its first six looks it is no better
     ],
 )
 def test_real_runs_are_named_rightly_and_their_healthy_twins_not_at_all(name: str, kinds: list[str]) -> None:
@@ -82,6 +85,21 @@ def test_a_generator_that_falls_to_one_mode_is_named_though_its_losses_look_heal
     assert (event.kind, event.step) == ("mode_collapse", 30 * 25)
 
 
+def test_a_generator_that_never_made_more_than_one_mode_is_named_once() -> None:
+    (event,) = says(real_run("gan_collapsing"))
+
+    assert (event.step, event.raised_at) == (475, 525)
+    assert event.is_open
+    assert event.inputs == ("samples/modes_covered", "samples/relative_modes", "samples/spread")
+    assert "13% of the real modes" in event.message
+
+
+def test_a_generator_that_is_still_finding_its_modes_has_not_collapsed() -> None:
+    relative = np.concatenate([np.full(10, 0.2), np.linspace(0.3, 1.0, 28)])
+
+    assert says(logged(every=25, g_loss=np.full(38, 0.7), relative_modes=relative)) == []
+
+
 def test_one_bad_look_is_not_enough() -> None:
     rank = np.full(40, 20.0)
     rank[20:22] = 1.0
@@ -94,6 +112,7 @@ def test_any_split_of_the_input_says_the_same(seed: int) -> None:
     rank = np.concatenate([np.full(30, 18.0), np.full(40, 1.2), np.full(30, 12.0)])
     run = logged(train_loss=np.full(100, 3.0), modes=np.repeat([8.0, 1.0], 50))
     run |= logged(every=3, feat_erank=rank[:33], top1=np.linspace(0.1, 0.9, 33))
+    run |= logged(every=2, relative_modes=np.repeat([1.0, 0.2], 25))
     cuts = np.random.default_rng(seed).choice(100, size=20, replace=False)
 
     whole, _, whole_engine = in_pieces(run, [])

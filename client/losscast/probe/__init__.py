@@ -18,6 +18,7 @@ raises instead. The formulas without that shelter are in the modules named below
 `classes`           neural collapse, NC1 to NC4                       :mod:`losscast.probe.neural_collapse`
 `tokens`            the same for next-token prediction                :mod:`losscast.probe.neural_collapse`
 `units`             dead units and massive activations                :mod:`losscast.probe.activations`
+`samples`           modes and spread of generated samples             :mod:`losscast.probe.generated`
 `weights`           norms, way from the start, effective rate         :mod:`losscast.probe.parameters`
 `GradientNoise`     noise scale, critical batch size, SNR             :mod:`losscast.probe.gradients`
 ==================  ================================================  ====================================
@@ -28,6 +29,6 @@ A curve of these numbers means something only if they are measured on the same p
 from losscast.probe.arrays import ProbeError
 from losscast.probe.gradients import GradientNoise
 from losscast.probe.parameters import snapshot
-from losscast.probe.sheltered import classes, features, tokens, units, weights
+from losscast.probe.sheltered import classes, features, samples, tokens, units, weights
 
-__all__ = ["GradientNoise", "ProbeError", "classes", "features", "snapshot", "tokens", "units", "weights"]
+__all__ = ["GradientNoise", "ProbeError", "classes", "features", "samples", "snapshot", "tokens", "units", "weights"]

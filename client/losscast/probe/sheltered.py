@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Dict, List, Tuple
 
 from losscast.notices import Notices
-from losscast.probe import activations, neural_collapse, parameters, spectrum
+from losscast.probe import activations, generated, neural_collapse, parameters, spectrum
 from losscast.probe.arrays import Array, ProbeError, choose_rows, rows_of, to_labels, to_matrix
 
 MAX_ROWS = 4096
@@ -96,6 +96,40 @@ def units(
     )
 
 
+def samples(
+    values: Array,
+    modes: Array = None,
+    *,
+    real: Array = None,
+    real_modes: Array = None,
+    name: str = "samples",
+    max_rows: int = MAX_ROWS,
+    seed: int = 0,
+    strict: bool = False,
+) -> Dict[str, float]:
+    """Modes and spread of generated samples: see `losscast.probe.generated.sample_measures`.
+
+    `modes` says of each sample which mode or class it belongs to, negative: none. `real` and `real_modes` are the same
+    of real samples, and always the same ones. The other arguments are those of `features`.
+
+    Measures that nothing was handed in for are left out.
+    """
+
+    def measure() -> Dict[str, float]:
+        drawn, of_modes = _with_modes(values, modes, max_rows, seed)
+        reference, of_real = (None, None) if real is None else _with_modes(real, real_modes, max_rows, seed)
+        return generated.sample_measures(drawn, of_modes, reference, of_real)
+
+    has_modes = modes is not None
+    asked = {
+        "relative_spread": real is not None,
+        **dict.fromkeys(generated.OF_MODES, has_modes),
+        "relative_modes": has_modes and real_modes is not None,
+    }
+    measures = [one for one in generated.MEASURES if asked.get(one, True)]
+    return _sheltered(name, measures, strict, measure)
+
+
 def weights(
     of: parameters.Parameters,
     *,
@@ -115,6 +149,12 @@ def weights(
 
 def _is_asked_for(measure: str, has_start: bool, has_rate: bool) -> bool:
     return {"norm": True, "effective_rate": has_rate}.get(measure, has_start)
+
+
+def _with_modes(values: Array, modes: Array, max_rows: int, seed: int) -> Tuple[Array, List[int] | None]:
+    if modes is None:
+        return to_matrix(values, max_rows=max_rows, seed=seed), None
+    return _labelled(values, modes, max_rows, seed)
 
 
 def _labelled(values: Array, labels: Array, max_rows: int, seed: int) -> Tuple[Array, List[int]]:
