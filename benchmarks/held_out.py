@@ -23,6 +23,7 @@ import numpy as np
 
 from app.errors import BadInput, CurveTooShort
 from app.forecasting.forecast import LEVELS, forecast_curve
+from app.forecasting.mixing import mixed_quantiles
 from app.forecasting.recorded_run import RecordedRun
 from app.forecasting.siblings import Sibling, has_diverged, learn_prior, levels_of, similarity
 from app.forecasting.weights import NetworkShare
@@ -63,10 +64,13 @@ class HeldOutForecast:
 
     def mixed(self, share: NetworkShare) -> Quantiles:
         """What the product would have said with the network's share learned so."""
-        weight = share.weight(self.finished_runs).at(self.lawful)
-        quantiles = [(1 - weight) * law + weight * pfn for law, pfn in zip(self.law, self.pfn, strict=True)]
+        weights = share.weights(self.finished_runs)
+        median, width = (
+            np.array([each.rest.at(self.lawful), each.at(self.lawful)]) for each in (weights.median, weights.width)
+        )
+        quantiles = mixed_quantiles(np.array([self.law, self.pfn]), median, width)
         middle = quantiles[LEVELS.index(0.5)]
-        return tuple(middle + self.stretch * (each - middle) for each in quantiles)
+        return tuple(map(float, middle + self.stretch * (quantiles - middle)))
 
 
 def runs_directory() -> Path:

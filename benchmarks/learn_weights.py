@@ -3,11 +3,15 @@
 Run ``python -m benchmarks.learn_weights [DIRECTORY]``, with folders as for `benchmarks.forecast_accuracy`; it takes
 a quarter of an hour of one core. Finished runs are forecast from 10, 30, ... 90 % of their steps (tables report 20, 40,
 ...) by the law and by the network; the law's prior has never seen their family, and is asked alone and with finished
-runs of that family (`benchmarks.held_out`). The constants of `app.forecasting.weights.NetworkShare` are those with the
-least mean pinball loss over the five levels that are kept, which is half of the CRPS but for the levels left out.
+runs of that family (`benchmarks.held_out`).
 
-Every cell (family, metric, prior, share seen) counts by the logarithm of its mean score, and every family alike: a run
-that is hard to forecast must not outweigh those that can be.
+The constants of `app.forecasting.weights.NetworkShare` are learned one after the other. Those of the median have the
+least mean pinball loss over the five levels that are kept (half of the CRPS but for the levels left out) of an average
+of quantiles. The one of the width has, around that median, the largest mean log score: by the pinball loss a miss costs
+too little for a band to be honest on kinds of runs that the law takes for its own.
+
+Every cell (family, metric, prior, share seen) counts by its mean log score and by the logarithm of its mean loss, and
+every family alike: a run that is hard to forecast must not outweigh those that can be.
 
 What is reported of a family is nested: constants learned on forecasts of the others, whose priors had seen neither
 that family nor their own. They are written beside the shipped ones, for `benchmarks.leave_one_out`.
@@ -27,10 +31,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize
+from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit
 
 from app.forecasting.forecast import LEVELS
+from app.forecasting.mixing import mixed_quantiles
+from app.forecasting.scores import QuantileForecast, score_value
 from app.forecasting.weights import FILE, NetworkShare
 from benchmarks.forecast_accuracy import FAMILIES
 from benchmarks.held_out import METRICS, HeldOutForecast, held_out_forecasts, read_runs, runs_directory
@@ -85,17 +91,23 @@ def shares_without() -> dict[str, NetworkShare]:
 
 
 def _print_left_out(trials: Sequence[Trial], shares: Mapping[str, NetworkShare]) -> None:
-    """Pinball loss over that of either alone, and over the weights of before: 1 / (2 + n) with n siblings."""
-    print("| family left out | lawful | abrupt | over law | over network | over half and half |")
-    print("|---|---|---|---|---|---|")
+    """Of each family left out: loss over that of others' quantiles; and what a width of its own does to the band.
+
+    "Averaged" is the average of quantiles by the median's weights. Coverage is a mean over cells.
+    """
+    print("| family left out | lawful | abrupt | width | pinball over law | over network | over half and half ", end="")
+    print("| over averaged | inside 50/80/90 % [%] | averaged | log score over averaged |")
+    print("|---|---|---|---|---|---|---|---|---|---|---|")
     for family, share in shares.items():
         backtests = Backtests.of([each for each in reported(trials) if each.family == family])
-        loss = backtests.log_loss(backtests.weight(share))
-        over = [
-            f"{np.exp(loss - backtests.log_loss(weight)):.3f}"
-            for weight in (0.0, 1.0, 1 / (2 + backtests.finished_runs))
-        ]
-        print(f"| {family} | {' | '.join(f'{each:.2f}' for each in dataclasses.astuple(share))} | {' | '.join(over)} |")
+        mixed, averaged = backtests.mixed(share), backtests.averaged(backtests.median_weight(share))
+        loss = backtests.log_loss(mixed)
+        others = [backtests.averaged(weight) for weight in (0.0, 1.0, 1 / (2 + backtests.finished_runs))]
+        over = [f"{np.exp(loss - backtests.log_loss(each)):.3f}" for each in (*others, averaged)]
+        constants = [f"{each:.2f}" for each in dataclasses.astuple(share)]
+        inside = ["/".join(f"{each:.0f}" for each in backtests.coverage(quantiles)) for quantiles in (mixed, averaged)]
+        gained = f"{backtests.log_score(mixed) - backtests.log_score(averaged):+.2f}"
+        print(f"| {' | '.join([family, *constants, *over, *inside, gained])} |")
 
 
 def _write(shipped: NetworkShare, shares: Mapping[str, NetworkShare], n_forecasts: int) -> None:
@@ -154,32 +166,82 @@ class Backtests:
             family_of=family_of,
         )
 
-    def log_loss(self, weight: Array | float) -> float:
-        """Mean over families and cells of the log of the mean pinball loss, where the network has this weight, (n,)."""
-        share = np.broadcast_to(weight, self.actual.shape)[:, None]
-        quantiles = (1 - share) * self.law + share * self.pfn
-        middle = quantiles[:, [LEVELS.index(0.5)]]
-        off = self.actual[:, None] - (middle + self.stretch[:, None] * (quantiles - middle))
-        levels = np.asarray(LEVELS)
-        losses = np.minimum(np.maximum(levels * off, (levels - 1) * off).mean(axis=1), MOST_LOSS)
-        by_cell = np.log(np.bincount(self.cell, losses) / np.bincount(self.cell))
-        return float((np.bincount(self.family_of, by_cell) / np.bincount(self.family_of)).mean())
-
-    def weight(self, share: NetworkShare) -> Array:
-        """The network's weight in each forecast."""
+    def median_weight(self, share: NetworkShare) -> Array:
+        """The network's in the median of each forecast, (n,)."""
         weight: Array = self.lawful * share.lawful / (1 + self.finished_runs) + (1 - self.lawful) * share.abrupt
         return weight
 
+    def width_weight(self, share: NetworkShare) -> Array:
+        """The network's in the distances from the median, (n,)."""
+        weight: Array = share.width * (self.lawful / (1 + self.finished_runs) + 1 - self.lawful)
+        return weight
+
+    def averaged(self, weight: Array | float) -> Array:
+        """Quantiles, (n, n_levels), averaged where the network has this weight, (n,)."""
+        share = np.broadcast_to(weight, self.actual.shape)[:, None]
+        return self._stretched((1 - share) * self.law + share * self.pfn)
+
+    def mixed(self, share: NetworkShare) -> Array:
+        """Quantiles as the product mixes them, (n, n_levels)."""
+        median, width = (np.array([1 - each, each]) for each in (self.median_weight(share), self.width_weight(share)))
+        return self._stretched(mixed_quantiles(np.array([self.law.T, self.pfn.T]), median, width).T)
+
+    def _stretched(self, quantiles: Array) -> Array:
+        middle = quantiles[:, [LEVELS.index(0.5)]]
+        stretched: Array = middle + self.stretch[:, None] * (quantiles - middle)
+        return stretched
+
+    def log_loss(self, quantiles: Array) -> float:
+        """Mean over families and cells of the log of the mean pinball loss."""
+        off = self.actual[:, None] - quantiles
+        levels = np.asarray(LEVELS)
+        losses = np.minimum(np.maximum(levels * off, (levels - 1) * off).mean(axis=1), MOST_LOSS)
+        return float(self._over_families(np.log(self._over_forecasts(losses))))
+
+    def log_score(self, quantiles: Array) -> float:
+        """Mean over families, cells and forecasts."""
+        scores = [
+            QuantileForecast.from_levels(dict(zip(LEVELS, each, strict=True))).log_score(actual)
+            for each, actual in zip(quantiles, self.actual, strict=True)
+        ]
+        return self._over_families(self._over_forecasts(np.array(scores)))
+
+    def coverage(self, quantiles: Array) -> tuple[float, ...]:
+        """How often the truth lies inside the central 50, 80 and 90 % [%]: mean over families, cells and forecasts."""
+        scores = [
+            score_value(QuantileForecast.from_levels(dict(zip(LEVELS, each, strict=True))), actual)
+            for each, actual in zip(quantiles, self.actual, strict=True)
+        ]
+        return tuple(
+            100 * self._over_families(self._over_forecasts(np.array([getattr(score, name) for score in scores])))
+            for name in ("cover50", "cover80", "cover90")
+        )
+
+    def _over_forecasts(self, values: Array) -> Array:
+        """Means of the cells."""
+        means: Array = np.bincount(self.cell, values) / np.bincount(self.cell)
+        return means
+
+    def _over_families(self, of_cells: Array) -> float:
+        """Mean over families of the mean of their cells."""
+        return float((np.bincount(self.family_of, of_cells) / np.bincount(self.family_of)).mean())
+
 
 def learned(backtests: Backtests) -> NetworkShare:
-    """The constants with the least loss."""
+    """The constants of the median with the least loss, and that of the width with the best log score around it."""
 
     def loss(free: Array) -> float:
-        return backtests.log_loss(backtests.weight(NetworkShare(*expit(free))))
+        return backtests.log_loss(backtests.averaged(backtests.median_weight(NetworkShare(*expit(free), width=0.0))))
 
     # From half and half; in log-odds, so that shares stay between 0 and 1.
     found = minimize(loss, np.zeros(2), method="Nelder-Mead", options={"xatol": 1e-3, "fatol": 1e-7})
-    return NetworkShare(*(round(float(each), 3) for each in expit(found.x)))
+    lawful, abrupt = (round(float(each), 3) for each in expit(found.x))
+
+    def badness(width: float) -> float:
+        return -backtests.log_score(backtests.mixed(NetworkShare(lawful, abrupt, width)))
+
+    width = minimize_scalar(badness, bounds=(0.0, 1.0), method="bounded", options={"xatol": 1e-3}).x
+    return NetworkShare(lawful, abrupt, round(float(width), 3))
 
 
 if __name__ == "__main__":

@@ -7,12 +7,13 @@ without the family too (`benchmarks.learn_weights` keeps them beside the shipped
 
 Printed as Markdown: median |error| of the final loss [%] by the law, by the network and by both, in brackets the share
 of runs inside the 90 % band of both [%]; the median width of that band at each share seen [%]; and the mean CRPS of all
-three over the final loss [%], in which a single forecast counts for 100 at most.
+three over the final loss [%], in which a single forecast counts for 100 at most. Then, for the validation losses of
+the three families of language models together, the median |error| of both: mean over families, and over all runs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -26,6 +27,8 @@ from benchmarks.learn_weights import shares_without
 
 NAMES = ("law", "pfn", "both")
 
+LANGUAGE_MODELS = ("multipowerlaw", "lr_scheduling", "modded_nanogpt")
+
 MOST_CRPS = 1.0
 """Of one forecast, over the final loss: one run that diverged must not outweigh all others."""
 
@@ -36,6 +39,7 @@ def main() -> None:
     cuts = " | ".join(f"{seen:.0%}" for seen in SEEN)
     print(f"| runs | n | prior | {cuts} | band | CRPS |")
     print("|---|---|---|" + "---|" * (len(SEEN) + 2))
+    validated: dict[str, list[HeldOutForecast]] = {}
     for family in FAMILIES:
         population = learn(read_families(directory, without=[family]))
         for metric in METRICS:
@@ -45,6 +49,31 @@ def main() -> None:
                 for kind in KINDS:
                     row = _row([each for each in group if each.kind == kind], shares[family])
                     print(f"| {label} {metric} | {len({each.run for each in group})} | {kind} | {row} |")
+            if metric == "val_loss" and family in LANGUAGE_MODELS:
+                validated[family] = forecasts
+    _print_together(validated, shares)
+
+
+def _print_together(by_family: Mapping[str, Sequence[HeldOutForecast]], shares: Mapping[str, NetworkShare]) -> None:
+    """Median |error| by share seen [%]: mean over families, each counting alike, and over all their runs."""
+    print(f"\n| language models, val_loss | {' | '.join(f'{seen:.0%}' for seen in SEEN)} |")
+    print("|---|" + "---|" * len(SEEN))
+    for kind in KINDS:
+        errors = [
+            [
+                [
+                    100 * abs(scored(each, each.mixed(shares[family])).error)
+                    for each in forecasts
+                    if (each.kind, each.seen) == (kind, seen)
+                ]
+                for family, forecasts in by_family.items()
+            ]
+            for seen in SEEN
+        ]
+        means = [float(np.mean([np.median(family) for family in families])) for families in errors]
+        pooled = [float(np.median(np.concatenate(families))) for families in errors]
+        for how, numbers in (("mean over families", means), ("all runs", pooled)):
+            print(f"| {kind}, {how} | {' | '.join(f'{each:.2f}' for each in numbers)} |")
 
 
 def _groups(family: str, forecasts: Sequence[HeldOutForecast]) -> list[tuple[str, list[HeldOutForecast]]]:

@@ -14,10 +14,11 @@ from app.curves.schedule import Schedule
 from app.forecasting.forecaster import Array, Forecaster, Paths
 from app.forecasting.last import LastValueForecaster
 from app.forecasting.law import FLOOR_SHARE, LawForecaster, PowerLawForecaster, above_zero, schedule_is_guessed
+from app.forecasting.mixing import mixed_quantiles
 from app.forecasting.observations import is_positive
 from app.forecasting.pfn import PfnForecaster, lowest_level
 from app.forecasting.typicality import Typicality
-from app.forecasting.weights import Weight, shipped_network_share
+from app.forecasting.weights import Weights, shipped_network_share
 from app.laws.prior import Prior
 
 LEVELS = (0.05, 0.25, 0.50, 0.75, 0.95)
@@ -28,21 +29,21 @@ FINAL_SHARE = 0.02
 
 NETWORK = PfnForecaster()
 
-NOT_COUNTED = Weight(0.0, 0.0)
+NOT_COUNTED = Weights.always(0.0)
 
 UNLIKE = "This curve is unlike those that the network learned from"
 """How the note begins that says so: stored forecasts keep notes, and verdicts must know."""
 
 
-def forecasters(prior: Prior | None = None) -> tuple[tuple[Forecaster, Weight], ...]:
+def forecasters(prior: Prior | None = None) -> tuple[tuple[Forecaster, Weights], ...]:
     """Forecasters and their weights in the mixture: the law and the network, by what they earned in backtests.
 
     The network counts where the law doubts that this run follows it, and the less the more finished runs of the project
     the law has heard (`app.forecasting.weights`).
     """
-    network = shipped_network_share().weight(prior.finished_runs if prior else 0)
+    network = shipped_network_share().weights(prior.finished_runs if prior else 0)
     return (
-        (LawForecaster(prior=prior), Weight(1 - network.lawful, 1 - network.abrupt)),
+        (LawForecaster(prior=prior), network.rest),
         (NETWORK, network),
         # Shown beside the forecast, so that people see what they would believe without a schedule; no part of it.
         (PowerLawForecaster(), NOT_COUNTED),
@@ -57,7 +58,7 @@ def accuracy_forecasters() -> tuple[tuple[Forecaster, float], ...]:
 
 @dataclass(frozen=True, slots=True)
 class ForecasterShare:
-    """What one forecaster says of the final value, and how much it counts."""
+    """What one forecaster says of the final value, and how much it counts for the median."""
 
     weight: float
     final_mean: float
@@ -117,67 +118,62 @@ def forecast_curve(curve: Curve, plan: Plan, prior: Prior | None = None, *, meas
     """
     forecast = mix(curve, plan, accuracy_forecasters() if measure.rises else forecasters(prior), measure=measure)
     final = _stretched(np.array(list(forecast.final_quantiles.values())), forecast, curve)
-    return replace(
-        forecast,
-        final_quantiles=_by_level(final),
-        quantiles=_stretched(forecast.quantiles, forecast, curve),
-        notes=(*forecast.notes, *_doubts(forecast)),
+    stretched = replace(
+        forecast, final_quantiles=_by_level(final), quantiles=_stretched(forecast.quantiles, forecast, curve)
     )
+    return replace(stretched, notes=(*stretched.notes, *_doubts(stretched)))
 
 
 def mix(
-    curve: Curve, plan: Plan, forecasters: tuple[tuple[Forecaster, Weight | float], ...], *, measure: Measure = LOSS
+    curve: Curve, plan: Plan, forecasters: tuple[tuple[Forecaster, Weights | float], ...], *, measure: Measure = LOSS
 ) -> Forecast:
-    """Average the quantiles of forecasters by weight. The weights must sum to 1, for either kind of run.
+    """Mix the quantiles of forecasters by weight (`app.forecasting.mixing`).
 
-    Which kind it is, the first forecaster that can tell says.
-
-    Averages of quantiles [1]_ rather than of probabilities: where two sound forecasts differ a little, a mixture of
-    their probabilities is wider than both, and no better.
-
-    References
-    ----------
-    .. [1] K. C. Lichtendahl, Y. Grushka-Cockayne, R. L. Winkler, "Is It Better to Average Probabilities or
-       Quantiles?", Management Science 59, 2013.
+    The weights must sum to 1, for either kind of run; which kind it is, the first forecaster that can tell says. A
+    number counts for the median, for the width and for both kinds alike.
     """
     horizon = max(plan.total_steps, curve.cutoff)
     steps = path_steps(plan.schedule, curve.cutoff, horizon)
     as_loss = measure.as_loss(curve)
-    path, final = np.zeros((len(LEVELS), len(steps))), np.zeros(len(LEVELS))
+    counted: list[tuple[float, float, Array, Array]] = []
     final_mean = 0.0
     improvement: float | None = None
     typicality: Typicality | None = None
     shares: dict[str, ForecasterShare] = {}
     notes: list[str] = []
-    predicted = [(forecaster, weight, forecaster.predict(as_loss, plan, steps)) for forecaster, weight in forecasters]
-    lawful = next((said.lawful for *_, said in predicted if said.lawful is not None), None)
-    for forecaster, by_kind, said in predicted:
-        weight = by_kind if isinstance(by_kind, float) else by_kind.at(1.0 if lawful is None else lawful)
+    predicted = [(forecaster, weights, forecaster.predict(as_loss, plan, steps)) for forecaster, weights in forecasters]
+    told = next((said.lawful for *_, said in predicted if said.lawful is not None), None)
+    lawful = 1.0 if told is None else told
+    for forecaster, given, said in predicted:
+        weights = given if isinstance(given, Weights) else Weights.always(given)
+        weight = weights.median.at(lawful)
+        # Learned where the rate is known. Where it is guessed, the law's band spans what it may do.
+        of_width = weight if schedule_is_guessed(plan) else weights.width.at(lawful)
         paths = replace(said, values=measure.restored(said.values))
         finals = final_levels(paths, curve, horizon)
         mean, quantiles = float(finals.mean()), quantiles_of(finals, LEVELS)
         typicality = typicality or paths.typicality
         shares[forecaster.name] = ForecasterShare(weight, mean, _by_level(quantiles))
-        if weight > 0:
-            path += weight * quantiles_of(paths.values, LEVELS)
-            final += weight * quantiles
+        if weight > 0 or of_width > 0:
+            counted.append((weight, of_width, quantiles_of(paths.values, LEVELS), quantiles))
             final_mean += weight * mean
             notes.extend(note for note in paths.notes if note not in notes)
             improvement = paths.improvement if improvement is None else improvement
+    medians, widths, along_paths, at_the_end = (np.array(each) for each in zip(*counted, strict=True))
     if improvement is not None and measure.rises and lowest_level(as_loss) <= 0:
         improvement = 0.0  # nothing is better than all of it, which the network cannot know
     return Forecast(
         cutoff=curve.cutoff,
         horizon=horizon,
         final_mean=final_mean,
-        final_quantiles=_by_level(final),
+        final_quantiles=_by_level(mixed_quantiles(at_the_end, medians, widths)),
         path_steps=steps,
-        quantiles=path,
+        quantiles=mixed_quantiles(along_paths, medians[:, None], widths[:, None]),
         forecasters=shares,
         notes=tuple(notes + _notes(curve, plan, measure)),
         improvement=improvement,
         typicality=typicality,
-        lawful=lawful,
+        lawful=told,
         measure=measure,
     )
 
@@ -259,9 +255,12 @@ def _doubts(forecast: Forecast) -> list[str]:
         )
     law, network = (forecast.forecasters.get(name) for name in ("law", "pfn"))
     if law is not None and network is not None and _disagree(law, network):
+        low, high = (forecast.final_quantiles[level] for level in (LEVELS[0], LEVELS[-1]))
+        medians = (law.final_quantiles[0.5], network.final_quantiles[0.5])
+        held = all(low <= median <= high for median in medians)
         doubts.append(
-            f"The law and the network disagree about the final value, {law.final_quantiles[0.5]:.4g} and "
-            f"{network.final_quantiles[0.5]:.4g}: the band covers both."
+            f"The law and the network disagree about the final value, {medians[0]:.4g} and {medians[1]:.4g}: "
+            + ("the band covers both." if held else "this forecast lies between, and its band does not cover both.")
         )
     return doubts
 

@@ -2,14 +2,21 @@ r"""How much the network counts beside the law: what it earned in backtests of r
 
 Two things known at the time of a forecast tell which of the two will be nearer: the law's own posterior probability
 that the run is a *lawful* one, and how many finished runs of the project the law has heard, of which the network knows
-nothing. The network's share is
+nothing. The network's share of the median is
 
 .. math:: p\,\frac{w_\text{lawful}}{1 + n} + (1 - p)\,w_\text{abrupt}
 
 with `p` that probability and `n` that number: the law's word counts where the law holds, the more of the project it
-knows, and the network's where it does not. The two constants are learned from backtests by the pinball loss of the
-final loss (``python -m benchmarks.learn_weights``). What else was looked at, and did not help families that were left
-out, is in docs/forecasting.md.
+knows, and the network's where it does not.
+
+Who is nearer is not who knows best how far off it may be. A law that thinks a run of an unknown kind a lawful one is
+too sure of it, so the network has a share of its own in the distances from the median to the other quantiles,
+
+.. math:: w_\text{width}\left(\frac{p}{1 + n} + 1 - p\right)
+
+The first two constants are learned from backtests by the pinball loss of the final loss, the third by the log score,
+which a band that misses costs more (``python -m benchmarks.learn_weights``). What else was looked at, and did not help
+families that were left out, is in docs/forecasting.md.
 """
 
 from __future__ import annotations
@@ -33,21 +40,47 @@ class Weight:
         """Where the run is a lawful one with this probability."""
         return lawful * self.lawful + (1 - lawful) * self.abrupt
 
+    @property
+    def rest(self) -> Weight:
+        """What is left for another."""
+        return Weight(1 - self.lawful, 1 - self.abrupt)
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """How much a forecaster counts for the median, and for the distances from it to the other quantiles."""
+
+    median: Weight
+    width: Weight
+
+    @staticmethod
+    def always(share: float) -> Weights:
+        """The same for both, whatever the run."""
+        return Weights(Weight(share, share), Weight(share, share))
+
+    @property
+    def rest(self) -> Weights:
+        """What is left for another."""
+        return Weights(self.median.rest, self.width.rest)
+
 
 @dataclass(frozen=True, slots=True)
 class NetworkShare:
     """The constants of the network's share.
 
-    lawful : of a run that surely follows the law, without finished runs of its project   [1]
-    abrupt : of a run that surely does not                                                [1]
+    lawful : of the median of a run that surely follows the law, without finished runs of its project   [1]
+    abrupt : of the median of a run that surely does not                                                [1]
+    width : of the distances from the median, where it does not, or without finished runs              [1]
     """
 
     lawful: float
     abrupt: float
+    width: float
 
-    def weight(self, finished_runs: int) -> Weight:
+    def weights(self, finished_runs: int) -> Weights:
         """The network's, where the law has heard so many finished runs."""
-        return Weight(self.lawful / (1 + finished_runs), self.abrupt)
+        heard = 1 + finished_runs
+        return Weights(Weight(self.lawful / heard, self.abrupt), Weight(self.width / heard, self.width))
 
 
 @lru_cache(maxsize=1)

@@ -26,7 +26,6 @@ from app.forecasting.forecast import (
 from app.forecasting.forecaster import Paths
 from app.forecasting.last import LastValueForecaster
 from app.forecasting.law import LawForecaster, above_zero, cooled_down
-from app.forecasting.pfn import PfnForecaster
 from app.laws.shipped import shipped_population
 
 TOTAL = 4000
@@ -240,11 +239,22 @@ def test_baselines_are_shown_but_do_not_count() -> None:
     forecast = forecast_curve(curve, plan)
     weights = {name: share.weight for name, share in forecast.forecasters.items()}
     assert (weights["power"], weights["last"]) == (0, 0)
-    alone = mix(curve, plan, ((LawForecaster(), weights["law"]), (PfnForecaster(), weights["pfn"])))
+    alone = mix(curve, plan, forecasters()[:2])
+    assert weights["law"] + weights["pfn"] == pytest.approx(1.0, abs=1e-12)
     np.testing.assert_array_equal(forecast.quantiles, alone.quantiles)
     # The power law knows nothing of the decay; the last value knows nothing.
     finals = {name: share.final_quantiles[0.5] for name, share in forecast.forecasters.items()}
     assert finals["law"] < finals["power"] < finals["last"]
+
+
+def test_without_finished_runs_the_band_is_mostly_as_wide_as_the_networks() -> None:
+    curve, plan = make_curve(noise=0.001), plan_of(CONSTANT)
+    forecast = forecast_curve(curve, plan)
+    quantiles = {name: forecast.forecasters[name].final_quantiles for name in ("law", "pfn")}
+    law, network = (quantiles[name][0.95] - quantiles[name][0.05] for name in ("law", "pfn"))
+    assert network > 1.5 * law  # a lawful run: the law is the surer one
+    width = forecast.final_quantiles[0.95] - forecast.final_quantiles[0.05]
+    assert 0.5 * (law + network) < width < network
 
 
 def test_a_mixture_lies_between_its_parts() -> None:
@@ -293,12 +303,13 @@ def test_a_real_run_is_forecast_through_a_decay_that_has_not_begun(fraction: flo
 def test_forecasters_have_different_names_and_weights_that_sum_to_one(finished_runs: int, lawful: float) -> None:
     pool = forecasters(replace(shipped_population().prior, finished_runs=finished_runs))
     assert len({each.name for each, _ in pool}) == len(pool)
-    assert sum(weight.at(lawful) for _, weight in pool) == pytest.approx(1.0, abs=1e-12)
+    for part in ("median", "width"):
+        assert sum(getattr(weights, part).at(lawful) for _, weights in pool) == pytest.approx(1.0, abs=1e-12)
 
 
 def test_the_more_finished_runs_the_law_has_heard_the_more_it_counts_where_it_holds() -> None:
     pools = [forecasters(replace(shipped_population().prior, finished_runs=heard)) for heard in (0, 2, 12)]
-    of_law = [next(weight for each, weight in pool if each.name == "law") for pool in pools]
+    of_law = [next(weights.median for each, weights in pool if each.name == "law") for pool in pools]
     lawful, abrupt = [weight.lawful for weight in of_law], [weight.abrupt for weight in of_law]
     assert 0.5 < lawful[0] < lawful[1] < lawful[2] <= 1
     assert abrupt == [abrupt[0]] * 3
@@ -314,3 +325,21 @@ def test_the_law_counts_less_on_a_run_that_jumps_than_on_one_that_follows_it() -
     assert doubted.lawful is not None
     assert doubted.lawful < 0.1 < followed.lawful
     assert doubted.forecasters["law"].weight < followed.forecasters["law"].weight
+
+
+def test_where_the_rate_is_guessed_the_width_counts_as_the_median_does() -> None:
+    """The law's band spans held and decayed futures: nobody learned to make it narrower."""
+    curve, plan = make_curve(noise=0.02), plan_of(CONSTANT, source="assumed", family="hold")
+    forecast = mix(curve, plan, forecasters()[:2])
+    plain = [(each, forecast.forecasters[each.name].weight) for each, _ in forecasters()[:2]]
+    np.testing.assert_allclose(forecast.quantiles, mix(curve, plan, tuple(plain)).quantiles, rtol=1e-12)
+
+
+def test_where_law_and_network_disagree_the_note_does_not_claim_a_band_that_covers_both() -> None:
+    """A loss that has just fallen from 14 to 2: neither holds the other's end for likely."""
+    steps = np.arange(1, 2001)
+    values = 2.0 + 8.0 * (steps + 20.0) ** -0.4 + 12.0 * (steps < 1900)
+    forecast = forecast_curve(Curve.from_points(steps, values), plan_of(DECAYED))
+    low, high = forecast.final_quantiles[0.05], forecast.final_quantiles[0.95]
+    assert not all(low <= forecast.forecasters[name].final_quantiles[0.5] <= high for name in ("law", "pfn"))
+    assert any("disagree" in note and "does not cover both" in note for note in forecast.notes)

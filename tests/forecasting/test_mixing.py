@@ -1,0 +1,61 @@
+"""Whose median, and whose distances from it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from app.forecasting.mixing import mixed_quantiles
+
+NARROW = np.array([1.9, 1.95, 2.0, 2.05, 2.1])
+WIDE = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
+BOTH = np.array([NARROW, WIDE])
+
+
+def test_one_forecaster_is_left_as_it_is() -> None:
+    np.testing.assert_array_equal(mixed_quantiles(WIDE[None], np.ones(1), np.ones(1)), WIDE)
+
+
+def test_the_median_may_be_the_ones_and_the_width_above_it_the_others() -> None:
+    mixed = mixed_quantiles(BOTH, np.array([1.0, 0.0]), np.array([0.0, 1.0]))
+    assert mixed[2] == NARROW[2]
+    np.testing.assert_allclose(mixed[2:] - mixed[2], WIDE[2:] - WIDE[2], rtol=1e-12)
+
+
+def test_distances_below_the_median_count_in_parts_of_it() -> None:
+    """The wide one reaches down to a third of its median, and so does the mixture to a third of its own."""
+    mixed = mixed_quantiles(BOTH, np.array([1.0, 0.0]), np.array([0.0, 1.0]))
+    np.testing.assert_allclose(mixed[:2] / mixed[2], WIDE[:2] / WIDE[2], rtol=1e-12)
+
+
+def test_positive_forecasts_that_differ_a_thousandfold_mix_to_positive_quantiles() -> None:
+    tiny = WIDE / 1000
+    mixed = mixed_quantiles(np.array([WIDE, tiny]), np.array([0.0, 1.0]), np.array([1.0, 0.0]))
+    assert (mixed > 0).all()
+    assert (np.diff(mixed) > 0).all()
+
+
+def test_a_metric_below_zero_mixes_plain_distances() -> None:
+    mixed = mixed_quantiles(BOTH - 4, np.array([1.0, 0.0]), np.array([0.5, 0.5]))
+    np.testing.assert_allclose(mixed, -2.0 + (NARROW - 2 + WIDE - 3) / 2, rtol=1e-12)
+
+
+@pytest.mark.parametrize("unit", [1e-300, 1.0, 1e300])
+def test_the_unit_does_not_matter(unit: float) -> None:
+    weights = np.array([0.3, 0.7]), np.array([0.6, 0.4])
+    np.testing.assert_allclose(mixed_quantiles(unit * BOTH, *weights) / unit, mixed_quantiles(BOTH, *weights))
+
+
+def test_each_step_of_a_path_is_mixed_by_itself() -> None:
+    median, width = np.array([0.3, 0.7]), np.array([0.6, 0.4])
+    along = np.stack([BOTH, BOTH - 4, 100 * BOTH], axis=-1)
+    path = mixed_quantiles(along, median[:, None], width[:, None])
+    for step in range(3):
+        np.testing.assert_allclose(path[:, step], mixed_quantiles(along[..., step], median, width), rtol=1e-12)
+
+
+def test_quantiles_never_cross() -> None:
+    rng = np.random.default_rng(0)
+    quantiles = np.sort(rng.lognormal(0.0, 2.0, (2, 5, 1000)), axis=1)
+    median, width = (np.array([share, 1 - share]) for share in rng.uniform(size=(2, 1000)))
+    assert (np.diff(mixed_quantiles(quantiles, median, width), axis=0) >= -1e-12).all()
