@@ -39,8 +39,9 @@ FORECASTERS: Mapping[str, Known] = {
 
 
 WEIGHT_MEANING = (
-    "The share in the forecast, learned from backtests: the law counts where the run follows it, and the more the more "
-    "finished runs of the project it has heard; the network where the run does not. Of an accuracy the network alone."
+    "The share in the forecast's median, learned from backtests: the law counts where the run follows it, and the more "
+    "the more finished runs of the project it has heard; the network where the run does not. How wide the band is, the "
+    "network says for the most part until such runs have been heard. Of an accuracy the network alone."
 )
 
 
