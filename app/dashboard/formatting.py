@@ -6,6 +6,8 @@ import html
 import math
 from datetime import datetime
 
+from app.verdicts.durations import format_duration as format_duration
+
 MISSING = "–"
 
 
@@ -20,7 +22,8 @@ def format_value(value: float | None) -> str:
     if value == 0.0:
         return "0"
     if 1e-3 <= abs(value) < 1e5:
-        return f"{value:#.4g}".rstrip(".")
+        text = f"{value:#.4g}"
+        return text.rstrip(".") if "e" not in text else f"{float(text):.0f}"  # five digits before the point: 17440
     return _short_exponent(f"{value:.3e}")
 
 
@@ -68,20 +71,6 @@ def format_chance(probability: float) -> str:
     if probability > 0.99:
         return "> 99 %"
     return "< 1 %" if probability < 0.01 else f"{100.0 * probability:.0f} %"
-
-
-def format_duration(seconds: float) -> str:
-    """Two units at most: 45 s, 12 min, 3 h 20 min, 2 d 4 h."""
-    if seconds < 60:
-        return f"{max(0, round(seconds))} s"
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 24:
-        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
-    days, hours = divmod(hours, 24)
-    return f"{days} d {hours} h" if hours else f"{days} d"
 
 
 def format_ago(moment: datetime, now: datetime) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from sqlalchemy import Connection
 
 from app.storage.pace import PaceMarks, marks_since, read_pace
+from app.verdicts.durations import format_duration
 from app.verdicts.targets import Arrival, arrive
 
 MOST_MARKS = 400
@@ -96,20 +97,6 @@ def _moment(seconds: float) -> str | None:
 
 
 def _sentence(found: Arrival) -> str:
-    low, middle, high = (duration(found.seconds[level]) for level in (0.05, 0.5, 0.95))
+    low, middle, high = (format_duration(found.seconds[level]) for level in (0.05, 0.5, 0.95))
     left = f"About {middle} left" if low == high else f"About {middle} left ({low} to {high} in 90 of 100 cases)"
     return f"{left}. {found.pace.sentence}".strip()
-
-
-def duration(seconds: float) -> str:
-    """Two units at most: 2 d 3 h, 5 h 10 min, 40 min, 12 s."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 100:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 48:
-        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
-    days, hours = divmod(hours, 24)
-    return f"{days:,} d {hours} h" if hours and days < 100 else f"{days:,} d"

@@ -55,7 +55,7 @@
     if (page) tell(page.dataset.tick, { disabled: document.hidden });
   });
 
-  // Distances in time grow between two updates. The words are those of app/dashboard/formatting.py.
+  // Distances in time grow between two updates. The words are those of app/verdicts/durations.py.
   function duration(seconds) {
     if (seconds < 60) return Math.max(0, Math.round(seconds)) + " s";
     var minutes = Math.round(seconds / 60);
@@ -65,7 +65,7 @@
     if (hours < 24) return hours + " h" + (minutes ? " " + minutes + " min" : "");
     var days = Math.floor(hours / 24);
     hours -= 24 * days;
-    return days + " d" + (hours ? " " + hours + " h" : "");
+    return days + " d" + (hours && days < 100 ? " " + hours + " h" : "");
   }
 
   window.setInterval(function () {

@@ -15,8 +15,9 @@ from app.storage.goals import Goal, save_project_policy
 from app.storage.pace import read_pace
 from app.storage.runs import RunRequest, open_run
 from app.storage.verdicts import read_verdict
+from app.verdicts.durations import format_duration
 from app.verdicts.stopping import Mode
-from app.worker.pacing import MOST_MARKS, duration, follow, joined, time_left
+from app.worker.pacing import MOST_MARKS, follow, joined, time_left
 from app.worker.refit import refit_run
 from tests.storage_helpers import compact, store
 
@@ -66,7 +67,7 @@ def test_an_even_pace_ends_when_it_says(database: Database) -> None:
     assert time["seconds_left"] == {name: pytest.approx(left, rel=1e-6) for name in ("p05", "p25", "p50", "p75", "p95")}
     assert (time["pauses"], time["has_slowed"]) == (0, False)
     assert time["ends_at"]["p50"] == "2025-10-09T10:00:00+00:00"
-    assert time["sentence"] == f"About {duration(left)} left."
+    assert time["sentence"] == f"About {format_duration(left)} left."
 
 
 def test_a_pause_and_a_restart_widen_what_is_left_and_count_their_rework(database: Database) -> None:
@@ -148,11 +149,3 @@ def test_times_beyond_the_calendar_are_no_moments() -> None:
     assert found is not None
     assert found["measured_at"] is None
     assert set(found["ends_at"].values()) == {None}
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(0, "0 s"), (99, "99 s"), (3600, "60 min"), (7200, "2 h"), (9000, "2 h 30 min"), (180_000, "2 d 2 h")],
-)
-def test_durations_are_told_in_two_units_at_most(seconds: float, words: str) -> None:
-    assert duration(seconds) == words
