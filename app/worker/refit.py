@@ -36,7 +36,8 @@ from app.storage.points import segment_starts
 from app.storage.priors import Standing, StoredPrior, read_standing
 from app.worker.catch_up import CaughtUp, caught_up
 from app.worker.diagnosing import diagnose_run
-from app.worker.judging import RunToJudge, judge_run
+from app.worker.judged_run import RunToJudge
+from app.worker.judging import judge_run
 from app.worker.priors import Subject, current_priors, offer_or_withdraw, save_priors
 
 log = logging.getLogger(__name__)

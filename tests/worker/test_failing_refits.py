@@ -12,7 +12,7 @@ from app.storage import failures, runs
 from app.storage.database import Database
 from app.storage.failures import MOST_FAILURES, given_up, record_failure
 from app.storage.runs import describe_run
-from app.worker import judging, tasks
+from app.worker import consequences, tasks
 from app.worker.refit import refit_run
 from app.worker.tasks import left_undone
 from tests.storage_helpers import make_batch, start, store
@@ -35,7 +35,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any) -> Any:
         raise ZeroDivisionError("a fault of ours")
 
-    monkeypatch.setattr(judging, "_final_level", fail)
+    monkeypatch.setattr(consequences, "_final_level", fail)
 
 
 def test_a_finished_run_that_cannot_be_judged_is_left_alone_after_some_tries(
