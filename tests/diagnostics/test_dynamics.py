@@ -33,7 +33,7 @@ def noisy(values: np.ndarray, noise: float, seed: int = 0) -> np.ndarray:
 
 def real_dynamics(name: str) -> dict[str, list[str]]:
     """Kind -> texts."""
-    logged = points_by_metric(list(read_file(RUNS / f"{name}.jsonl").batches))
+    logged = points_by_metric(list(read_file(RUNS / (name if "." in name else f"{name}.jsonl")).batches))
     signals = choose_inputs({metric: len(points) for metric, points in logged.items()}).metrics
     read = {metric: (logged[metric].steps, logged[metric].values) for metric in metrics_to_read(logged, signals)}
     found: dict[str, list[str]] = {}
@@ -236,6 +236,14 @@ def test_a_sharpness_is_shown_beside_the_edge_that_it_rises_to() -> None:
         "alpha": "features/alpha",
         "entropy": "policy_entropy",
     }
+
+
+def test_the_law_holds_in_a_real_network_that_rests_its_attention_on_the_first_token() -> None:
+    first, middle, last = real_dynamics("attention_sink.csv")["massive_activations"]
+    assert "has risen since (R² 0.94)" in first
+    assert "rises like the logarithm of the step (R² 0.99)" in middle
+    assert "has risen since (R² 0.97)" in last
+    assert all("nothing massive so far" in text for text in (first, middle, last))
 
 
 def test_a_layer_is_fitted_anew_only_when_another_block_is_whole() -> None:
