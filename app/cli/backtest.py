@@ -89,24 +89,32 @@ def backtest(
         str | None,
         typer.Option(metavar="REGEX", help="Of verdicts: files of a folder are siblings where its groups agree."),
     ] = None,
+    in_sequence: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Of verdicts: N runs at a time in a random order, each forecast from those that ended before; "
+            "else all side by side.",
+        ),
+    ] = None,
 ) -> None:
     """Score forecasts of runs that have ended.
 
     Their rest is hidden, forecast, and compared with what happened.
     Every run is forecast with its own learning-rate schedule. Files that cannot be scored are skipped and named.
 
-    With --verdicts, groups of siblings are replayed side by side instead, and policies stop what they would have
-    stopped.
+    With --verdicts, groups of siblings are replayed instead, and policies stop what they would have stopped.
     """
     if plot is not None and plot.suffix.lower() not in (".html", ".htm"):
         raise BadInput(f"{plot}: charts are written as HTML. Give the file a name that ends in .html.")
     _require_options_that_count(
-        verdicts, of_verdicts=[policy, group_by], of_forecasts=[forecaster, fractions, by_folder]
+        verdicts, of_verdicts=[policy, group_by, in_sequence], of_forecasts=[forecaster, fractions, by_folder]
     )
     learned = None if prior is None else _read_prior(prior)
     if verdicts:
         groups = backtest_verdicts.group_files(list(_files(paths)), group_by)
-        record = _replayed(groups, policy, metric, learned, processes or os.cpu_count() or 1, plot)
+        record = _replayed(groups, policy, metric, learned, processes or os.cpu_count() or 1, plot, in_sequence)
         _tell(record, backtest_verdicts_report, as_json=as_json, as_markdown=as_markdown, plot=plot)
         return
     cuts = tuple(dict.fromkeys(fractions or FRACTIONS))
@@ -128,7 +136,7 @@ def _require_options_that_count(
 ) -> None:
     """What would change nothing is said to, instead of being passed over."""
     if not verdicts and any(of_verdicts):
-        raise BadInput("--policy and --group-by are for --verdicts. Add --verdicts, or leave them out.")
+        raise BadInput("--policy, --group-by and --in-sequence are for --verdicts. Add --verdicts, or leave them out.")
     if verdicts and any(of_forecasts):
         raise BadInput("--forecaster, --fractions and --by-folder are for forecasts. Leave them out with --verdicts.")
 
@@ -162,12 +170,14 @@ def _replayed(
     prior: Prior | None,
     n_processes: int,
     plot: Path | None,
+    in_sequence: int | None,
 ) -> dict[str, Any]:
     words = tuple(dict.fromkeys(policy or backtest_verdicts.default_policies()))
-    runs, skipped = backtest_verdicts.replay_groups(groups, metric, prior, n_processes)
-    if not runs:
+    told, skipped = backtest_verdicts.replay_groups(groups, metric, prior, n_processes)
+    if not told:
         why = "".join(f" {Path(one.file).name}: {one.why}" for one in skipped[:3])
         raise BadInput(f"No group of at least two runs could be replayed.{why}")
+    runs = backtest_verdicts.as_groups(told, prior, in_sequence)
     outcomes = backtest_verdicts.judge_groups(runs, words)
     # A chart without its lines says nothing; they cost as much again as the rest.
     curves = backtest_verdicts.curves(runs, words) if plot is not None else {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ import typer
 from app.errors import BadInput, LosscastError
 
 if TYPE_CHECKING:
+    from app.forecasting.recorded_run import RecordedRun
     from app.laws.prior import Prior
     from app.verdicts.policies import Policy
     from app.verdicts.replay import GroupOutcome, ReplayedRun
@@ -44,6 +45,14 @@ class Job:
     path: Path
     metric: str | None
     prior: Prior | None
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A run that ended, and the same as it was at each checkpoint to somebody who knew no other run."""
+
+    recorded: RecordedRun
+    run: ReplayedRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +111,7 @@ def group_files(files: Sequence[tuple[Path, str]], group_by: str | None) -> dict
 
 def replay_groups(
     groups: Mapping[str, Sequence[Path]], metric: str | None, prior: Prior | None, n_processes: int
-) -> tuple[dict[str, list[ReplayedRun]], list[Skipped]]:
+) -> tuple[dict[str, list[Told]], list[Skipped]]:
     """Every run of every group as it was at each checkpoint; what cannot be read is named."""
     jobs = [
         (name, Job(path, chosen, prior))
@@ -110,7 +119,7 @@ def replay_groups(
         for chosen in (metric or _metric_of(paths),)
         for path in paths
     ]
-    replayed: dict[str, list[ReplayedRun]] = {}
+    replayed: dict[str, list[Told]] = {}
     skipped: list[Skipped] = []
     for (name, job), result in zip(jobs, _results([job for _, job in jobs], n_processes), strict=True):
         if isinstance(result, str):
@@ -120,14 +129,84 @@ def replay_groups(
     return {name: runs for name, runs in replayed.items() if _is_contest(runs)}, skipped
 
 
-def judge_groups(
-    groups: Mapping[str, Sequence[ReplayedRun]], words: Sequence[str]
-) -> dict[str, dict[str, GroupOutcome]]:
-    """Policy -> group -> what it did, the oracle last."""
-    from app.verdicts.replay import replay, replay_oracle
+ORDER_SEED = 1
+"""Of the order in which runs of a group begin where they go in sequence."""
 
-    outcomes = {word: {name: replay(name, runs, named_policy(word)) for name, runs in groups.items()} for word in words}
-    return outcomes | {"oracle": {name: replay_oracle(name, runs) for name, runs in groups.items()}}
+
+@dataclass(frozen=True, slots=True)
+class Learner:
+    """Forecasts of one group's runs by somebody who has learned from those that ended before; each made once."""
+
+    told: Sequence[Told]
+    prior: Prior | None
+    priors: dict[tuple[int, ...], Prior] = field(default_factory=dict)
+    known: dict[tuple[int, tuple[int, ...]], ReplayedRun] = field(default_factory=dict)
+
+    def __call__(self, place: int, ended: tuple[int, ...]) -> ReplayedRun:
+        from app.forecasting.forecast import forecast_curve
+        from app.verdicts.replay import reforecast
+
+        if not ended:
+            return self.told[place].run
+        if (place, ended) not in self.known:
+            if ended not in self.priors:
+                self.priors[ended] = self._learned(ended)
+            learned, one = self.priors[ended], self.told[place]
+            again = reforecast(one.recorded, one.run, lambda curve, plan: forecast_curve(curve, plan, learned))
+            self.known[place, ended] = again
+        return self.known[place, ended]
+
+    def _learned(self, ended: tuple[int, ...]) -> Prior:
+        """From the newest; one that diverged says nothing of where a healthy one ends."""
+        from app.forecasting.siblings import Sibling, has_diverged, learn_prior, levels_of
+        from app.laws.shipped import shipped_population
+
+        population = shipped_population()
+        if self.prior is not None:
+            population = replace(population, prior=self.prior)
+        runs = [self.told[place].recorded for place in reversed(ended)]
+        curves = [(run.seen(1.0), run.plan().schedule) for run in runs]
+        siblings = [Sibling(curve, schedule) for curve, schedule in curves if not has_diverged(levels_of(curve))]
+        return learn_prior(siblings, population)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The runs of a group and how they are replayed: all at once, or `at_a_time` in a seeded random order."""
+
+    name: str
+    told: Sequence[Told]
+    at_a_time: int | None
+    learner: Learner
+
+    @property
+    def runs(self) -> list[ReplayedRun]:
+        return [one.run for one in self.told]
+
+    def outcome(self, policy: Policy) -> GroupOutcome:
+        import numpy as np
+
+        from app.verdicts.policies import LcPfn, Predictive
+        from app.verdicts.replay import replay
+
+        if self.at_a_time is None:
+            return replay(self.name, self.runs, policy)
+        order = np.random.default_rng(ORDER_SEED).permutation(len(self.told)).tolist()
+        reads_forecasts = isinstance(policy, Predictive | LcPfn)
+        learner = self.learner if reads_forecasts else None
+        return replay(self.name, self.runs, policy, order=order, at_a_time=self.at_a_time, retold=learner)
+
+
+def as_groups(told: Mapping[str, Sequence[Told]], prior: Prior | None, at_a_time: int | None) -> list[Group]:
+    return [Group(name, runs, at_a_time, Learner(runs, prior)) for name, runs in told.items()]
+
+
+def judge_groups(groups: Sequence[Group], words: Sequence[str]) -> dict[str, dict[str, GroupOutcome]]:
+    """Policy -> group -> what it did, the oracle last."""
+    from app.verdicts.replay import replay_oracle
+
+    outcomes = {word: {group.name: group.outcome(named_policy(word)) for group in groups} for word in words}
+    return outcomes | {"oracle": {group.name: replay_oracle(group.name, group.runs) for group in groups}}
 
 
 CURVES: Mapping[str, tuple[tuple[str, tuple[float, ...]], ...]] = {
@@ -143,15 +222,14 @@ CURVES: Mapping[str, tuple[tuple[str, tuple[float, ...]], ...]] = {
 """Policy -> parameters that trade saving for regret, and the values that make its line in the chart."""
 
 
-def curves(groups: Mapping[str, Sequence[ReplayedRun]], words: Sequence[str]) -> dict[str, dict[str, GroupOutcome]]:
+def curves(groups: Sequence[Group], words: Sequence[str]) -> dict[str, dict[str, GroupOutcome]]:
     """What each policy did under several parameters, one at a time: `asha reduction=4` -> group -> outcome."""
     from app.verdicts.policies import policy_named
-    from app.verdicts.replay import replay
 
     kinds = dict.fromkeys(named_policy(word).name for word in words)
     return {
         f"{name} {parameter}={value:g}": {
-            group: replay(group, runs, policy_named(name, {parameter: value})) for group, runs in groups.items()
+            group.name: group.outcome(policy_named(name, {parameter: value})) for group in groups
         }
         for name in kinds
         for parameter, values in CURVES.get(name, ())
@@ -159,7 +237,7 @@ def curves(groups: Mapping[str, Sequence[ReplayedRun]], words: Sequence[str]) ->
     }
 
 
-def replay_file(job: Job) -> ReplayedRun | str:
+def replay_file(job: Job) -> Told | str:
     """One run, or why there is none."""
     import numpy as np
 
@@ -175,11 +253,12 @@ def replay_file(job: Job) -> ReplayedRun | str:
         n_finite = int(np.isfinite(run.values).sum())
         if n_finite < FEWEST_POINTS:
             return f"{run.metric} has {n_finite} finite points; it takes {FEWEST_POINTS}."
-        return replayed(
+        told = replayed(
             run,
             {metric: (points.steps, points.values) for metric, points in logged.items()},
             forecast=lambda curve, plan: forecast_curve(curve, plan, job.prior),
         )
+        return Told(run, told)
     except LosscastError as error:
         return str(error).removeprefix(f"{job.path.name}: ").removeprefix(f"{job.path}: ")
     except (ValueError, ArithmeticError) as error:
@@ -206,12 +285,12 @@ def _metric_of(paths: Sequence[Path]) -> str | None:
     return min(enough, default=None)
 
 
-def _is_contest(runs: Sequence[ReplayedRun]) -> bool:
+def _is_contest(told: Sequence[Told]) -> bool:
     """Two runs at least, one of which came to a level."""
-    return len(runs) > 1 and min(run.final for run in runs) < float("inf")
+    return len(told) > 1 and min(one.run.final for one in told) < float("inf")
 
 
-def _results(jobs: Sequence[Job], n_processes: int) -> Iterator[ReplayedRun | str]:
+def _results(jobs: Sequence[Job], n_processes: int) -> Iterator[Told | str]:
     from app.cli.progress import with_progress
 
     if n_processes <= 1:

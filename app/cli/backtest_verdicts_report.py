@@ -20,6 +20,9 @@ Outcomes = Mapping[str, Mapping[str, "GroupOutcome"]]
 EDGES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0)
 """Of the bins of the reliability table: finer where stops are decided."""
 
+LEAST_DRAWN = 0.01
+"""Regret is drawn on a logarithmic axis, from here on; what is less stands there. [%]"""
+
 
 def as_record(outcomes: Outcomes, curves: Outcomes, skipped: Sequence[Skipped]) -> Record:
     """`{"policies": {name: {...}}, "groups": {...}, "curves": {...}, "reliability": {...}, "skipped": [...]}`."""
@@ -29,6 +32,7 @@ def as_record(outcomes: Outcomes, curves: Outcomes, skipped: Sequence[Skipped]) 
         "groups": {
             group: {
                 "runs": next(iter(outcomes.values()))[group].runs,
+                "tied": next(iter(outcomes.values()))[group].tied,
                 "policies": {name: _of_group(by_group[group]) for name, by_group in outcomes.items()},
             }
             for group in groups
@@ -55,6 +59,7 @@ def _of_group(outcome: GroupOutcome) -> Record:
             "steps": outcome.steps,
             "regret": outcome.regret,
             "stopped_best": outcome.stopped_best,
+            "costly": outcome.is_costly,
             "stops": dict(outcome.stops),
         }
     )
@@ -93,8 +98,9 @@ def print_tables(record: Record) -> None:
             table.add_row(*row)
         console.print(table)
     console.print(
-        "saved: share of the runs' lengths not run. regret: best level a group came to above its best final level. "
-        "wrong: groups whose best run was stopped.",
+        "saved: share of the runs' lengths not run; of steps: share of all steps, groups counting the same. regret: "
+        "best level a group came to above its best final level. wrong: groups whose best run was stopped; costly: with "
+        "a regret above 0.2 %. tied: other runs that ended within 0.2 % of the best.",
         style="dim",
         markup=False,
     )
@@ -112,16 +118,23 @@ def as_markdown(record: Record) -> str:
 
 
 def _tables(record: Record) -> dict[str, list[list[str]]]:
-    heads = ["saved [%]", "regret, mean [%]", "regret, 95 % [%]", "wrong [%]", "undecided [%]", "Brier"]
-    keys = ("saved", "regret_mean", "regret_p95", "wrong_stops", "undecided")
-    policies = [["policy", *heads]]
+    keys = {
+        "saved [%]": "saved",
+        "of steps [%]": "saved_steps",
+        "regret, mean [%]": "regret_mean",
+        "regret, 95 % [%]": "regret_p95",
+        "wrong [%]": "wrong_stops",
+        "costly [%]": "costly_stops",
+        "undecided [%]": "undecided",
+    }
+    policies = [["policy", *keys, "Brier"]]
     for name, one in record["policies"].items():
         brier = "" if one["brier"] is None else f"{one['brier']:.3f}"
-        policies.append([name, *(_percent(one[key]) for key in keys), brier])
+        policies.append([name, *(_percent(one[key]) for key in keys.values()), brier])
     names = list(record["policies"])
-    groups = [["group", "runs", *names]]
+    groups = [["group", "runs", "tied", *names]]
     for group, part in record["groups"].items():
-        groups.append([group, str(part["runs"]), *(_cell(part["policies"][name]) for name in names)])
+        groups.append([group, str(part["runs"]), str(part["tied"]), *(_cell(part["policies"][name]) for name in names)])
     tables = {
         f"Policies, {len(record['groups'])} groups": policies,
         "Groups: saved [%], in brackets regret [%] where there was any": groups,
@@ -147,7 +160,8 @@ def write_plot(path: Path, record: Record) -> None:
 
     from app.errors import BadInput
 
-    figure = make_subplots(rows=1, cols=2, subplot_titles=["Mean regret against saving", "Stated probability"])
+    titles = ["What is saved, and what it costs: down and right is better", "Stated that the references are not beaten"]
+    figure = make_subplots(rows=1, cols=2, subplot_titles=titles, column_widths=[0.6, 0.4])
     lines: dict[str, list[Record]] = {}
     for name, one in (record["curves"] or record["policies"]).items():
         lines.setdefault(name.split(" ")[0], []).append(one | {"name": name})
@@ -155,26 +169,62 @@ def write_plot(path: Path, record: Record) -> None:
         shown = sorted((one for one in points if one["regret_mean"] is not None), key=lambda one: float(one["saved"]))
         figure.add_scatter(
             x=[100 * one["saved"] for one in shown],
-            y=[100 * one["regret_mean"] for one in shown],
-            text=[one["name"] for one in shown],
+            y=[max(100 * one["regret_mean"], LEAST_DRAWN) for one in shown],
+            text=[_told(one) for one in shown],
+            hovertemplate="%{text}<extra></extra>",
             name=name,
             mode="lines+markers",
             line={"color": COLOURS[number % len(COLOURS)], "width": 3 if number == 0 else 1.5},
+            marker={"size": 9 if number == 0 else 6},
             row=1,
             col=1,
         )
     for name, bins in record["reliability"].items():
-        stated, true = ([100 * one[key] for one in bins] for key in ("stated", "came_true"))
-        figure.add_scatter(x=stated, y=true, name=f"{name}, stated", mode="lines+markers", row=1, col=2)
+        figure.add_scatter(
+            x=[100 * one["stated"] for one in bins],
+            y=[100 * one["came_true"] for one in bins],
+            text=[f"{one['n']} judgements" for one in bins],
+            hovertemplate="stated %{x:.1f} %, came true %{y:.1f} %, %{text}<extra></extra>",
+            name=f"{name}, stated",
+            mode="lines+markers",
+            line={"color": COLOURS[0], "width": 1},
+            # Areas as the counts: a point far off the diagonal may be three judgements.
+            marker={"size": [4 + one["n"] ** 0.5 for one in bins], "opacity": 0.7},
+            showlegend=False,
+            row=1,
+            col=2,
+        )
     figure.add_scatter(
         x=[0, 100], y=[0, 100], mode="lines", line={"dash": "dot", "color": "#888888"}, showlegend=False, row=1, col=2
     )
+    ticks = [LEAST_DRAWN, 0.1, 1, 10, 100, 1000]
     figure.update_xaxes(title_text="saved [%]", rangemode="tozero", row=1, col=1)
-    figure.update_yaxes(title_text="mean regret [%]", rangemode="tozero", row=1, col=1)
-    figure.update_xaxes(title_text="stated [%]", row=1, col=2)
-    figure.update_yaxes(title_text="came true [%]", row=1, col=2)
-    figure.update_layout(template="plotly_white", title="What each policy saves, and what it costs", height=520)
+    figure.update_yaxes(
+        title_text="mean regret [%]",
+        type="log",
+        tickvals=ticks,
+        ticktext=[f"at most {LEAST_DRAWN:g}", *(f"{tick:g}" for tick in ticks[1:])],
+        row=1,
+        col=1,
+    )
+    figure.update_xaxes(title_text="stated [%]", range=[-2, 102], row=1, col=2)
+    figure.update_yaxes(title_text="came true [%]", range=[-2, 102], row=1, col=2)
+    figure.update_layout(
+        template="plotly_white",
+        title=f"Policies on {len(record['groups'])} groups of siblings",
+        height=560,
+        hovermode="closest",
+        legend={"orientation": "h", "y": -0.18},
+    )
     try:
         figure.write_html(path, include_plotlyjs=True, config={"displaylogo": False})
     except OSError as error:
         raise BadInput(f"{path} cannot be written: {error.strerror}.") from error
+
+
+def _told(one: Record) -> str:
+    """A point of the chart, in words."""
+    return (
+        f"{one['name']}<br>saved {_percent(one['saved'])} %, regret {_percent(one['regret_mean'])} %"
+        f"<br>best run stopped in {_percent(one['wrong_stops'])} % of the groups"
+    )

@@ -2,7 +2,9 @@ r"""Several runs with uncertain ends: which is best, and what the group loses wi
 
 Forecasts of siblings err together: the same forecaster reads the same recipe on the same data. Their normal scores are
 taken as :math:`z_i = \sqrt{\rho}\, c + \sqrt{1 - \rho}\, e_i` with one shared :math:`c` and independent :math:`e_i`
-(a one-factor Gaussian copula; the forecasts themselves keep their shape). Given :math:`c` the ends are independent, so
+(a one-factor Gaussian copula; the forecasts themselves keep their shape). Now and then a run does what nobody foresaw,
+and that is its own affair: with a small probability its score shares nothing with anybody and is several times as wide.
+Normal tails take what was never seen for impossible; these only for rare. Given :math:`c` the ends are independent, so
 that with :math:`F_i` and :math:`S_i = 1 - F_i` of the ends given :math:`c`
 
 .. math:: P(i\ \text{best} \mid c) = \int \prod_{j \ne i} S_j \, dF_i, \qquad
@@ -33,10 +35,38 @@ N_SHARED = 15
 
 N_LEVELS = 61
 REACH = 5.0
-"""Each forecast is read at so many normal scores from -5 to 5."""
+"""Each forecast is read at so many normal scores from -5 to 5, and a surprise at a quarter of them."""
 
 MOST_NODES = 400
 """Values at which all distributions are known; with more runs every second, third, ... is left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Errors:
+    """How ends stray from what their forecasts say.
+
+    correlation : of the normal scores of two forecasts, at least 0, below 1
+    stretch : how much wider than they say forecasts are
+    surprise : probability that a run does what nobody foresaw, which shares nothing with other runs
+    reach : how many times as wide a surprise is
+    """
+
+    correlation: float = 0.0
+    stretch: float = 1.0
+    surprise: float = 0.0
+    reach: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.correlation < 1:
+            raise BadInput(f"The correlation of forecasts lies in [0, 1); got {self.correlation:g}.")
+        if not (0 <= self.surprise <= 1 and self.stretch > 0 and self.reach > 0):
+            raise BadInput("Forecasts are stretched by factors above 0, and a surprise has a probability.")
+
+    def chances(self, scores: Array, shared: Array) -> Array:
+        """Probability of an end below each normal score, given each value of what is shared, (n_shared, n)."""
+        wide = scores[None, :] / self.stretch
+        own = (wide - np.sqrt(self.correlation) * shared[:, None]) / np.sqrt(1 - self.correlation)
+        return np.asarray((1 - self.surprise) * ndtr(own) + self.surprise * ndtr(wide / self.reach))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,29 +125,27 @@ class Contest:
         return quantiles
 
 
-def contest(finals: Sequence[Final], correlation: float) -> Contest:
+def contest(finals: Sequence[Final], errors: Errors | Sequence[Errors]) -> Contest:
     """Lay several ends side by side.
 
     Parameters
     ----------
     finals : sequence of QuantileForecast or float
         A number is certain, and shares no error with anybody.
-    correlation : float
-        Of the normal scores of any two forecasts, at least 0, below 1.
+    errors : Errors, or one for each end
     """
     if not finals:
         raise BadInput("A contest needs somebody to take part.")
-    if not 0 <= correlation < 1:
-        raise BadInput(f"The correlation of forecasts lies in [0, 1); got {correlation:g}.")
-    grid = _grid(finals)
+    each = [errors] * len(finals) if isinstance(errors, Errors) else list(errors)
+    grid = _grid(finals, each)
     middles = (grid[1:] + grid[:-1]) / 2
     shared, weights = hermegauss(N_SHARED)
     below = np.empty((N_SHARED, len(finals), len(middles)))
     edges = np.empty((N_SHARED, len(finals), len(grid)))
-    for place, final in enumerate(finals):
+    for place, (final, erring) in enumerate(zip(finals, each, strict=True)):
         if isinstance(final, QuantileForecast):
-            below[:, place] = _given(final.normal_scores(middles), shared, correlation)
-            edges[:, place] = _given(final.normal_scores(grid), shared, correlation)
+            below[:, place] = erring.chances(final.normal_scores(middles), shared)
+            edges[:, place] = erring.chances(final.normal_scores(grid), shared)
         else:
             # Half in its own cell, so that of several ends at one level each is the best now and then.
             in_cell = (grid[:-1] <= final) & (final < grid[1:])
@@ -127,12 +155,9 @@ def contest(finals: Sequence[Final], correlation: float) -> Contest:
     return Contest(grid, weights / weights.sum(), below, np.diff(edges, axis=2))
 
 
-def probability_not_below(own: Final, reference: Final, correlation: float, delta: float = 0.0) -> float:
+def probability_not_below(own: Final, reference: Final, errors: Errors | Sequence[Errors], delta: float = 0.0) -> float:
     """Probability that one end does not lie below another by more than `delta`."""
-    shifted = lowered(reference, delta)
-    if isinstance(own, QuantileForecast) and not isinstance(shifted, QuantileForecast):
-        return 1 - own.cdf(float(shifted))
-    return float(1 - contest([own, shifted], correlation).best()[0])
+    return float(1 - contest([own, lowered(reference, delta)], errors).best()[0])
 
 
 def lowered(final: Final, delta: float) -> Final:
@@ -142,27 +167,31 @@ def lowered(final: Final, delta: float) -> Final:
     return final - delta
 
 
-def _given(scores: Array, shared: Array, correlation: float) -> Array:
-    """Probabilities given each value of what is shared, shape (n_shared, n)."""
-    return np.asarray(ndtr((scores[None, :] - np.sqrt(correlation) * shared[:, None]) / np.sqrt(1 - correlation)))
-
-
-def _grid(finals: Sequence[Final]) -> Array:
-    levels = ndtr(np.linspace(-REACH, REACH, N_LEVELS))
+def _grid(finals: Sequence[Final], errors: Sequence[Errors]) -> Array:
     values: list[Array] = []
     certain: list[float] = []
-    for final in finals:
+    for final, erring in zip(finals, errors, strict=True):
         if isinstance(final, QuantileForecast):
-            values.append(np.array([final.quantile(float(level)) for level in levels]))
+            values.append(_spread(final, erring.stretch, N_LEVELS))
+            if erring.surprise > 0:
+                values.append(_spread(final, erring.stretch * erring.reach, N_LEVELS // 4))
         else:
             certain.append(float(final))
     nodes = np.unique(np.concatenate(values)) if values else np.empty(0)
+    if values and min(float(final.values[0]) for final in finals if isinstance(final, QuantileForecast)) > 0:
+        # No forecaster takes anything below zero for possible: a surprise does not lie there either.
+        nodes = np.unique(np.maximum(nodes, 0.0))
     nodes = nodes[:: 1 + len(nodes) // MOST_NODES]
     nodes = np.concatenate([nodes, certain])
     margin = max(float(np.ptp(nodes)), 1e-9 * float(np.abs(nodes).max()), 1e-12) * 1e-3
     # A certain end gets a cell of next to no width, in which nobody else's end lies.
     nodes = np.unique(np.concatenate([nodes, np.array(certain) + 1e-3 * margin]))
     return np.concatenate([[nodes[0] - margin], nodes, [nodes[-1] + margin]])
+
+
+def _spread(final: QuantileForecast, stretch: float, count: int) -> Array:
+    wide = final.widened(stretch)
+    return np.array([wide.quantile(float(level)) for level in ndtr(np.linspace(-REACH, REACH, count))])
 
 
 def _product_of_others(above: Array) -> Array:

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from app.forecasting.scores import QuantileForecast
-from app.verdicts.contest import Contest, Final, contest, lowered, probability_not_below
+from app.verdicts.contest import Contest, Errors, contest, lowered, probability_not_below
 from app.verdicts.rivals import Rival, RivalKind
 from app.verdicts.situation import Situation
 from app.verdicts.verdict import Comparison
 
-CORRELATION = 0.8
-"""Of the normal scores of siblings' forecasts: how much of their error they share (docs/verdicts.md)."""
-
-STRETCH = 1.5
-"""How much wider than they say forecasts are taken here (docs/verdicts.md)."""
+ERRORS = Errors(correlation=0.8, stretch=1.1, surprise=0.07, reach=5.8)
+"""How forecasts of siblings err: fitted to the ends of public runs (docs/verdicts.md)."""
 
 MOST_RIVALS = 16
 """So many of the references that may end lowest are weighed jointly; the others can hardly be the lowest."""
+
+MEMORISED = frozenset({"memorised", "turning", "generalising"})
+"""States of the grokking diagnosis in which the training data are learned by heart and validation is not there yet."""
+
+ERRORS_MEMORISED = replace(ERRORS, surprise=1.0, reach=2.8)
+"""In these states a forecast knows next to nothing of what is to come, and no sibling's error tells."""
 
 OWN_BEST = "its own best so far"
 TARGET = "the target"
@@ -57,19 +60,19 @@ class Estimate:
         return float(low), float(high)
 
 
-def estimate(situation: Situation, *, correlation: float = CORRELATION, stretch: float = STRETCH) -> Estimate | None:
+def estimate(situation: Situation) -> Estimate | None:
     """None where there is no forecast, or nothing at all to compare with."""
     outlook = situation.outlook
     references = references_of(situation)
     if outlook is None or not references:
         return None
-    own = outlook.final.widened(stretch)
-    finals = [widened(each.final, stretch) for each in references]
-    together = contest([own, *finals], correlation)
+    own, finals = outlook.final, [each.final for each in references]
+    errors = [errors_of(situation), *[ERRORS] * len(finals)]
+    together = contest([own, *finals], errors)
     against = together
     if situation.delta > 0:
         # It is enough to hold the run to the hardest of them: the others are further off by themselves.
-        against = contest([own, lowered(finals[0], situation.delta), *finals[1:]], correlation)
+        against = contest([own, lowered(finals[0], situation.delta), *finals[1:]], errors)
     chances = against.best()
     is_live = np.array([True, *(each.kind is RivalKind.LIVE for each in references)])
     return Estimate(
@@ -102,25 +105,27 @@ def references_of(situation: Situation) -> list[Rival]:
     return sorted(possible, key=lambda rival: rival.median)
 
 
-def compare(
-    situation: Situation, *, correlation: float = CORRELATION, stretch: float = STRETCH
-) -> tuple[Comparison, ...]:
+def compare(situation: Situation) -> tuple[Comparison, ...]:
     """The run against each reference by itself, the hardest to beat first."""
     outlook = situation.outlook
     if outlook is None:
         return ()
+    errors = (errors_of(situation), ERRORS)
     return tuple(
         Comparison(
             rival.run_id,
             rival.name,
             rival.kind,
             rival.median,
-            probability_not_below(
-                outlook.final.widened(stretch), widened(rival.final, stretch), correlation, situation.delta
-            ),
+            probability_not_below(outlook.final, rival.final, errors, situation.delta),
         )
         for rival in references_of(situation)
     )
+
+
+def errors_of(situation: Situation) -> Errors:
+    """Of the run's own forecast: in a state in which it is known to err, far wider."""
+    return ERRORS_MEMORISED if situation.states.get("grokking") in MEMORISED else ERRORS
 
 
 def own_improvement(situation: Situation) -> float | None:
@@ -128,12 +133,7 @@ def own_improvement(situation: Situation) -> float | None:
     best = situation.best_so_far
     if situation.outlook is None or best is None:
         return None
-    return float(contest([situation.outlook.final, best], 0.0).worth()[0])
-
-
-def widened(final: Final, stretch: float) -> Final:
-    """An end with its quantiles so many times as far from the median; a certain end as it is."""
-    return final.widened(stretch) if isinstance(final, QuantileForecast) else final
+    return float(contest([situation.outlook.final, best], Errors()).worth()[0])
 
 
 def _low_end(rival: Rival) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from app.verdicts.estimate import Estimate
+from app.verdicts.estimate import MEMORISED, Estimate
 from app.verdicts.history import History
 from app.verdicts.outlook import Outlook
 from app.verdicts.situation import Situation
@@ -29,7 +29,6 @@ MOST_MISSED = 0.4
 
 FEWEST_EARLIER = 2
 
-MEMORISED = frozenset({"memorised", "turning", "generalising"})
 IN_A_GAP = frozenset({"in a gap", "watching a change"})
 
 

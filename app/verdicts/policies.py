@@ -54,7 +54,7 @@ class Predictive:
     name: ClassVar[str] = "predictive"
 
     confidence: float = 0.95
-    tolerance: float = 0.002
+    tolerance: float = 0.01
 
     def __post_init__(self) -> None:
         _check("confidence", self.confidence, 0.5, 1.0)

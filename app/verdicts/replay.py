@@ -1,13 +1,15 @@
 """What a policy would have done to groups of runs that have ended, strictly from what was known at each moment. Pure.
 
-All runs of a group are replayed side by side: at each checkpoint everybody has made the same share of their own steps.
-A run that is still going is judged against its siblings' forecasts of that moment; one that was stopped keeps the level
-it had. All of one checkpoint are judged before anybody is stopped.
+Runs of a group are replayed side by side, so that at each checkpoint everybody has made the same share of their own
+steps; or in sequence, some at a time, where the next begins when one has ended or was stopped. A run that is still
+going is judged against its siblings' forecasts of that moment; one that was stopped keeps the level it had. All of one
+checkpoint are judged before anybody is stopped.
 
 - **saved**: share of the runs' lengths that was not run. Each run counts the same: siblings log in different units.
 - **regret**: by how much the best level that the group came to lies above the best final level of the whole group,
   over its size; never below zero.
-- **wrong stop**: the run that would have ended best was stopped, however little that cost.
+- **wrong stop**: the run that would have ended best was stopped, however little that cost; a *costly* one where the
+  regret is above `TIE`, else another run came to as good as the same.
 - **Brier score**: of the stated probabilities that a run does not beat its references, against what came to be: the
   run's final level against theirs, those of live siblings as these would have ended.
 """
@@ -37,6 +39,9 @@ from app.verdicts.verdict import Decision
 
 CHECKPOINTS = 20
 """A run is judged after each twentieth of its length but the last."""
+
+TIE = 0.002
+"""Ends that lie closer than this share of the best are told apart by luck: nobody would pay for the difference."""
 
 Logged = Mapping[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]]
 
@@ -84,6 +89,7 @@ class GroupOutcome:
     saved_steps, steps : steps not run, and all steps
     regret : over the size of the best final level, at least 0; infinite where no run came to a finite level
     stopped_best : the run that would have ended best was stopped
+    tied : how many other runs would have ended within `TIE` of the best
     judged, undecided : how many judgements, and how many of them came to nothing
     stops : run -> share of its length at which it was stopped
     """
@@ -95,20 +101,35 @@ class GroupOutcome:
     steps: int
     regret: float
     stopped_best: bool
+    tied: int
     judged: int
     undecided: int
     said: tuple[Said, ...]
     stops: Mapping[str, float]
 
+    @property
+    def is_costly(self) -> bool:
+        """Whether the best run was stopped and nothing as good was left."""
+        return self.stopped_best and self.regret > TIE
+
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Means over groups; n is the number of groups. `brier` is None where nothing was stated."""
+    """Means over groups; n is the number of groups. `brier` is None where nothing was stated.
+
+    saved : each run of a group counting the same
+    saved_steps : share of all steps of a group, each group counting the same
+    saved_pooled : share of all steps of all groups: the longest logs weigh most
+    wrong_stops, costly_stops : share of groups whose best run was stopped; and whose regret is above `TIE` as well
+    """
 
     saved: float
+    saved_steps: float
+    saved_pooled: float
     regret_mean: float
     regret_p95: float
     wrong_stops: float
+    costly_stops: float
     undecided: float
     brier: float | None
     n: int
@@ -143,24 +164,90 @@ def replayed(
     return ReplayedRun(run.name, run.total_steps, _worth(run.final_loss()), tuple(moments))
 
 
-def replay(group: str, runs: Sequence[ReplayedRun], policy: Policy) -> GroupOutcome:
-    """What a policy would have done. Our own listens to the guards; the others are as their authors made them."""
-    stopped: dict[int, int] = {}
+Retold = Callable[[int, tuple[int, ...]], ReplayedRun]
+
+
+def replay(
+    group: str,
+    runs: Sequence[ReplayedRun],
+    policy: Policy,
+    *,
+    order: Sequence[int] | None = None,
+    at_a_time: int | None = None,
+    retold: Retold | None = None,
+) -> GroupOutcome:
+    """What a policy would have done. Our own listens to the guards; the others are as their authors made them.
+
+    Parameters
+    ----------
+    order : places of the runs in the order in which they begin; by default as they come
+    at_a_time : how many go at once; by default all
+    retold : callable
+        Of the place of a run that begins and of the places of those that have ended by then, in that order: the run as
+        it was forecast by somebody who knew these. By default the run as given.
+    """
+    field = _Field(list(runs), list(range(len(runs)) if order is None else order))
     judged = undecided = 0
     said: list[Said] = []
-    for number in range(len(runs[0].moments)):
-        live = [place for place in range(len(runs)) if place not in stopped]
+    while field.begin(at_a_time or len(runs), retold):
         stops = []
-        for place in live:
-            decision, stated = _judge(runs, place, number, stopped, policy)
+        for place in field.going:
+            decision, stated = _judge(field, place, policy)
             judged += 1
             undecided += decision is Decision.UNDECIDED
             if decision is Decision.STOP:
                 stops.append(place)
             if stated is not None:
                 said.append(stated)
-        stopped |= dict.fromkeys(stops, number)
-    return _outcome(group, runs, stopped, judged, undecided, tuple(said))
+        field.go_on(stops)
+    return _outcome(group, runs, field.stopped, judged, undecided, tuple(said))
+
+
+class _Field:
+    """Where the runs of a group stand; a place is an index into `runs`.
+
+    going : place -> its checkpoint
+    stopped : place -> the checkpoint at which it was stopped
+    ended : places of those that made all of their steps, in that order
+    """
+
+    def __init__(self, runs: list[ReplayedRun], waiting: list[int]) -> None:
+        self.runs = runs
+        self.waiting = waiting
+        self.going: dict[int, int] = {}
+        self.stopped: dict[int, int] = {}
+        self.ended: list[int] = []
+
+    def begin(self, at_a_time: int, retold: Retold | None) -> bool:
+        """Fill what is free with those that wait; False where nobody is left."""
+        ended = tuple(self.ended)
+        while self.waiting and len(self.going) < at_a_time:
+            place = self.waiting.pop(0)
+            self.going[place] = 0
+            if retold is not None:
+                self.runs[place] = retold(place, ended)
+        return bool(self.going)
+
+    def go_on(self, stops: Sequence[int]) -> None:
+        """Everybody to the next checkpoint, but for those that are stopped."""
+        self.stopped |= {place: self.going[place] for place in stops}
+        onward = {place: number + 1 for place, number in self.going.items() if place not in stops}
+        self.ended += [place for place, number in onward.items() if number == len(self.runs[place].moments)]
+        self.going = {place: number for place, number in onward.items() if place not in self.ended}
+
+    def rivals(self, place: int) -> tuple[Rival, ...]:
+        """The siblings of a run, as they are known now; nothing of those that have not begun."""
+        known = (self._rival(other) for other in range(len(self.runs)) if other != place)
+        return tuple(rival for rival in known if rival is not None)
+
+    def _rival(self, place: int) -> Rival | None:
+        run = self.runs[place]
+        if place in self.going:
+            return _live_rival(run, run.moments[self.going[place]].situation)
+        if place in self.stopped:
+            then = run.moments[self.stopped[place]]
+            return _ended_rival(run, then.level, then.situation.history)
+        return _ended_rival(run, run.final, run.moments[-1].situation.history) if place in self.ended else None
 
 
 def replay_oracle(group: str, runs: Sequence[ReplayedRun]) -> GroupOutcome:
@@ -177,9 +264,12 @@ def summarise(outcomes: Sequence[GroupOutcome]) -> Summary:
     judged = sum(outcome.judged for outcome in outcomes)
     return Summary(
         saved=float(np.mean([outcome.saved for outcome in outcomes])),
+        saved_steps=float(np.mean([outcome.saved_steps / outcome.steps for outcome in outcomes])),
+        saved_pooled=sum(outcome.saved_steps for outcome in outcomes) / sum(outcome.steps for outcome in outcomes),
         regret_mean=float(np.mean(regrets)),
         regret_p95=float(np.quantile(regrets, 0.95, method="higher")),
         wrong_stops=float(np.mean([outcome.stopped_best for outcome in outcomes])),
+        costly_stops=float(np.mean([outcome.is_costly for outcome in outcomes])),
         undecided=sum(outcome.undecided for outcome in outcomes) / judged if judged else 0.0,
         brier=float(np.mean([(one.probability - one.came_true) ** 2 for one in said])) if said else None,
         n=len(outcomes),
@@ -198,6 +288,23 @@ def reliability(said: Sequence[Said], edges: Sequence[float]) -> list[tuple[floa
     ]
 
 
+def reforecast(run: RecordedRun, told: ReplayedRun, forecast: Callable[..., Forecast]) -> ReplayedRun:
+    """The same run with other forecasts: by somebody who knew more. What else was known stays."""
+    moments: list[Moment] = []
+    for moment in told.moments:
+        earlier = [one.situation.outlook for one in moments if one.situation.outlook is not None]
+        outlook = None
+        if moment.situation.outlook is not None:
+            outlook = _outlook(run, run.seen(moment.share), forecast)
+        situation = replace(
+            moment.situation,
+            outlook=outlook,
+            missed=_missed(earlier, moment.situation.cutoff, moment.situation.history),
+        )
+        moments.append(replace(moment, situation=situation))
+    return replace(told, moments=tuple(moments))
+
+
 def _moment(
     run: RecordedRun,
     share: float,
@@ -209,23 +316,15 @@ def _moment(
     seen = run.steps <= cutoff
     steps, values = run.steps[seen], run.values[seen]
     curve = Curve.from_points(steps, values)
-    plan = run.plan()
     finite = np.isfinite(values)
     broken_since = _broken_since(steps, finite)
-    outlook = None
-    if broken_since is None:
-        try:
-            outlook = Outlook.from_forecast(forecast(curve, plan), plan, run.metric)
-        except CurveTooShort:
-            pass
-    rates = plan.schedule.rate_at(curve.steps)
+    rates = run.plan().schedule.rate_at(curve.steps)
     rate = None if run.schedule is None or not len(curve) else Curve.from_points(np.rint(curve.steps), rates)
     history = History(curve.steps, curve.values)
-    level = history.level()
     situation = Situation(
-        outlook=outlook,
+        outlook=None if broken_since is not None else _outlook(run, curve, forecast),
         history=history,
-        missed=None if level is None else missed_share(earlier, cutoff, level),
+        missed=_missed(earlier, cutoff, history),
         total_steps=run.total_steps,
         states=states,
         raised_at=last_raise(rate),
@@ -236,19 +335,25 @@ def _moment(
     return Moment(share, situation, _worth(float(np.mean(recent))) if len(recent) else float("inf"))
 
 
-def _judge(
-    runs: Sequence[ReplayedRun], place: int, number: int, stopped: Mapping[int, int], policy: Policy
-) -> tuple[Decision, Said | None]:
-    run = runs[place]
-    moment = run.moments[number]
+def _outlook(run: RecordedRun, curve: Curve, forecast: Callable[..., Forecast]) -> Outlook | None:
+    plan = run.plan()
+    try:
+        return Outlook.from_forecast(forecast(curve, plan), plan, run.metric)
+    except CurveTooShort:
+        return None
+
+
+def _missed(earlier: Sequence[Outlook], cutoff: int, history: History) -> float | None:
+    level = history.level()
+    return None if level is None else missed_share(earlier, cutoff, level)
+
+
+def _judge(field: _Field, place: int, policy: Policy) -> tuple[Decision, Said | None]:
+    run = field.runs[place]
+    moment = run.moments[field.going[place]]
     if moment.situation.is_broken:
         return Decision.STOP, None
-    rivals = tuple(
-        rival
-        for other in range(len(runs))
-        if other != place and (rival := _rival(runs[other], number, stopped.get(other))) is not None
-    )
-    situation = replace(moment.situation, rivals=rivals)
+    situation = replace(moment.situation, rivals=field.rivals(place))
     if not isinstance(policy, Predictive | LcPfn):
         return policy.rule(situation, None).decision, None
     judged = estimate(situation) if isinstance(policy, Predictive) else None
@@ -257,17 +362,14 @@ def _judge(
         return decision, None
     if decision is Decision.STOP and guards(situation, judged):
         decision = Decision.UNDECIDED
-    return decision, None if judged is None else _said(runs, run, moment.share, situation, judged)
+    return decision, None if judged is None else _said(field.runs, run, moment.share, situation, judged)
 
 
-def _rival(run: ReplayedRun, number: int, stopped_at: int | None) -> Rival | None:
-    """A sibling as it is known at a checkpoint; None where nothing can be said of where it goes."""
-    if stopped_at is not None:
-        then = run.moments[stopped_at]
-        if not np.isfinite(then.level):
-            return None
-        return Rival(run.name, run.name, RivalKind.FINISHED, then.level, then.situation.history)
-    situation = run.moments[number].situation
+def _ended_rival(run: ReplayedRun, level: float, history: History) -> Rival | None:
+    return Rival(run.name, run.name, RivalKind.FINISHED, level, history) if np.isfinite(level) else None
+
+
+def _live_rival(run: ReplayedRun, situation: Situation) -> Rival:
     outlook = situation.outlook
     if outlook is None:
         # Policies that compare curves still see it; nobody is held to where it goes.
@@ -316,6 +418,7 @@ def _outcome(
         steps=int(lengths.sum()),
         regret=max(float((min(came_to) - finals[best]) / abs(finals[best])), 0.0),
         stopped_best=best in stopped,
+        tied=int((finals - finals[best] <= TIE * abs(finals[best])).sum()) - 1,
         judged=judged,
         undecided=undecided,
         said=said,

@@ -15,9 +15,9 @@ import numpy.typing as npt
 from app.errors import BadInput
 from app.forecasting.scores import QuantileForecast
 from app.verdicts.contest import Contest, Final, contest
-from app.verdicts.estimate import CORRELATION, STRETCH, widened
+from app.verdicts.estimate import ERRORS
 
-TOLERANCE = 0.002
+TOLERANCE = 0.01
 """Most expected loss of the group's best value, as a share of its size: what `rank` proposes to stop costs no more."""
 
 CONFIDENCE = 0.95
@@ -110,7 +110,6 @@ def rank(
     competitors: Sequence[Competitor],
     *,
     lower_is_better: bool = True,
-    correlation: float = CORRELATION,
     tolerance: float = TOLERANCE,
     confidence: float = CONFIDENCE,
 ) -> Ranking:
@@ -120,7 +119,7 @@ def rank(
     `1 - confidence` and the group is expected to lose at most `tolerance` of its best value. The run with the best
     median always stays.
     """
-    together = _contest(competitors, lower_is_better, correlation)
+    together = _contest(competitors, lower_is_better)
     best, worth, places = together.best(), together.worth(), together.expected_ranks()
     order = _by_median(competitors, lower_is_better)
     size = abs(competitors[order[0]].median)
@@ -157,7 +156,6 @@ def halve(
     *,
     keep: float = 0.5,
     lower_is_better: bool = True,
-    correlation: float = CORRELATION,
 ) -> Proposal:
     """One round of successive halving on predictions: of the live runs the share `keep` with the best chances stays.
 
@@ -166,7 +164,7 @@ def halve(
     """
     if not 0 < keep < 1:
         raise BadInput(f"The share to keep lies between 0 and 1; got {keep:g}.")
-    together = _contest(competitors, lower_is_better, correlation)
+    together = _contest(competitors, lower_is_better)
     best, worth = together.best(), together.worth()
     live = [place for place, one in enumerate(competitors) if one.is_live]
     ranked = sorted(live, key=lambda place: (-best[place], -worth[place]))
@@ -181,12 +179,11 @@ def at_threshold(
     threshold: float,
     *,
     lower_is_better: bool = True,
-    correlation: float = CORRELATION,
 ) -> Proposal:
     """What if every live run whose chance to be the best is below a threshold were stopped now. Guarded runs stay."""
     if not 0 <= threshold <= 1:
         raise BadInput(f"A threshold of probability lies between 0 and 1; got {threshold:g}.")
-    together = _contest(competitors, lower_is_better, correlation)
+    together = _contest(competitors, lower_is_better)
     best = together.best()
     stopped = np.zeros(len(competitors), dtype=bool)
     for place in _stoppable(competitors, _by_median(competitors, lower_is_better)):
@@ -194,13 +191,13 @@ def at_threshold(
     return _proposal(competitors, together, best, stopped)
 
 
-def _contest(competitors: Sequence[Competitor], lower_is_better: bool, correlation: float) -> Contest:
+def _contest(competitors: Sequence[Competitor], lower_is_better: bool) -> Contest:
     if not competitors:
         raise BadInput("There is no run to rank: none of the group has a forecast or has ended.")
-    finals = [widened(one.final, STRETCH) for one in competitors]
+    finals = [one.final for one in competitors]
     if not lower_is_better:
         finals = [final.mirrored() if isinstance(final, QuantileForecast) else -final for final in finals]
-    return contest(finals, correlation)
+    return contest(finals, ERRORS)
 
 
 def _by_median(competitors: Sequence[Competitor], lower_is_better: bool) -> list[int]:

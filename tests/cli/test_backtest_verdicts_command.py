@@ -14,7 +14,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "tests" / "data"
 SIBLINGS = sorted(DATA.glob("multipowerlaw_25M_*.csv"))
-FIELDS = {"saved", "regret_mean", "regret_p95", "wrong_stops", "undecided", "brier", "n"}
+SAVED = {"saved", "saved_steps", "saved_pooled"}
+LOST = {"regret_mean", "regret_p95", "wrong_stops", "costly_stops"}
+FIELDS = SAVED | LOST | {"undecided", "brier", "n"}
 
 
 def losscast(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -84,6 +86,16 @@ def test_stated_probabilities_are_held_to_what_came_true(record: dict[str, Any])
     assert brier < 0.25
 
 
+def test_runs_in_sequence_are_judged_by_somebody_who_learned_from_those_that_ended() -> None:
+    answer = losscast(*SIBLINGS, "--verdicts", "--policy", "predictive", "median", "--in-sequence", "1", "--json")
+    assert answer.returncode == 0, answer.stderr
+    record = json.loads(answer.stdout)
+    assert list(record["policies"]) == ["predictive", "median", "oracle"]
+    assert 0 < record["policies"]["predictive"]["saved"] < record["policies"]["oracle"]["saved"]
+    stops = record["groups"]["data"]["policies"]["predictive"]["stops"]
+    assert len(stops) < len(SIBLINGS)  # the first to begin has nobody to be held to
+
+
 def test_siblings_are_those_whose_names_agree() -> None:
     answer = losscast(
         DATA / "small_runs",
@@ -109,6 +121,7 @@ def test_siblings_are_those_whose_names_agree() -> None:
         (("--group-by", "no such name"), "No group of at least two runs"),
         (("--group-by", "("), "is no regular expression"),
         (("--fractions", "0.5"), "are for forecasts"),
+        (("--in-sequence", "0"), "greater than or equal to 1"),
     ],
 )
 def test_what_cannot_be_replayed_is_said_in_words(arguments: tuple[str, ...], words: str) -> None:

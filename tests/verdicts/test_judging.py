@@ -52,7 +52,7 @@ def test_a_run_that_will_end_above_a_finished_sibling_is_stopped() -> None:
     assert verdict.saved == pytest.approx(0.6)
     assert verdict.sentence.startswith("More than 99 % sure that this ends above run-12 (2.8); stopping now saves 60%")
     assert verdict.next_step is None
-    assert verdict.regret == pytest.approx(0.0, abs=1e-6)
+    assert verdict.regret == pytest.approx(0.0, abs=1e-3)  # what a surprise could bring
 
 
 def test_a_run_that_will_beat_everything_goes_on() -> None:

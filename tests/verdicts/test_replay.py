@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.forecasting.forecast import LEVELS
+from app.forecasting.forecast import LEVELS, forecast_curve
 from app.forecasting.scores import QuantileForecast
 from app.importers.curve_file import points_by_metric
 from app.importers.recorded_run_file import read_ended_run
@@ -23,6 +23,7 @@ from app.verdicts.replay import (
     Moment,
     ReplayedRun,
     Said,
+    reforecast,
     reliability,
     replay,
     replay_oracle,
@@ -114,6 +115,60 @@ def test_means_are_over_groups_and_the_brier_score_over_statements() -> None:
     assert summary.regret_mean == pytest.approx(0.125)
     said = [*right.said, *wrong.said]
     assert summary.brier == pytest.approx(np.mean([(one.probability - one.came_true) ** 2 for one in said]))
+
+
+def test_a_wrong_stop_that_costs_next_to_nothing_is_a_tie() -> None:
+    tie = replay("g", [invented("best", 2.0, (3.5,) * 3), invented("other", 2.002, (1.9,) * 3)], Predictive())
+    costly = replay("h", [invented("best", 2.0, (3.5,) * 3), invented("other", 2.5, (2.4,) * 3)], Predictive())
+    assert (tie.stopped_best, tie.is_costly, tie.tied) == (True, False, 1)
+    assert (costly.stopped_best, costly.is_costly, costly.tied) == (True, True, 0)
+    summary = summarise([tie, costly])
+    assert (summary.wrong_stops, summary.costly_stops) == (1.0, 0.5)
+
+
+def test_saving_is_told_by_runs_and_by_steps() -> None:
+    runs = [invented(name, final, (final,) * 3) for name, final in (("a", 2.0), ("b", 4.0))]
+    long = replace(runs[1], total_steps=3 * TOTAL)
+    outcome = replay("g", [runs[0], long], Predictive())
+    summary = summarise([outcome, replay("h", runs, Predictive())])
+    assert outcome.stops == {"b": 0.25}
+    assert outcome.saved == pytest.approx(0.375)
+    assert summary.saved_steps == pytest.approx((2250 / 4000 + 750 / 2000) / 2)
+    assert summary.saved_pooled == pytest.approx(3000 / 6000)
+
+
+def test_in_sequence_the_next_run_begins_when_one_is_stopped_or_has_ended() -> None:
+    """A finished sibling is a definite reference, and whoever begins later is forecast by somebody who knows it."""
+    runs = [invented(name, final, (final,) * 3) for name, final in (("a", 3.0), ("b", 4.0), ("c", 2.0), ("d", 5.0))]
+    asked: list[tuple[int, tuple[int, ...]]] = []
+
+    def retold(place: int, ended: tuple[int, ...]) -> ReplayedRun:
+        asked.append((place, ended))
+        return runs[place]
+
+    outcome = replay("g", runs, Predictive(), order=[1, 0, 3, 2], at_a_time=1, retold=retold)
+    assert asked == [(1, ()), (0, (1,)), (3, (1, 0)), (2, (1, 0))]
+    assert outcome.stops == {"d": 0.25}  # the first has nobody to be held to, and the others beat all before them
+
+
+def test_all_at_once_in_any_order_is_side_by_side() -> None:
+    runs = [invented(name, final, (final,) * 3) for name, final in (("a", 2.0), ("b", 3.0), ("c", 4.0))]
+    assert replay("g", runs, Predictive(), order=[2, 0, 1], at_a_time=3).stops == replay("g", runs, Predictive()).stops
+
+
+def test_a_run_forecast_again_keeps_what_was_known_of_it() -> None:
+    path = DATA / "multipowerlaw_25M_cosine_24000.csv"
+    recorded = read_ended_run(path)
+    told = replayed(recorded, {}, checkpoints=4)
+    again = reforecast(recorded, told, lambda curve, plan: forecast_curve(curve, plan))
+    surer = reforecast(recorded, told, lambda curve, plan: replace(forecast_curve(curve, plan), notes=()))
+    for before, after, other in zip(told.moments, again.moments, surer.moments, strict=True):
+        assert before.situation.outlook is not None
+        assert after.situation.outlook is not None
+        assert after.situation.outlook.median == before.situation.outlook.median
+        assert after.situation.missed == before.situation.missed
+        assert after.level == before.level
+        assert other.situation.history is before.situation.history
 
 
 def test_reliability_puts_each_statement_into_its_bin() -> None:
