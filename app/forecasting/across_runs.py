@@ -26,6 +26,9 @@ GAIN = "annealing_gain"
 LAWS: tuple[Law, ...] = (AnnealingLaw(), MultiPowerLaw(), RatePowerLaw())
 """Laws that know of the learning rate: the others cannot tell one schedule from another."""
 
+SAME_PEAK = 1.02
+"""Peak rates that differ by less are one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
@@ -56,9 +59,7 @@ def fit_runs(law: Law, runs: Sequence[RecordedRun]) -> Fit:
     CurveTooShort
         Where there are too few points in all.
     """
-    for run in runs:
-        _schedule_of(run)
-    found = fit(law, [run.sample() for run in runs])
+    found = fit(_counted(law, runs), [run.sample() for run in runs])
     level = float(np.mean([run.final_loss() for run in runs]))
     return _informed(found, abs(level)) if GAIN in law.coefficients and np.isfinite(level) else found
 
@@ -99,6 +100,17 @@ def overall(agreements: Sequence[Agreement]) -> Agreement:
         r2=float(np.mean([each.r2 for each in agreements])),
         final_error=float(np.mean([abs(each.final_error) for each in agreements])),
     )
+
+
+def _counted(law: Law, runs: Sequence[RecordedRun]) -> Law:
+    """The law; the multi-power law counts from a rate of zero where the runs' peaks differ.
+
+    Between peaks it then errs half as much. With one peak the rise cannot be told from the level of the loss.
+    """
+    peaks = [_schedule_of(run).peak for run in runs]
+    if isinstance(law, MultiPowerLaw) and max(peaks, default=0.0) > SAME_PEAK * min(peaks, default=0.0):
+        return replace(law, from_zero=True)
+    return law
 
 
 def _informed(found: Fit, level: float) -> Fit:

@@ -29,7 +29,7 @@ from app.curves.plan import validate_declared_plan
 from app.curves.schedule import NEAR_PEAK, Schedule
 from app.curves.schedule_text import read_schedules
 from app.errors import BadInput
-from app.forecasting.across_runs import LAWS, Agreement, agreement, fit_runs, overall
+from app.forecasting.across_runs import LAWS, SAME_PEAK, Agreement, agreement, fit_runs, overall
 from app.forecasting.forecast import FINAL_SHARE, LEVELS
 from app.forecasting.recorded_run import RecordedRun
 from app.laws.annealing import annealed_fraction, effective_steps
@@ -52,7 +52,6 @@ PROGRESS_POINTS = 101
 PATH_STEPS = 200
 FINAL_STEPS = 20  # of the last 2 %, over which the final level is averaged
 
-SAME_PEAK = 1.02
 SAME_LENGTH = 1.05
 SAME_FALL = 0.05
 """A fall of the rate smaller than this share of the peak, or deeper by this than any run's, is worth a note."""

@@ -21,7 +21,9 @@ symbol                      meaning                                             
 Rates are in units of the highest, and sums of rates in units of the largest, of all runs that are fitted together;
 :math:`\eta^{-\gamma}` is then 1 at the peak. The sum begins at the top of the warm-up, and is
 evaluated in pieces of the schedule over which the rate changes little, at each piece's middle: the cost does not grow
-with the number of steps. (The authors' published :math:`L_0` is lower by what the warm-up's rise brings in their code.)
+with the number of steps. In their code the sum begins at step 0, where the rate is zero: then the warm-up is a rise of
+the whole rate, :math:`L_0` is lower by about :math:`B`, and a run under a lower peak is the lower for it
+(`MultiPowerLaw.from_zero`).
 
 .. [1] K. Luo et al., "A Multi-Power Law for Loss Curve Prediction Across Learning Rate Schedules," arXiv:2503.12811,
    2025.
@@ -50,7 +52,11 @@ LOWEST_RATE = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class MultiPowerLaw:
-    """L0 + A * x^-exponent - B * loss drop."""
+    """L0 + A * x^-exponent - B * loss drop.
+
+    from_zero : whether the rate's rise from zero counts, as in the authors' code, and not from the warm-up's top on, as
+        in their formula. One run cannot tell; runs of several peak rates can.
+    """
 
     name: str = "multi_power"
     coefficients: tuple[str, ...] = ("irreducible_loss", "reducible_loss", "annealing_gain")
@@ -62,10 +68,11 @@ class MultiPowerLaw:
         Shape("drop_exponent", 0.5, 0.7, (0.6,)),
         Shape("rate_exponent", 0.5, 0.7, (0.6,)),
     )
+    from_zero: bool = False
 
     def on(self, schedule: Schedule, steps: npt.ArrayLike, units: Units) -> MultiPowerBasis:
         steps = np.asarray(steps, dtype=np.float64)
-        starts, ends, drops = _pieces(schedule)
+        starts, ends, drops = _pieces(schedule, from_zero=self.from_zero)
         passed = np.clip((steps[:, None] - starts) / (ends - starts), 0.0, 1.0)
         # A jump takes effect at the rate after it; on a ramp the middle of what has passed stands for it.
         ramp = ends - starts > 1.0
@@ -115,14 +122,11 @@ class MultiPowerBasis:
         return slopes
 
 
-def _pieces(schedule: Schedule) -> tuple[Array, Array, Array]:
+def _pieces(schedule: Schedule, *, from_zero: bool) -> tuple[Array, Array, Array]:
     """Starts and ends [steps] of pieces over which the rate moves, and how far it falls there over the peak."""
-    knots = schedule.steps
-    if len(knots) < 2:
-        return np.empty(0), np.empty(0), np.empty(0)
-    falls = np.diff(annealed_fraction(schedule, knots))
+    knots, fallen = _fallen_from_zero(schedule) if from_zero else _fallen_from_top(schedule)
     starts, ends, drops = [], [], []
-    for first, last, fall in zip(knots[:-1], knots[1:], falls, strict=True):
+    for first, last, fall in zip(knots[:-1], knots[1:], np.diff(fallen), strict=True):
         if fall == 0:
             continue
         n = max(1, min(int(np.ceil(abs(fall) * PIECES)), int(last - first)))
@@ -133,3 +137,16 @@ def _pieces(schedule: Schedule) -> tuple[Array, Array, Array]:
     if not drops:
         return np.empty(0), np.empty(0), np.empty(0)
     return np.concatenate(starts), np.concatenate(ends), np.concatenate(drops)
+
+
+def _fallen_from_top(schedule: Schedule) -> tuple[Array, Array]:
+    """Knots, and by how much of the peak the rate is lower there than at the top of its warm-up."""
+    return schedule.steps, annealed_fraction(schedule, schedule.steps)
+
+
+def _fallen_from_zero(schedule: Schedule) -> tuple[Array, Array]:
+    """Knots, and by how much of the peak the rate is lower there than zero: a start without warm-up is a jump."""
+    if schedule.peak <= 0:
+        return np.empty(0), np.empty(0)
+    knots = np.append(schedule.steps[0] - 1, schedule.steps)
+    return knots, -np.append(0.0, schedule.rates) / schedule.peak

@@ -35,6 +35,7 @@ LAWS: dict[str, tuple[Law, tuple[float, ...], tuple[float, ...]]] = {
     "annealing": (AnnealingLaw(), (2.5, 0.4, 0.15), (0.5, 0.02)),
     "rate_power": (RatePowerLaw(), (2.5, 0.4, 0.15), (0.5, 0.02, 0.8)),
     "multi_power": (MultiPowerLaw(), (2.4, 0.4, 0.15), (0.5, 200.0, 0.6, 0.55)),
+    "multi_power from zero": (MultiPowerLaw(from_zero=True), (2.2, 0.4, 0.15), (0.5, 200.0, 0.6, 0.55)),
 }
 every_law = pytest.mark.parametrize(("law", "coefficients", "shapes"), LAWS.values(), ids=LAWS.keys())
 
@@ -166,13 +167,16 @@ def test_what_cannot_be_fitted_is_refused_in_words(
         fit(law, [Sample(SCHEDULES["constant"], np.arange(1.0, 5.0), np.array([3.0, np.nan, 2.0, 1.0]))])
 
 
+@pytest.mark.parametrize("from_zero", [False, True], ids=["the paper's", "its code's"])
 @pytest.mark.parametrize("name", SCHEDULES)
-def test_the_multi_power_laws_loss_drop_is_the_papers_sum(name: str) -> None:
+def test_the_multi_power_laws_loss_drop_is_the_papers_sum(name: str, from_zero: bool) -> None:
     schedule = SCHEDULES[name]
     shapes = np.array([0.5, 200.0, 0.6, 0.55])
     rates = schedule.rate_at(np.arange(TOTAL + 1)) / 1e-3
+    if from_zero:
+        rates = np.append(0.0, rates)[:-1] if name == "constant" else rates  # their rates begin at zero
     sums = np.cumsum(rates)
-    top = 0 if name == "constant" else 200  # of the warm-up
+    top = 0 if from_zero or name == "constant" else 200  # of the warm-up
     steps = np.array([150, 500, 3001, 3040, 4000, 4001, 4020, 6500, 9000, TOTAL])
     literal = []
     for step in steps:
@@ -181,7 +185,7 @@ def test_the_multi_power_laws_loss_drop_is_the_papers_sum(name: str) -> None:
         with np.errstate(divide="ignore", invalid="ignore"):
             reached = np.where(travelled > 0, shapes[1] * rates[fallen] ** -shapes[3] * travelled, 0.0)
         literal.append(-((rates[fallen - 1] - rates[fallen]) * (1 - (1 + reached) ** -shapes[2])).sum())
-    ours = MultiPowerLaw().on(schedule, steps, UNITS).columns(shapes)[:, 2]
+    ours = MultiPowerLaw(from_zero=from_zero).on(schedule, steps, UNITS).columns(shapes)[:, 2]
     # In parts of the whole gain, itself 4 % of a loss: pieces in place of steps err by 1e-4 of the loss.
     np.testing.assert_allclose(ours, literal, atol=2.5e-3)
 
