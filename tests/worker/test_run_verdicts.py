@@ -120,17 +120,27 @@ def is_told_to_stop(database: Database, run_id: str = "live") -> bool:
 
 @pytest.fixture
 def hopeless(database: Database) -> Database:
-    """A run at a constant rate beside one that has finished with a decay: sure to end above it, at step 11,000."""
+    """A run at a constant rate beside one that has finished with a decay: sure to end above it, at step 15,000."""
     finished_run(database, "best", "cosine_24000", COSINE)
     start(database, "live", CONSTANT)
-    store(database, real_run("constant_24000", 0, 11_000), run_id="live")
+    store(database, real_run("constant_24000", 0, 15_000), run_id="live")
     return database
 
 
-def confirm(database: Database) -> None:
+@pytest.fixture
+def doomed(database: Database) -> Database:
+    """The same at step 11,000, under a policy that wants less certainty: early enough to restart and go on for long."""
+    finished_run(database, "best", "cosine_24000", COSINE)
+    start(database, "live", CONSTANT)
+    store(database, real_run("constant_24000", 0, 11_000), run_id="live")
+    set_policy(database, parameters={"confidence": 0.85})
+    return database
+
+
+def confirm(database: Database, at: int = 15_000) -> None:
     """Two looks, further apart than a stop must have held."""
     refit(database, "live")
-    go_on(database, "constant_24000", 11_000, 12_000, by=1000)
+    go_on(database, "constant_24000", at, at + 1000, by=1000)
 
 
 def test_a_hopeless_run_is_stopped_once_it_has_looked_hopeless_for_a_while(hopeless: Database) -> None:
@@ -141,7 +151,7 @@ def test_a_hopeless_run_is_stopped_once_it_has_looked_hopeless_for_a_while(hopel
     assert not is_told_to_stop(hopeless)
     refit(hopeless, "live")
     assert verdict(hopeless).looks == 1, "the same points seen again confirm nothing"
-    go_on(hopeless, "constant_24000", 11_000, 12_000, by=1000)
+    go_on(hopeless, "constant_24000", 15_000, 16_000, by=1000)
     assert is_told_to_stop(hopeless)
     (entry,) = stops(hopeless)
     assert (entry.event, entry.author, entry.step) == (StopEvent.ORDERED, Author.POLICY, verdict(hopeless).step)
@@ -153,7 +163,7 @@ def test_a_hopeless_run_is_stopped_once_it_has_looked_hopeless_for_a_while(hopel
     assert evidence["held"] == {"since_step": first.step, "step": entry.step, "looks": 2}
     assert evidence["forecast"]["final"]["0.05"] > evidence["verdict"]["evidence"]["reference_level"] * 0.99
     assert (evidence["settings"]["mode"], evidence["settings"]["policy"]) == ("stop", "predictive")
-    go_on(hopeless, "constant_24000", 12_000, 13_000, by=500)
+    go_on(hopeless, "constant_24000", 16_000, 17_000, by=500)
     assert verdict(hopeless).looks == 4
     assert events(hopeless) == [("ordered", "policy")], "said once"
 
@@ -161,9 +171,9 @@ def test_a_hopeless_run_is_stopped_once_it_has_looked_hopeless_for_a_while(hopel
 def test_where_only_advice_is_wanted_people_are_told_once_and_the_job_never(hopeless: Database) -> None:
     target = Target("hash", "https://example.com")
     refit(hopeless, "live")
-    store(hopeless, real_run("constant_24000", 11_000, 12_000), run_id="live")
+    store(hopeless, real_run("constant_24000", 15_000, 16_000), run_id="live")
     assert refit(hopeless, "live", [target]).has_messages
-    go_on(hopeless, "constant_24000", 12_000, 13_000, by=500)
+    go_on(hopeless, "constant_24000", 16_000, 17_000, by=500)
     assert (stops(hopeless), is_told_to_stop(hopeless)) == ([], False)
     with hopeless.read() as connection:
         (alert,) = alerts.list_alerts(connection, run_id="live")
@@ -187,38 +197,36 @@ def test_where_a_person_is_asked_the_job_is_told_when_they_say_yes(hopeless: Dat
     assert stops(hopeless)[-1].why == "Ada said yes: stop."
     assert is_told_to_stop(hopeless)
     with hopeless.write() as connection:
-        record_heard(connection, "live", segment=1, step=12_100)
-        record_heard(connection, "live", segment=1, step=12_200)
+        record_heard(connection, "live", segment=1, step=16_100)
+        record_heard(connection, "live", segment=1, step=16_200)
     assert events(hopeless)[2:] == [("heard", "job")]
-    assert (stops(hopeless)[-1].step, is_told_to_stop(hopeless)) == (12_100, True)
+    assert (stops(hopeless)[-1].step, is_told_to_stop(hopeless)) == (16_100, True)
 
 
-def test_a_persons_no_holds_through_a_restart_until_it_is_taken_back(hopeless: Database) -> None:
-    set_policy(hopeless)
+def test_a_persons_no_holds_through_a_restart_until_it_is_taken_back(doomed: Database) -> None:
     with pytest.raises(Conflict, match="nothing to take back"):
-        answer(hopeless, StopEvent.WITHDRAWN)
-    answer(hopeless, StopEvent.DECLINED)
-    confirm(hopeless)
-    start(hopeless, "live", CONSTANT, session="second")
-    go_on(hopeless, "constant_24000", 12_000, 22_000, by=2000)
-    assert (events(hopeless), verdict(hopeless).details["confirmed"]) == ([("declined", "person")], True)
-    answer(hopeless, StopEvent.WITHDRAWN)
-    go_on(hopeless, "constant_24000", 22_000, 23_000, by=1000)
-    assert events(hopeless)[1:] == [("withdrawn", "person"), ("ordered", "policy")]
+        answer(doomed, StopEvent.WITHDRAWN)
+    answer(doomed, StopEvent.DECLINED)
+    confirm(doomed, at=11_000)
+    start(doomed, "live", CONSTANT, session="second")
+    go_on(doomed, "constant_24000", 12_000, 22_000, by=2000)
+    assert (events(doomed), verdict(doomed).details["confirmed"]) == ([("declined", "person")], True)
+    answer(doomed, StopEvent.WITHDRAWN)
+    go_on(doomed, "constant_24000", 22_000, 23_000, by=1000)
+    assert events(doomed)[1:] == [("withdrawn", "person"), ("ordered", "policy")]
 
 
-def test_a_restart_is_judged_anew_before_it_is_told_to_stop(hopeless: Database) -> None:
-    set_policy(hopeless)
-    confirm(hopeless)
-    assert is_told_to_stop(hopeless)
-    start(hopeless, "live", CONSTANT, session="second")
-    assert not is_told_to_stop(hopeless)
-    go_on(hopeless, "constant_24000", 12_000, 13_000, by=1000)
-    assert [guard["name"] for guard in verdict(hopeless).details["guards"]] == ["stability_gap"]
-    assert not is_told_to_stop(hopeless)
-    go_on(hopeless, "constant_24000", 13_000, 22_000, by=3000)
-    assert is_told_to_stop(hopeless)
-    assert [entry.segment for entry in stops(hopeless)] == [1, 2]
+def test_a_restart_is_judged_anew_before_it_is_told_to_stop(doomed: Database) -> None:
+    confirm(doomed, at=11_000)
+    assert is_told_to_stop(doomed)
+    start(doomed, "live", CONSTANT, session="second")
+    assert not is_told_to_stop(doomed)
+    go_on(doomed, "constant_24000", 12_000, 13_000, by=1000)
+    assert [guard["name"] for guard in verdict(doomed).details["guards"]] == ["stability_gap"]
+    assert not is_told_to_stop(doomed)
+    go_on(doomed, "constant_24000", 13_000, 22_000, by=3000)
+    assert is_told_to_stop(doomed)
+    assert [entry.segment for entry in stops(doomed)] == [1, 2]
 
 
 def test_a_project_that_wants_no_stops_any_more_has_none_at_once(hopeless: Database) -> None:
