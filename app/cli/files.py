@@ -148,8 +148,8 @@ def forecast_file(
         config=read.config,
         rate=None if read.rate is None else Curve.from_points(read.rate.steps, read.rate.values),
         cutoff=curve.cutoff,
-        epoch=None if read.epoch is None else Curve.from_points(read.epoch.steps, read.epoch.values),
         planned=read.planned,
+        lengths={role: Curve.from_points(logged.steps, logged.values) for role, logged in read.lengths.items()},
     )
     forecast = forecast_curve(curve, plan, measure=measure_of(read.role, curve))
     notes = [*forecast.notes, *read.warnings]

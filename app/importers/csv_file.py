@@ -1,6 +1,8 @@
 """CSV: a header of names, one column of steps, a metric in each of the others.
 
-A blank cell means no value at this step; `nan` and `inf` are data. Python's own reader is used because it takes rows of
+Cells are parted by commas, semicolons or tabs, whichever the header has most of; where it is not commas, a comma in a
+number is its decimal point, as spreadsheets of many countries write it. A blank cell means no value at this step; `nan`
+and `inf` are data. Python's own reader is used because it takes rows of
 unequal length and says on which line it stumbled; converted by the column it reads a million rows of five columns in
 three to four seconds, so a faster parser would not be felt beside the upload.
 """
@@ -8,6 +10,7 @@ three to four seconds, so a faster parser would not be felt beside the upload.
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -34,6 +37,9 @@ from app.runs import Batch
 
 # What pandas, R and spreadsheets write where there is no value.
 BLANKS = frozenset({"", "null", "none", "na", "n/a", "-"})
+
+
+DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +94,8 @@ def _layout_of(path: Path, number: int, facts: dict[str, str], line: str) -> _La
     if repeated is not None:
         raise unreadable(path, number, f"two columns are named {repeated!r}", "Rename one of them")
     if len(header) < 2:
-        raise unreadable(path, number, "the header has one column", "Losscast needs a step column and a metric column")
+        instead = "Losscast needs a step column and a metric column, parted by commas, semicolons or tabs"
+        raise unreadable(path, number, "the header has one column", instead)
     step_name = guess_step_name(named)
     return _Layout(number, facts, header, delimiter, header.index(step_name) if step_name else 0)
 
@@ -100,6 +107,7 @@ def _unnamed(layout: _Layout) -> list[int]:
 def _read_batches(path: Path, layout: _Layout, warnings: list[str]) -> Iterator[Batch]:
     skipped = SkippedCells()
     without_step = 0
+    commas: set[str] = set()
     with open_text(path) as file:
         for _ in islice(file, layout.lines):
             pass
@@ -112,6 +120,8 @@ def _read_batches(path: Path, layout: _Layout, warnings: list[str]) -> Iterator[
                 cells = [tuple(column[i] for i in stepped) for column in cells]
                 lines = [line + i for i in stepped]
             steps = _to_steps(path, cells[layout.step_column], lines, layout)
+            if layout.delimiter != ",":
+                cells = [_with_points(layout.header[i], column, commas) for i, column in enumerate(cells)]
             columns = {
                 name: _to_column(name, cells[i], lines, skipped)
                 for i, name in enumerate(layout.header)
@@ -121,6 +131,9 @@ def _read_batches(path: Path, layout: _Layout, warnings: list[str]) -> Iterator[
             if batch.metrics:
                 yield batch
     warnings.extend(skipped.warnings())
+    if commas:
+        named = ", ".join(repr(name) for name in layout.header if name in commas)
+        warnings.append(f"Commas in the numbers of {named} were read as decimal points.")
     if without_step:
         warnings.append(f"{without_step} rows without a step left out.")
 
@@ -195,6 +208,16 @@ def _to_steps(path: Path, cells: Sequence[str], lines: Sequence[int], layout: _L
             "Name the column that counts steps 'step'",
         )
     return np.array(numbers, np.int64)
+
+
+def _with_points(name: str, cells: tuple[str, ...], commas: set[str]) -> tuple[str, ...]:
+    """Numbers with a decimal point, where they have one comma instead; notes the columns that had."""
+    if not any("," in cell for cell in cells):
+        return cells
+    pointed = tuple(cell.replace(",", ".") if DECIMAL_COMMA.fullmatch(cell.strip()) else cell for cell in cells)
+    if pointed != cells:
+        commas.add(name)
+    return pointed
 
 
 def _to_column(name: str, cells: Sequence[str], lines: Sequence[int], skipped: SkippedCells) -> Column:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from app.curves.plan import LENGTH_ROLES
 from app.curves.roles import assign_roles, forecastable
 from app.curves.schedule import Schedule
 from app.errors import BadInput, UnknownMetric
@@ -22,8 +23,8 @@ class FileCurve:
     """One metric of a file, and what the file says about the steps to come.
 
     A file may go on after its last loss with rows that hold nothing but a learning rate: that is the `planned`
-    schedule, and its last step is where training ends. `rate` and `epoch` are as logged before it, None where the file
-    has none.
+    schedule, and its last step is where training ends. `rate` is as logged before it, None where the file has none;
+    `lengths` holds what was logged under each of `LENGTH_ROLES`.
     """
 
     name: str
@@ -33,7 +34,7 @@ class FileCurve:
     metrics: tuple[str, ...]  # all that the file holds
     points: Points  # of `metric`
     rate: Points | None
-    epoch: Points | None
+    lengths: Mapping[str, Points]
     planned: Schedule | None
     warnings: tuple[str, ...]
 
@@ -69,7 +70,7 @@ def read_curve_file(path: Path, metric: str | None = None) -> FileCurve:
         metrics=tuple(points),
         points=points[metric],
         rate=None if rates is None else _until(rates, last_logged),
-        epoch=_longest(points, (name for name, role in roles.items() if role == "epoch")),
+        lengths=_lengths(points, roles),
         planned=None if rates is None else _planned(rates, last_logged),
         warnings=tuple(run.warnings),
     )
@@ -101,6 +102,12 @@ def _joined(parts: Sequence[Points]) -> Points:
     values = np.concatenate([part.values for part in parts])
     times = np.concatenate([part.times for part in parts])
     return Points(unique, values[newest], times[newest])
+
+
+def _lengths(points: Mapping[str, Points], roles: Mapping[str, str]) -> dict[str, Points]:
+    """By role; of several metrics the longest."""
+    found = {role: _longest(points, (name for name in points if roles[name] == role)) for role in LENGTH_ROLES}
+    return {role: logged for role, logged in found.items() if logged is not None}
 
 
 def _longest(points: Mapping[str, Points], names: Iterable[str]) -> Points | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,35 @@ def test_what_is_not_known_is_said(tmp_path: Path) -> None:
     assert said["total_steps"]["source"] == "assumed"
     assert said["schedule"]["source"] == "assumed"
     assert said["notes"]
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "why"),
+    [
+        ("max_steps", lambda step: 4000, "The job logs that it will have 4,000 steps."),
+        ("progress", lambda step: step / 4000, "of the run is done at step 399"),
+        ("percentage", lambda step: step / 40, "of the run is done at step 399"),
+    ],
+)
+def test_a_logged_length_tells_the_total_as_it_does_on_the_server(
+    tmp_path: Path, column: str, cell: Callable[[int], float], why: str
+) -> None:
+    lines = [f"step,loss,{column}"] + [f"{step},{2 + 30 / step},{cell(step)}" for step in range(10, 400)]
+    (tmp_path / "run.csv").write_text("\n".join(lines))
+    said = json.loads(losscast("forecast", tmp_path / "run.csv", "--json").stdout)
+    assert said["total_steps"]["source"] == "inferred"
+    assert why in said["total_steps"]["why"]
+    assert said["horizon"] == pytest.approx(4000, abs=1)
+    told = json.loads(losscast("forecast", tmp_path / "run.csv", "--json", "--total-steps", "5000").stdout)
+    assert (told["horizon"], told["total_steps"]["source"]) == (5000, "declared")
+
+
+def test_the_epochs_so_far_and_in_all_tell_the_total(tmp_path: Path) -> None:
+    lines = ["step,loss,epoch,num_epochs"] + [f"{step},{2 + 30 / step},{step / 1000},3" for step in range(10, 400)]
+    (tmp_path / "run.csv").write_text("\n".join(lines))
+    said = json.loads(losscast("forecast", tmp_path / "run.csv", "--json").stdout)
+    assert said["horizon"] == 3000
+    assert "epoch 0.399 of 3" in said["total_steps"]["why"]
 
 
 def test_people_get_a_table(tmp_path: Path) -> None:

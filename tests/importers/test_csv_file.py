@@ -69,6 +69,21 @@ def test_one_table_in_many_dialects(write, text: str) -> None:
     assert column(batch, "loss") == [2.5, 2.25]
 
 
+def test_a_spreadsheets_decimal_commas_are_read_and_said(write) -> None:
+    run = read_file(write("step;loss;lr;note\n1;2,5;3e-4;a,b\n2;-2,25;1,5e-4;\n3;;,5;\n"))
+    [batch] = run.batches
+    assert column(batch, "loss") == [2.5, -2.25, None]
+    assert column(batch, "lr") == [3e-4, 1.5e-4, 0.5]
+    assert "Commas in the numbers of 'loss', 'lr' were read as decimal points." in run.warnings
+    assert any("'note' left out" in warning for warning in run.warnings)
+
+
+def test_points_between_semicolons_need_no_word(write) -> None:
+    run = read_file(write("step;loss\n1;2.5\n"))
+    assert column(next(iter(run.batches)), "loss") == [2.5]
+    assert run.warnings == []
+
+
 def test_utf16_and_gzip_are_read(write) -> None:
     text = "step,loss\n7,2.5\n"
     assert only_batch(write(text.encode("utf-16"))).steps.tolist() == [7]

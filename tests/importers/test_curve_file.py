@@ -71,3 +71,11 @@ def test_no_loss_asks_for_a_name(write) -> None:
 def test_a_file_of_blanks_holds_no_run(write) -> None:
     with pytest.raises(UnreadableFile, match="no row holds a number"):
         read_curve_file(write("step,loss\n1,\n"))
+
+
+def test_what_tells_the_length_is_kept_by_its_role_the_longest_of_several(write) -> None:
+    curve = read_curve_file(write("step,loss,epoch,train/epoch,max_steps\n1,3,,0.1,50\n2,2,0.2,0.2,50\n"))
+    assert set(curve.lengths) == {"epoch", "total_steps"}
+    assert curve.lengths["epoch"].values.tolist() == [0.1, 0.2]
+    assert curve.lengths["total_steps"].values.tolist() == [50, 50]
+    assert read_curve_file(write("step,loss\n1,3\n2,2\n")).lengths == {}
