@@ -41,6 +41,7 @@ def base_layout(palette: Palette, *, narrow: bool = False) -> dict[str, Any]:
             "font": {"family": FONT, "size": 12, "color": palette.text},
             "align": "left",
         },
+        "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": palette.muted, "activecolor": palette.text},
         "hovermode": "x unified",
         # On a phone a drag must scroll the page, not zoom the chart.
         "dragmode": False if narrow else "zoom",

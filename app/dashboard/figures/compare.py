@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 
 from app.dashboard.figures.axes import Floats, axis, base_layout, plain_list, step_axis, value_range
 from app.dashboard.figures.empty import sentence
-from app.dashboard.figures.loss import Scale
+from app.dashboard.figures.loss import LABEL_OPACITY, Scale
 from app.dashboard.figures.smooth import smoothed
 from app.dashboard.formatting import chart_text, format_band
 from app.dashboard.theme import Display, Palette, translucent
@@ -358,6 +358,7 @@ def _outside_note(outside: Sequence[int], rises: bool, palette: Palette) -> list
         "xanchor": "right",
         "yanchor": "bottom" if rises else "top",
         "showarrow": False,
+        "bgcolor": translucent(palette.surface, LABEL_OPACITY),
         "font": {"size": 12, "color": palette.muted},
     }
     return [text]

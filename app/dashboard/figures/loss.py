@@ -27,6 +27,7 @@ from app.runs import Points, StoredForecast
 
 FEW_POINTS = 80  # below this each point gets a dot
 LABELLED_RESTARTS = 6  # more labels than this would cover each other
+LABEL_OPACITY = 0.8  # of the ground of a label, so that a line behind it does not cross it out
 BEGINNING = 0.05  # of the steps so far: what the focused scale may cut off at the top
 
 
@@ -429,6 +430,7 @@ def _cut_off_note(worst: float, chart: LossChart, display: Display, *, bottom: f
         "xanchor": "left",
         "yanchor": "bottom" if chart.rises else "top",
         "showarrow": False,
+        "bgcolor": translucent(display.palette.surface, LABEL_OPACITY),
         "font": {"size": 11, "color": display.palette.muted},
     }
 
@@ -482,6 +484,7 @@ def _upright(
         "yanchor": "top",
         "xshift": 5 if on_the_right else -5,
         "showarrow": False,
+        "bgcolor": translucent(palette.surface, LABEL_OPACITY),
         "font": {"size": 11, "color": palette.muted},
     }
     return [line], [text]

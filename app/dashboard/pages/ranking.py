@@ -38,8 +38,8 @@ RANKING_MEANING = (
 BEST_MEANING = "Probability of ending best of all the runs in this list: lowest of a loss, highest of an accuracy."
 SAVED_MEANING = "Steps that the run would still make: what stopping it now would free."
 STOP_MEANING = (
-    f"Together these runs hold the best one with at most {1 - CONFIDENCE:.0%} probability, and the best of the project "
-    f"is expected to end at most {TOLERANCE:.1%} worse without them."
+    f"Together these runs hold the best one with at most {100 * (1 - CONFIDENCE):.0f} % probability, and the best of "
+    f"the project is expected to end at most {100 * TOLERANCE:.1f} % worse without them."
 )
 REGRET_MEANING = (
     "What stopping these runs is expected to cost, in the metric's own unit: by how much worse the best of the project "
