@@ -330,6 +330,30 @@ def code_block(block_id: str, title: str, code: str) -> Component:
     )
 
 
+def named(label: str, control: Component) -> Component:
+    """A control whose purpose its place or its placeholder shows, and a label says to screen readers."""
+    if isinstance(control, dcc.Dropdown):  # its button is labelled by its value
+        return html.Div(control, role="group", className="named", **aria(label=label))
+    return html.Div([html.Label(label, htmlFor=dom_id(control), className="only-read"), control], className="named")
+
+
+def field(label: Children, *control: Component, wide: bool = False) -> Component:
+    """A control of a form below its name."""
+    class_name = "field field-wide" if wide else "field"
+    if isinstance(control[0], dcc.Input):
+        name: Component = html.Label(label, htmlFor=dom_id(control[0]), className="field-name")
+        return html.Div([name, *control], className=class_name)
+    name = html.Span(label, className="field-name")
+    said = {"role": "group", **aria(label=label)} if isinstance(label, str) else {}
+    return html.Div([name, *control], className=class_name, **said)
+
+
+def dom_id(control: Any) -> str:
+    """The id that the browser knows a control by: Dash writes ids that are dictionaries as JSON."""
+    known = control.id
+    return known if isinstance(known, str) else json.dumps(known, sort_keys=True, separators=(",", ":"))
+
+
 def choice(component_id: str, label: str, options: Sequence[tuple[str, str]], value: str) -> Component:
     """One of a few: looks like a row of buttons, is a group of radio buttons."""
     return html.Div(

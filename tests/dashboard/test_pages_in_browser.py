@@ -11,7 +11,10 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 from playwright.sync_api import Browser, expect
+from sqlalchemy import text
 
+from app.dashboard.pages.run_deletion import delete_with_all
+from app.errors import NotFound
 from app.runs import RunStatus
 from app.storage import runs
 from app.storage.database import Database
@@ -21,7 +24,7 @@ from tests.dashboard.seeding import Seeder, decaying
 pytestmark = pytest.mark.browser
 
 # Chromium without a GPU shares its cores with the server and Postgres here.
-PATIENCE_MS = 30_000
+PATIENCE_MS = 60_000
 
 
 def half_done(seed: Seeder, run_id: str = "run", **said: object) -> None:
@@ -337,3 +340,57 @@ def test_the_finished_runs_fit_on_a_phone(browser: Browser, base_url: str, seed:
     phone.keep_picture("run_siblings_phone")
     assert not phone.has_horizontal_scrollbar()
     phone.page.context.close()
+
+
+def test_a_run_is_deleted_by_a_second_click_that_names_it(desktop: Watched, seed: Seeder, database: Database) -> None:
+    half_done(seed, name="an old attempt")
+    seed.open("another")
+    desktop.open("/runs/run")
+    page = desktop.page
+    button = page.get_by_role("button", name="Delete “an old attempt” for good")
+    expect(page.get_by_text("Delete run…")).to_be_visible()
+    expect(button).to_be_hidden()
+    page.get_by_text("Delete run…").click()
+    expect(page.locator(".run-deletion")).to_contain_text("This deletes an old attempt (run)")
+    button.click()
+    expect(page).to_have_url(desktop.base_url + "/")
+    expect(page.locator(".runs tbody tr")).to_have_count(1)
+    with database.read() as connection, pytest.raises(NotFound):
+        runs.get_run(connection, "run")
+
+
+def test_every_control_has_a_name(desktop: Watched, seed: Seeder) -> None:
+    half_done(seed, project="p")
+    page = desktop.page
+    nameless = """() => {
+        const shown = [...document.querySelectorAll('input, textarea, select, button')].filter(
+            one => one.offsetParent && !one.matches('.dash-dropdown-focus-target'));
+        const named = one => one.matches('.dash-dropdown')
+            ? one.closest('[role=group][aria-label]')
+            : (one.labels && one.labels.length) || one.getAttribute('aria-label') || one.innerText.trim();
+        return shown.filter(one => !named(one)).map(one => one.id || one.outerHTML.slice(0, 90));
+    }"""
+    for path, ready in (
+        ("/", ".runs"),
+        ("/compare", "#compare-runs"),
+        ("/fit", "#fit-ask"),
+        ("/runs/run", "#run-metric"),
+        ("/projects/p", ".runs"),
+    ):
+        desktop.open(path)
+        page.locator(ready).wait_for()
+        page.evaluate("() => document.querySelectorAll('details').forEach(one => { one.open = true; })")
+        assert page.evaluate(nameless) == [], path
+    expect(page.get_by_role("textbox", name="Within steps")).to_be_visible()
+    expect(page.get_by_role("searchbox", name="Search name or id")).to_be_visible()
+
+
+def test_runs_that_listened_to_a_deleted_run_are_forecast_anew(database: Database, seed: Seeder) -> None:
+    finished_sibling(seed, "old", "an old attempt")
+    half_done(seed)
+    delete_with_all(database, "old")
+    with database.read() as connection:
+        asked = connection.execute(text("SELECT args->>'run_id' FROM procrastinate_jobs WHERE task_name = 'refit'"))
+        assert list(asked.scalars()) == ["run"]
+    with pytest.raises(NotFound):
+        delete_with_all(database, "old")

@@ -29,6 +29,7 @@ from app.dashboard.components import (
     choice,
     data,
     hint,
+    named,
     progress,
     range_image,
     run_href,
@@ -68,27 +69,36 @@ def layout(database: Database, form: CompareForm) -> Component:
             html.Div([html.H1("Compare runs")], className="title-row"),
             html.Div(
                 [
-                    dcc.Dropdown(
-                        id="compare-project",
-                        options=list(dict.fromkeys([*projects, *([form.project] if form.project else [])])),
-                        value=form.project,
-                        placeholder="All projects",
-                        className="fit-project",
+                    named(
+                        "Project",
+                        dcc.Dropdown(
+                            id="compare-project",
+                            options=list(dict.fromkeys([*projects, *([form.project] if form.project else [])])),
+                            value=form.project,
+                            placeholder="All projects",
+                            className="fit-project",
+                        ),
                     ),
-                    dcc.Dropdown(
-                        id="compare-runs",
-                        options=list(form.runs),
-                        value=list(form.runs),
-                        multi=True,
-                        placeholder="Choose two to six runs",
-                        className="fit-runs",
+                    named(
+                        "Runs to compare",
+                        dcc.Dropdown(
+                            id="compare-runs",
+                            options=list(form.runs),
+                            value=list(form.runs),
+                            multi=True,
+                            placeholder="Choose two to six runs",
+                            className="fit-runs",
+                        ),
                     ),
-                    dcc.Dropdown(
-                        id="compare-metric",
-                        options=[form.metric] if form.metric else [],
-                        value=form.metric,
-                        placeholder="Each run's main loss",
-                        className="compare-metric",
+                    named(
+                        "Metric",
+                        dcc.Dropdown(
+                            id="compare-metric",
+                            options=[form.metric] if form.metric else [],
+                            value=form.metric,
+                            placeholder="Each run's main loss",
+                            className="compare-metric",
+                        ),
                     ),
                 ],
                 className="fit-choice",

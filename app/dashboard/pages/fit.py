@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlencode
 
@@ -15,7 +16,7 @@ from sqlalchemy import Connection
 
 from app.curves.schedule_text import read_schedules, write_schedule
 from app.dashboard.clientside import in_browser
-from app.dashboard.components import BAND_MEANING, aria, card, hint
+from app.dashboard.components import BAND_MEANING, aria, card, data, field, hint, named
 from app.dashboard.figures.fit import fit_figure, prediction_colour
 from app.dashboard.formatting import format_band, format_rate, format_step, format_value
 from app.dashboard.theme import Display, Palette
@@ -76,7 +77,7 @@ class FitForm:
 
     runs: Sequence[str] = ()
     metric: str | None = None
-    schedules: Sequence[Mapping[str, Any]] = field(default=FIRST)
+    schedules: Sequence[Mapping[str, Any]] = dataclasses.field(default=FIRST)
 
     @staticmethod
     def from_query(search: str) -> FitForm:
@@ -134,21 +135,32 @@ def layout(database: Database, form: FitForm) -> Component:
 def _run_choice(form: FitForm, projects: Sequence[str]) -> Component:
     return html.Div(
         [
-            dcc.Dropdown(id="fit-project", options=list(projects), placeholder="All projects", className="fit-project"),
-            dcc.Dropdown(
-                id="fit-runs",
-                options=list(form.runs),
-                value=list(form.runs),
-                multi=True,
-                placeholder="Choose one to three finished runs with a learning rate",
-                className="fit-runs",
+            named(
+                "Project",
+                dcc.Dropdown(
+                    id="fit-project", options=list(projects), placeholder="All projects", className="fit-project"
+                ),
             ),
-            dcc.Input(
-                id="fit-metric",
-                type="text",
-                value=form.metric or "",
-                placeholder="Metric: the runs' own loss",
-                className="search",
+            named(
+                "Finished runs",
+                dcc.Dropdown(
+                    id="fit-runs",
+                    options=list(form.runs),
+                    value=list(form.runs),
+                    multi=True,
+                    placeholder="Choose one to three finished runs with a learning rate",
+                    className="fit-runs",
+                ),
+            ),
+            named(
+                "Metric",
+                dcc.Input(
+                    id="fit-metric",
+                    type="text",
+                    value=form.metric or "",
+                    placeholder="Metric: the runs' own loss",
+                    className="search",
+                ),
             ),
         ],
         className="fit-choice",
@@ -179,7 +191,7 @@ def _schedule_row(row: int, form: FitForm) -> Component:
     labels = {"family": "Family", **{name: label for name, (label, _) in FIELDS.items()}}
     return html.Div(
         [
-            html.Div([html.Span(labels[name], className="field-name"), control], className=f"field field-{name}")
+            html.Div(field(labels[name], control), className=f"field-{name}")
             for name, control in (family | inputs).items()
         ],
         id={"fit": "row", "row": row},
@@ -340,8 +352,13 @@ def _schedule_tr(one: Prediction, position: int, found: Comparison, palette: Pal
                     className="pair-cell",
                 ),
                 className="number",
+                **data(label="Final"),
             ),
-            html.Td(f"{'+' if difference > 0 else '−'}{abs(difference):.2g}", className="number"),
+            html.Td(
+                f"{'+' if difference > 0 else '−'}{abs(difference):.2g}",
+                className="number",
+                **data(label="To best run"),
+            ),
         ]
     )
 
@@ -370,8 +387,8 @@ def _law_table(found: Comparison) -> Component:
             html.Tr(
                 [
                     html.Th(hint(label, meaning), scope="row"),
-                    html.Td(f"{overall.mean_relative_error:.2%}", className="number"),
-                    html.Td(f"{overall.final_error:.2%}", className="number"),
+                    html.Td(f"{100 * overall.mean_relative_error:.2f} %", className="number", **data(label="Error")),
+                    html.Td(f"{100 * overall.final_error:.2f} %", className="number", **data(label="Final")),
                     html.Td(_parameters(law.parameters()), className="fit-parameters"),
                 ]
             )
@@ -381,7 +398,7 @@ def _law_table(found: Comparison) -> Component:
     return html.Div(
         [
             html.Ul(runs, className="notes"),
-            html.Div(html.Table([head, html.Tbody(rows)], className="table"), className="table-box"),
+            html.Div(html.Table([head, html.Tbody(rows)], className="table law-table"), className="table-box"),
         ]
     )
 

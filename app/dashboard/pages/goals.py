@@ -14,7 +14,7 @@ from dash.development.base_component import Component
 from sqlalchemy import Connection
 
 from app.curves.roles import FORECAST_ROLES
-from app.dashboard.components import aria, card, choice, hint, run_href
+from app.dashboard.components import aria, card, choice, field, hint, run_href
 from app.dashboard.formatting import MISSING, format_step, format_value
 from app.dashboard.pages.verdict import stop_list, waiting
 from app.errors import BadInput, LosscastError
@@ -87,13 +87,18 @@ def goals_card(reading: GoalsReading) -> Component:
                 html.Summary("Change"),
                 html.Div(
                     [
-                        _field(
+                        field(
                             "What a stop verdict does",
-                            choice("goals-mode", "Mode", [(mode, mode.capitalize()) for mode in Mode], policy.mode),
+                            choice(
+                                "goals-mode",
+                                "What a stop verdict does",
+                                [(mode, mode.capitalize()) for mode in Mode],
+                                policy.mode,
+                            ),
                             html.P(MODE_WORDS[policy.mode], id="goals-mode-words", className="muted"),
                             wide=True,
                         ),
-                        _field(
+                        field(
                             "Policy",
                             dcc.Dropdown(
                                 id="goals-policy",
@@ -103,20 +108,20 @@ def goals_card(reading: GoalsReading) -> Component:
                             ),
                             wide=True,
                         ),
-                        _field(
+                        field(
                             "Its parameters",
                             _text("goals-parameters", write_parameters(policy.parameters), defaults(policy.policy)),
                             wide=True,
                         ),
-                        _field(
+                        field(
                             "Goal for",
                             dcc.Dropdown(
                                 id="goals-metric", options=list(reading.metrics), value=metric, placeholder="A metric"
                             ),
                         ),
-                        _field("Reach", _text("goals-target", number_text(goal.target), "no target")),
-                        _field("Within steps", _text("goals-budget", number_text(goal.budget_steps), "the whole run")),
-                        _field(
+                        field("Reach", _text("goals-target", number_text(goal.target), "no target")),
+                        field("Within steps", _text("goals-budget", number_text(goal.budget_steps), "the whole run")),
+                        field(
                             hint("Beat others by", DELTA_MEANING),
                             _text("goals-delta", number_text(goal.delta or None), "0"),
                         ),
@@ -134,12 +139,6 @@ def goals_card(reading: GoalsReading) -> Component:
             className="fold",
         ),
         html.Div(stops_text(reading.stops), id="goals-stops"),
-    )
-
-
-def _field(label: Component | str, *control: Component, wide: bool = False) -> Component:
-    return html.Div(
-        [html.Span(label, className="field-name"), *control], className="field field-wide" if wide else "field"
     )
 
 

@@ -19,12 +19,13 @@ from app.dashboard.components import (
     data,
     graph,
     hint,
+    named,
     value_text,
 )
 from app.dashboard.figures.empty import empty_figure
 from app.dashboard.figures.loss import LossChart, Scale, loss_figure
 from app.dashboard.figures.metric import metric_figure
-from app.dashboard.pages import what_if
+from app.dashboard.pages import run_deletion, what_if
 from app.dashboard.pages.health import health_report
 from app.dashboard.pages.other_forecasts import other_forecasts
 from app.dashboard.pages.run_grounds import details, grounds
@@ -103,7 +104,11 @@ def layout(reading: RunReading, worth: Component) -> Component:
                     card("Other forecasts", html.Div(other_forecasts(reading), id="run-others")),
                     card("Alerts", html.Div(alert_list(reading), id="run-alerts")),
                     card("What the forecast rests on", html.Div(grounds(reading), id="run-grounds")),
-                    card("Restarts and settings", html.Div(details(reading), id="run-details")),
+                    card(
+                        "Restarts and settings",
+                        html.Div(details(reading), id="run-details"),
+                        run_deletion.deletion(reading.run),
+                    ),
                 ],
                 className="columns",
             ),
@@ -111,13 +116,16 @@ def layout(reading: RunReading, worth: Component) -> Component:
                 "All metrics",
                 html.Div(id="run-metrics", className="metrics"),
                 tools=[
-                    dcc.Input(
-                        id="run-metric-search",
-                        type="search",
-                        placeholder="Search metrics",
-                        value="",
-                        debounce=0.3,
-                        className="search",
+                    named(
+                        "Search metrics",
+                        dcc.Input(
+                            id="run-metric-search",
+                            type="search",
+                            placeholder="Search metrics",
+                            value="",
+                            debounce=0.3,
+                            className="search",
+                        ),
                     ),
                     html.Button("Show", id="run-metrics-more", className="button", n_clicks=0),
                 ],
@@ -130,12 +138,15 @@ def layout(reading: RunReading, worth: Component) -> Component:
 
 def chart_tools(reading: RunReading) -> list[Component]:
     return [
-        dcc.Dropdown(
-            id="run-metric",
-            options=metric_options(reading),
-            value=reading.metric,
-            clearable=False,
-            className="metric-select",
+        named(
+            "Metric",
+            dcc.Dropdown(
+                id="run-metric",
+                options=metric_options(reading),
+                value=reading.metric,
+                clearable=False,
+                className="metric-select",
+            ),
         ),
         choice(
             "run-scale",
@@ -164,6 +175,7 @@ def metric_options(reading: RunReading) -> list[dict[str, str]]:
 def register(app: dash.Dash, database: Database) -> None:
     """The page's callbacks. The revision decides what is read again; most ticks read three rows and stop."""
     what_if.register(app, database)
+    run_deletion.register(app, database)
     in_browser(
         app,
         "zoomed",

@@ -18,6 +18,7 @@ from app.dashboard.components import (
     data,
     hint,
     moment,
+    named,
     prediction,
     progress,
     project_link,
@@ -80,24 +81,30 @@ def listing(wanted: RunsFilter, *, one_project: bool = False) -> list[Component]
         html.Div(
             [
                 html.Div(
-                    dcc.Dropdown(
-                        id="runs-project",
-                        options=[wanted.project] if wanted.project else [],
-                        value=wanted.project,
-                        placeholder="All projects",
-                        className="project-select",
+                    named(
+                        "Project",
+                        dcc.Dropdown(
+                            id="runs-project",
+                            options=[wanted.project] if wanted.project else [],
+                            value=wanted.project,
+                            placeholder="All projects",
+                            className="project-select",
+                        ),
                     ),
                     hidden=one_project,
                 ),
                 choice("runs-status", "Status", STATUSES, wanted.status or ALL),
                 choice("runs-health", "Health", HEALTHS, TROUBLE if wanted.in_trouble else ALL),
-                dcc.Input(
-                    id="runs-search",
-                    type="search",
-                    value=wanted.search or "",
-                    placeholder="Search name or id",
-                    debounce=0.3,
-                    className="search",
+                named(
+                    "Search name or id",
+                    dcc.Input(
+                        id="runs-search",
+                        type="search",
+                        value=wanted.search or "",
+                        placeholder="Search name or id",
+                        debounce=0.3,
+                        className="search",
+                    ),
                 ),
             ],
             id="runs-filters",

@@ -13,7 +13,7 @@ from dash.development.base_component import Component
 from app.curves.curve import Curve
 from app.curves.measure import Measure
 from app.curves.plan import Plan
-from app.dashboard.components import BAND_MEANING, card, hint
+from app.dashboard.components import BAND_MEANING, card, data, hint, named
 from app.dashboard.formatting import format_band, format_step, format_value
 from app.errors import LosscastError
 from app.forecasting.forecast import Forecast, forecast_curve
@@ -59,13 +59,16 @@ def what_if_card() -> Component:
             id="what-if-body",
         ),
         tools=[
-            dcc.Input(
-                id="what-if-steps",
-                type="number",
-                min=1,
-                step=1,
-                placeholder="Cool-down steps",
-                className="search search-short",
+            named(
+                "Steps of a cool-down of your own",
+                dcc.Input(
+                    id="what-if-steps",
+                    type="number",
+                    min=1,
+                    step=1,
+                    placeholder="Cool-down steps",
+                    className="search search-short",
+                ),
             ),
             html.Button("Compare", id="what-if-ask", className="button", n_clicks=0),
         ],
@@ -111,7 +114,7 @@ def futures(about: Subject, own_steps: int | None) -> Iterator[Future]:
     yield _best(about)
     yield _future(about, "Cosine to zero from here", Question(schedule={"family": "cosine"}))
     longer = round(LONGER * about.plan.total_steps)
-    yield _future(about, f"{LONGER - 1:.0%} longer, stretched", Question(total_steps=longer))
+    yield _future(about, f"{100 * (LONGER - 1):.0f} % longer, stretched", Question(total_steps=longer))
 
 
 def _future(about: Subject, words: str, question: Question) -> Future:
@@ -143,7 +146,8 @@ def _table(metric: str, rows: Sequence[Future], planned: Forecast) -> Component:
         )
     )
     return html.Div(
-        html.Table([head, html.Tbody([_row(row, planned) for row in rows])], className="table"), className="table-box"
+        html.Table([head, html.Tbody([_row(row, planned) for row in rows])], className="table what-if-table"),
+        className="table-box",
     )
 
 
@@ -154,7 +158,7 @@ def _row(row: Future, planned: Forecast) -> Component:
     return html.Tr(
         [
             html.Th(row.question, scope="row"),
-            html.Td(format_step(row.forecast.horizon), className="number"),
+            html.Td(format_step(row.forecast.horizon), className="number", **data(label="Ends at")),
             html.Td(
                 html.Div(
                     [
@@ -164,8 +168,9 @@ def _row(row: Future, planned: Forecast) -> Component:
                     className="pair-cell",
                 ),
                 className="number",
+                **data(label="Final"),
             ),
-            html.Td(_against(row.forecast, planned), className="number"),
+            html.Td(_against(row.forecast, planned), className="number", **data(label="Against the plan")),
         ]
     )
 
