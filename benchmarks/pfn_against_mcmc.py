@@ -1,34 +1,47 @@
-"""How far is the shipped network from the posterior that it approximates? Against MCMC (emcee) on the same prior.
+"""How far is a network from the posterior that it approximates? Against MCMC (emcee) on the same runs.
 
-Run ``python -m benchmarks.pfn_against_mcmc [--curves 100] [--cutoffs 20 80] [--minutes 10] [--seed 0]``. Needs emcee
-(the `dev` extra).
+Run ``python -m benchmarks.pfn_against_mcmc [--weights FOLDER ...] [--curves 30] [--cutoffs 10 20 40 80] [--minutes 10]
+[--kept FILE]``. Needs emcee (the `dev` extra).
 
 The whole prior has no likelihood that could be written down: events, upsets, plans that are not known. So both sides
-are asked about the part of it that has one, `app.pfn.prior.tractable`. emcee is told all that makes it so: which family
-it faces, that there are no events, that noise is white and normal and how small it cannot be, that the metric falls and
-lies at no offset, how the response to the rate comes. The network is told nothing of it and must reckon with all that
-its prior holds. So it falls short of the posterior of its own prior by less than of this one.
+are asked about the part of it that has one, `app.pfn.prior.tractable`. emcee samples its thirteen parameters under its
+own densities. Two networks are compared, unless `--weights` names others:
+
+- `TRACTABLE`, trained on that part alone (``losscast train-pfn --prior tractable``): the same prior on both sides. What
+  it falls short by is what a network of this size, and its features, lose.
+- the one that ships, trained on the whole prior. It is not told that nothing will happen, and must reckon with it: what
+  it falls short of the other network by is the price of the broader prior.
 
 Of each run, questions about means of finitely many points are asked: given the parameters their density is normal, and
 over the chain a mixture of normals. Where the noise of an answer is smaller than the distance of the chain's points
 (Silverman's bandwidth) each normal is made that wide; and 2 % of each density is Student's t with the chain's mean and
 deviation, since points are few in the tails, where an answer may lie. Both are to the sampler's advantage.
 
+The fall, the size and the noise are sampled as offsets from what fits best given all else (`Posterior.unfolded`).
 Walkers start at the likeliest of 4,000 draws from the prior. What they find becomes a proposal, beside emcee's own
-moves, for a new chain that starts where the last one ended; if that is too short, it becomes the burn-in of one twice
-as long. A chain has converged when it is `ENOUGH` autocorrelation times long, the largest of those of every coordinate
-and of the levels asked about. Others are dropped and counted. What its two halves differ by in their log scores is
-printed as well.
+moves, for a new chain that starts where the last one ended; if that is too short, it becomes the burn-in of a longer
+one. A chain has converged when it is `ENOUGH` autocorrelation times long, the largest of those of every coordinate
+and of the levels asked about. Others, if any, are left out of the tables, and counted there. What the two halves of a
+chain differ by in their log scores is printed as well.
 
-Both are timed from the bins to the log densities, on one thread, one run at a time; the network with its features.
+Both are timed from the bins to the log densities, on one thread, one run at a time, in turn, the network with its
+features: in seconds of a core, so that what else the machine does counts for neither. `--kept` writes what the sampler
+said to a file, and takes from there what it said before, times included: a comparison that was cut off goes on, and
+another network is compared within seconds.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # both sides on one thread, before numpy is loaded
+
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import emcee
@@ -40,6 +53,7 @@ from scipy.stats import t as student
 from app.pfn.features import read_features
 from app.pfn.prior.tractable import N_COORDINATES, Posterior, Problem, sample_problems
 from app.pfn.runtime import Predictor, shipped_predictor
+from app.pfn.weights import read_network
 
 Array = npt.NDArray[np.float64]
 Moves = list[tuple[Any, float]]
@@ -48,19 +62,21 @@ CUTOFFS = (10, 20, 40, 80)
 NEAR = 0.05
 """Cutoffs lie this near to the wanted share of the horizon, over that share."""
 
+TRACTABLE = Path(__file__).parent / "tractable_network"
+"""Trained on the tractable part of the prior by the same code; its card says how."""
+
 WALKERS = 48
-BURN_IN, STEPS, MOST_STEPS = 1000, 600, 2400
+BURN_IN, STEPS, MOST_STEPS = 600, 600, 19_200
+
+KEPT = 150
+"""Of each chain so many steps are kept, evenly: 7,200 points."""
 
 N_GAUSSIANS, EM_STEPS, SHRINKAGE, WIDENING = 5, 12, 1.0, 1.1
 """Of the mixture that a chain's first part becomes: its normals, rounds of fitting, points' worth of the covariance of
 all, and how much wider it is made."""
 
-ENOUGH = 20.0
-"""Autocorrelation times that a chain must be long: with 48 walkers, a thousand independent draws. emcee's authors ask
-50, to know that time well; here the halves of the chain show what is not known."""
-
-THIN = 4
-"""Of the chain, every so manieth step is kept."""
+ENOUGH = 50.0
+"""Autocorrelation times that a chain must be long, as emcee's authors ask: with 48 walkers, 2,400 independent draws."""
 
 TAIL_SHARE, TAIL_DEGREES = 0.02, 3.0
 
@@ -79,29 +95,75 @@ class Side:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Comparison:
-    """halves : log score by the first half of the chain less that by the second
+class Sampled:
+    """What the sampler said of one run.
+
+    halves : log score by the first half of the chain less that by the second
     widened : share of the questions whose normals were widened
-    length : of the chain, in autocorrelation times
+    length : of the chain, in autocorrelation times; steps : of each walker
+    answers : their sum, to know the run again
     """
 
-    network: Side
-    mcmc: Side
+    side: Side
     halves: float
     widened: float
     length: float
+    steps: int
+    answers: float
 
     @property
     def converged(self) -> bool:
         return self.length >= ENOUGH
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Comparison:
+    """One run: each network by its name, and the sampler."""
+
+    networks: dict[str, Side]
+    sampled: Sampled
+
+
 def main() -> None:
     arguments = _arguments()
-    predictor = shipped_predictor()
-    print(f"network {predictor.card['sha256'][:16]}; {arguments.curves} curves a cutoff, seed {arguments.seed}")
+    predictors = dict(_predictors(arguments.weights))
+    for name, predictor in predictors.items():
+        print(f"{name}: network {predictor.card['sha256'][:16]}, trained on the {_prior_of(predictor)} prior")
+    print(f"{arguments.curves} curves a cutoff, seed {arguments.seed}")
+    found = compared(arguments, predictors)
+    for name in predictors:
+        print(f"\n{name} network\n\n{table(name, found)}")
+    if len(predictors) > 1:
+        print(f"\nwhere the differences come from\n\n{parts(list(predictors), found)}")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.pfn_against_mcmc", description="Network against MCMC.")
+    parser.add_argument("--weights", type=Path, action="append", help="folder of a network; once for each")
+    parser.add_argument("--curves", type=int, default=30, help="for each cutoff")
+    parser.add_argument("--cutoffs", type=int, nargs="+", default=CUTOFFS, help="per cent of the horizon")
+    parser.add_argument("--minutes", type=float, default=np.inf, help="start no curve after this long")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--kept", type=Path, help="file of what the sampler said, and is not asked again")
+    parser.add_argument("--each", action="store_true", help="a line for each curve")
+    return parser.parse_args()
+
+
+def _predictors(folders: Sequence[Path] | None) -> Iterator[tuple[str, Predictor]]:
+    if folders:
+        yield from ((folder.name, Predictor(*read_network(folder))) for folder in folders)
+    else:
+        yield "shipped", shipped_predictor()
+        yield "tractable", Predictor(*read_network(TRACTABLE))
+
+
+def _prior_of(predictor: Predictor) -> str:
+    return str(predictor.card["trained"].get("prior", "whole"))
+
+
+def compared(arguments: argparse.Namespace, predictors: dict[str, Predictor]) -> dict[int, list[Comparison]]:
+    """Round about the cutoffs, so that a comparison that is cut off has as many runs of each."""
     deadline = time.monotonic() + 60 * arguments.minutes
-    # Round about, so that a run that is cut off has as many of each cutoff.
     drawn = {
         cutoff: sample_problems(
             np.random.default_rng([arguments.seed, cutoff]),
@@ -110,53 +172,79 @@ def main() -> None:
         )
         for cutoff in arguments.cutoffs
     }
+    kept = Kept(arguments.kept)
     found: dict[int, list[Comparison]] = {cutoff: [] for cutoff in arguments.cutoffs}
     for index in range(arguments.curves):
         for cutoff in arguments.cutoffs:
             if time.monotonic() > deadline:
-                break
-            one = compare(next(drawn[cutoff]), predictor, seed=index)
+                return found
+            one = compare(next(drawn[cutoff]), predictors, kept, key=(arguments.seed, cutoff, index))
             found[cutoff].append(one)
             if arguments.each:
                 print(_line(cutoff, one), flush=True)
-    print(table(found))
+    return found
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.pfn_against_mcmc", description="Network against MCMC.")
-    parser.add_argument("--curves", type=int, default=100, help="for each cutoff")
-    parser.add_argument("--cutoffs", type=int, nargs="+", default=CUTOFFS, help="per cent of the horizon")
-    parser.add_argument("--minutes", type=float, default=np.inf, help="start no curve after this long")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--each", action="store_true", help="a line for each curve")
-    return parser.parse_args()
+class Kept:
+    """What the sampler said of runs, by seed, cutoff and number: in a file of JSON lines, or in none."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        lines = path.read_text(encoding="utf-8").splitlines() if path is not None and path.exists() else []
+        self._known = {tuple(record.pop("key")): record for record in map(json.loads, lines)}
+
+    def get(self, key: tuple[int, int, int], problem: Problem) -> Sampled | None:
+        record = self._known.get(key)
+        if record is None:
+            return None
+        known = Sampled(**{**record, "side": Side(**record["side"])})
+        if not np.isclose(known.answers, problem.answers.sum(), rtol=1e-9):
+            raise SystemExit(f"{self._path} is about other runs: the prior has changed since. Name another file.")
+        return known
+
+    def add(self, key: tuple[int, int, int], sampled: Sampled) -> None:
+        if self._path is not None:
+            with self._path.open("a", encoding="utf-8") as lines:
+                lines.write(json.dumps({"key": key, **asdict(sampled)}) + "\n")
 
 
-def compare(problem: Problem, predictor: Predictor, *, seed: int) -> Comparison:
-    """Both on one run."""
+def compare(problem: Problem, predictors: dict[str, Predictor], kept: Kept, *, key: tuple[int, int, int]) -> Comparison:
+    """All on one run."""
     unit = float(read_features(problem.task.tasks).scale[0, 0])
-    started = time.perf_counter()
-    chain, length = sampled(Posterior(problem), seed)
-    mixture = Mixture.of(chain, problem)
+    known = kept.get(key, problem)
+    if known is None:
+        known = by_sampler(problem, unit, seed=key[-1])
+        kept.add(key, known)
+    return Comparison({name: by_network(problem, each, unit) for name, each in predictors.items()}, known)
+
+
+def by_sampler(problem: Problem, unit: float, *, seed: int) -> Sampled:
+    started = time.process_time()
+    chain = Chain.sampled(Posterior(problem), seed)
+    mixture = Mixture.of(chain.levels, chain.deviations, problem)
     scores = mixture.log_density(problem.answers)
-    seconds = time.perf_counter() - started
-    halves = [Mixture.of(half, problem).log_density(problem.answers).mean() for half in np.array_split(chain, 2)]
-    return Comparison(
-        network=by_network(problem, predictor, unit),
-        mcmc=_side(scores, mixture.quantiles(seed), problem, unit, seconds),
+    seconds = time.process_time() - started
+    halves = [
+        Mixture.of(levels, deviations, problem).log_density(problem.answers).mean()
+        for levels, deviations in zip(np.array_split(chain.levels, 2), np.array_split(chain.deviations, 2), strict=True)
+    ]
+    return Sampled(
+        side=_side(scores, mixture.quantiles(seed), problem, unit, seconds),
         halves=float(halves[0] - halves[1]),
         widened=float(mixture.widened.mean()),
-        length=length,
+        length=chain.length,
+        steps=chain.steps,
+        answers=float(problem.answers.sum()),
     )
 
 
 def by_network(problem: Problem, predictor: Predictor, unit: float, *, times: int = 3) -> Side:
     taken = []
     for _ in range(times):
-        started = time.perf_counter()
+        started = time.process_time()
         bars = predictor.predict(problem.task.tasks)
         scores = bars.log_density(problem.answers[None, :])[0]
-        taken.append(time.perf_counter() - started)
+        taken.append(time.process_time() - started)
     return _side(scores, bars.quantiles([0.05, 0.5, 0.95])[:, 0], problem, unit, float(np.median(taken)))
 
 
@@ -171,32 +259,58 @@ def _side(scores: Array, quantiles: Array, problem: Problem, unit: float, second
     )
 
 
-def sampled(posterior: Posterior, seed: int) -> tuple[Array, float]:
-    """The chain after its burn-in, in order of time, (n, N_COORDINATES), and its length in autocorrelation times."""
-    rng = np.random.default_rng(seed)
-    moves: Moves = [
-        (emcee.moves.DEMove(), 0.4),
-        (emcee.moves.DESnookerMove(), 0.1),
-        (emcee.moves.MHMove(towards_prior), 0.5),
-    ]
-    random = np.random.RandomState(seed)  # what emcee takes
-    chain = _chain(posterior, moves, posterior.starts(rng, WALKERS), random, BURN_IN)
-    steps = STEPS
-    while True:
-        # What the chain has found so far becomes a proposal, fixed from here on; what came before is thrown away.
-        jumps = emcee.moves.MHMove(Gaussians.of(chain[len(chain) // 2 :].reshape(-1, N_COORDINATES), rng))
-        mixed = [(jumps, 0.6), *((move, 0.4 * share) for move, share in moves)]
-        chain = _chain(posterior, mixed, chain[-1], random, steps)
-        length = length_of(chain, posterior)
-        if length >= ENOUGH or 2 * steps > MOST_STEPS:
-            return chain.reshape(-1, N_COORDINATES), length
-        steps *= 2
+@dataclass(frozen=True, slots=True, eq=False)
+class Chain:
+    """What is left of a chain after its burn-in, in order of time.
+
+    levels : at the queries, (KEPT, WALKERS, n_queries); deviations : of single points, (KEPT, WALKERS)
+    length : in autocorrelation times; steps : of each walker, kept or not
+    """
+
+    levels: Array
+    deviations: Array
+    length: float
+    steps: int
+
+    @staticmethod
+    def sampled(posterior: Posterior, seed: int) -> Chain:
+        rng = np.random.default_rng(seed)
+        moves: Moves = [
+            (emcee.moves.DEMove(), 0.4),
+            (emcee.moves.DESnookerMove(), 0.1),
+            (emcee.moves.MHMove(towards_prior), 0.5),
+        ]
+        random = np.random.RandomState(seed)  # what emcee takes
+        walked = _walked(posterior, moves, posterior.starts(rng, WALKERS), random, BURN_IN)
+        steps = STEPS
+        while True:
+            # What the chain has found so far becomes a proposal, fixed from here on; what came before is thrown away.
+            jumps = emcee.moves.MHMove(Gaussians.of(walked[KEPT // 2 :].reshape(-1, N_COORDINATES), rng))
+            mixed = [(jumps, 0.6), *((move, 0.4 * share) for move, share in moves)]
+            walked = _walked(posterior, mixed, walked[-1], random, steps)
+            chain = Chain._of(walked, posterior, steps)
+            if chain.length >= ENOUGH or steps >= MOST_STEPS:
+                return chain
+            steps = KEPT * round(steps / KEPT * np.clip(1.2 * ENOUGH / max(chain.length, 1.0), 1.25, 2.0))
+
+    @staticmethod
+    def _of(walked: Array, posterior: Posterior, steps: int) -> Chain:
+        z = [posterior.folded(part) for part in np.array_split(walked.reshape(-1, N_COORDINATES), 50)]
+        levels = np.concatenate([posterior.levels_asked(part) for part in z])
+        deviations = np.concatenate([posterior.deviations(part) for part in z])
+        levels, deviations = levels.reshape(KEPT, WALKERS, -1), deviations.reshape(KEPT, WALKERS)
+        watched = np.concatenate([walked, levels[..., [0, levels.shape[-1] // 2, -1]]], axis=2)
+        if (np.ptp(watched, axis=0) == 0).any():
+            return Chain(levels, deviations, 0.0, steps)  # a walker that never moved
+        times = emcee.autocorr.integrated_time(watched, tol=0, quiet=True)
+        return Chain(levels, deviations, KEPT / float(times.max()), steps)
 
 
-def _chain(posterior: Posterior, moves: Moves, start: Array, random: np.random.RandomState, steps: int) -> Array:
-    sampler = emcee.EnsembleSampler(WALKERS, N_COORDINATES, posterior, moves=moves, vectorize=True)
+def _walked(posterior: Posterior, moves: Moves, start: Array, random: np.random.RandomState, steps: int) -> Array:
+    """(KEPT, WALKERS, N_COORDINATES), unfolded."""
+    sampler = emcee.EnsembleSampler(WALKERS, N_COORDINATES, posterior.unfolded, moves=moves, vectorize=True)
     sampler.random_state = random.get_state()
-    sampler.run_mcmc(start, steps // THIN, thin_by=THIN, skip_initial_state_check=True)
+    sampler.run_mcmc(start, KEPT, thin_by=steps // KEPT, skip_initial_state_check=True)
     random.set_state(sampler.random_state)
     return np.asarray(sampler.get_chain())
 
@@ -211,7 +325,7 @@ class Gaussians:
     log_shares: Array
     centres: Array
     roots: Array
-    whiteners: Array
+    whiteners: npt.NDArray[np.floating]
 
     @staticmethod
     def of(points: Array, rng: np.random.Generator) -> Gaussians:
@@ -231,7 +345,7 @@ class Gaussians:
                 ]
             )
             covariances = (covariances + SHRINKAGE * overall) / (weights + SHRINKAGE)[:, None, None]
-            roots = WIDENING * np.linalg.cholesky(covariances)
+            roots = WIDENING * np.asarray(np.linalg.cholesky(covariances), dtype=np.float64)
             fitted = Gaussians(np.log(weights / weights.sum()), centres, roots, np.linalg.inv(roots))
             parts = fitted._parts(points)
             belongs = np.exp(parts - logsumexp(parts, axis=1, keepdims=True))
@@ -250,25 +364,15 @@ class Gaussians:
         return np.asarray(self.log_shares - volume - 0.5 * (off**2).sum(axis=2))
 
 
-def length_of(chain: Array, posterior: Posterior) -> float:
-    """Of a chain, (n_steps, n_walkers, N_COORDINATES), in autocorrelation times: the largest there is."""
-    levels = posterior.levels_asked(chain.reshape(-1, N_COORDINATES)).reshape(*chain.shape[:2], -1)
-    watched = np.concatenate([chain, levels[..., [0, levels.shape[-1] // 2, -1]]], axis=2)
-    if (np.ptp(watched, axis=0) == 0).any():
-        return 0.0  # a walker that never moved
-    return float(len(chain) / emcee.autocorr.integrated_time(watched, tol=0, quiet=True).max())
-
-
 def towards_prior(z: Array, random: np.random.RandomState) -> tuple[Array, Array]:
-    """A proposal that leaves the prior as it is, for some coordinates of each walker: what the data say nothing of is
-    accepted whatever it becomes. The last coordinate, whose prior is no standard normal, stays.
+    """A proposal that leaves normal numbers as they are, for some coordinates of each walker: what the data say nothing
+    of is accepted whatever it becomes.
     """
-    n, n_normal = z.shape[0], z.shape[1] - 1
+    n = len(z)
     share, step = random.choice(BLOCKS, size=(n, 1)), random.choice(BLOCKS, size=(n, 1))
-    old = z[:, :-1]
-    fresh = np.sqrt(1 - step**2) * old + step * random.standard_normal((n, n_normal))
-    new = np.where(random.random_sample((n, n_normal)) < share, fresh, old)
-    return np.column_stack([new, z[:, -1]]), (new**2 - old**2).sum(axis=1) / 2
+    fresh = np.sqrt(1 - step**2) * z + step * random.standard_normal(z.shape)
+    new = np.where(random.random_sample(z.shape) < share, fresh, z)
+    return new, (new**2 - z**2).sum(axis=1) / 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -280,10 +384,10 @@ class Mixture:
     widened: npt.NDArray[np.bool_]
 
     @staticmethod
-    def of(chain: Array, problem: Problem) -> Mixture:
-        posterior = Posterior(problem)
-        means = np.concatenate([posterior.levels_asked(part) for part in np.array_split(chain, 50)])
-        noise = posterior.deviations(chain, problem.family)[:, None] / np.sqrt(problem.averaged)
+    def of(levels: Array, deviations: Array, problem: Problem) -> Mixture:
+        """Of levels at the queries and the noise of points, by steps and walkers."""
+        means = levels.reshape(-1, levels.shape[-1])
+        noise = deviations.reshape(-1, 1) / np.sqrt(problem.averaged)
         spread = np.minimum(means.std(axis=0), np.ptp(np.quantile(means, [0.25, 0.75], axis=0), axis=0) / 1.34)
         bandwidth = 0.9 * spread * len(means) ** -0.2
         return Mixture(means, np.maximum(noise, bandwidth), np.median(noise, axis=0) < bandwidth)
@@ -302,35 +406,57 @@ class Mixture:
         return np.asarray(np.quantile(self.means + self.deviations * noise, [0.05, 0.5, 0.95], axis=0))
 
 
-def table(found: dict[int, list[Comparison]]) -> str:
-    """In Markdown."""
+def table(name: str, found: dict[int, list[Comparison]]) -> str:
+    """One network against the sampler, in Markdown."""
     lines = [
         "| seen | curves (dropped) | network | MCMC | network - MCMC | network better | error, network | MCMC "
         "| in the 90 % band, network | MCMC | halves differ by | ms, network | s, MCMC | times faster |",
         "|" + "---|" * 14,
     ]
-    lines += [_row(cutoff, each) for cutoff, each in found.items() if sum(one.converged for one in each) > 1]
+    rows = [(f"{cutoff} %", each) for cutoff, each in found.items()]
+    return "\n".join(lines + [_row(label, name, each) for label, each in _with_all(rows)])
+
+
+def parts(names: list[str], found: dict[int, list[Comparison]]) -> str:
+    """Differences in log score of each network from the next, and of the last from the sampler, in Markdown."""
+    columns = [*zip(names, [*names[1:], "MCMC"], strict=True), (names[0], "MCMC")]
+    lines = [
+        "| seen | curves | " + " | ".join(f"{one} - {other}" for one, other in columns) + " |",
+        "|" + "---|" * (2 + len(columns)),
+    ]
+    rows = [(f"{cutoff} %", each) for cutoff, each in found.items()]
+    for label, each in _with_all(rows):
+        kept = [one for one in each if one.sampled.converged]
+        scores = {"MCMC": np.array([one.sampled.side.log_score for one in kept])}
+        scores |= {name: np.array([one.networks[name].log_score for one in kept]) for name in names}
+        cells = [_difference(scores[one] - scores[other]) for one, other in columns]
+        lines.append(f"| {label} | {len(kept)} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _row(cutoff: int, each: Sequence[Comparison]) -> str:
-    kept = [one for one in each if one.converged]
-    network, mcmc = [one.network for one in kept], [one.mcmc for one in kept]
+def _with_all(rows: list[tuple[str, list[Comparison]]]) -> list[tuple[str, list[Comparison]]]:
+    rows = [*rows, ("all", [one for _, each in rows for one in each])]
+    return [(label, each) for label, each in rows if sum(one.sampled.converged for one in each) > 1]
+
+
+def _row(label: str, name: str, each: Sequence[Comparison]) -> str:
+    kept = [one for one in each if one.sampled.converged]
+    network, mcmc = [one.networks[name] for one in kept], [one.sampled.side for one in kept]
     gap = np.array([ours.log_score - theirs.log_score for ours, theirs in zip(network, mcmc, strict=True)])
     ours, theirs = (float(np.median([one.seconds for one in side])) for side in (network, mcmc))
     scores, errors, covered = (
-        [float(np.mean([getattr(one, name) for one in side])) for side in (network, mcmc)]
-        for name in ("log_score", "error", "covered")
+        [float(np.mean([getattr(one, what) for one in side])) for side in (network, mcmc)]
+        for what in ("log_score", "error", "covered")
     )
     cells = [
-        f"{cutoff} %",
+        label,
         f"{len(kept)} ({len(each) - len(kept)})",
         *(f"{score:+.3f}" for score in scores),
-        f"{gap.mean():+.3f} ± {gap.std(ddof=1) / np.sqrt(len(gap)):.3f}",
+        _difference(gap),
         f"{(gap > 0).mean():.0%}",
         *(f"{error:.3f}" for error in errors),
         *(f"{share:.1%}" for share in covered),
-        f"{np.mean([abs(one.halves) for one in kept]):.3f}",
+        f"{np.mean([abs(one.sampled.halves) for one in kept]):.3f}",
         f"{1e3 * ours:.1f}",
         f"{theirs:.1f}",
         f"{theirs / ours:,.0f}",
@@ -338,11 +464,16 @@ def _row(cutoff: int, each: Sequence[Comparison]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def _difference(each: Array) -> str:
+    return f"{each.mean():+.3f} ± {each.std(ddof=1) / np.sqrt(len(each)):.3f}"
+
+
 def _line(cutoff: int, one: Comparison) -> str:
+    said, networks = one.sampled, one.networks.items()
+    scores = " ".join(f"{name} {side.log_score:+.3f} ({1e3 * side.seconds:.1f} ms)" for name, side in networks)
     return (
-        f"{cutoff:3} % network {one.network.log_score:+.3f} MCMC {one.mcmc.log_score:+.3f} halves {one.halves:+.3f} "
-        f"length {one.length:.0f} widened {one.widened:.0%} | "
-        f"{1e3 * one.network.seconds:.1f} ms {one.mcmc.seconds:.1f} s"
+        f"{cutoff:3} % {scores} MCMC {said.side.log_score:+.3f} ({said.side.seconds:.1f} s) halves {said.halves:+.3f} "
+        f"length {said.length:.0f} in {said.steps} steps, widened {said.widened:.0%}"
     )
 
 

@@ -6,6 +6,7 @@ import datetime
 import importlib.util
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +16,7 @@ import typer
 from app.errors import BadInput, Conflict, Unavailable
 
 if TYPE_CHECKING:
+    from app.pfn.network import Size
     from app.pfn.training.training import Training
 
 
@@ -26,6 +28,13 @@ class Device(StrEnum):
     CUDA = "cuda"
 
 
+class Curves(StrEnum):
+    """What part of the prior invents the curves."""
+
+    WHOLE = "whole"
+    TRACTABLE = "tractable"
+
+
 def train_pfn(
     output: Annotated[Path, typer.Option(metavar="DIR", help="Where the checkpoint and the record go.")],
     minutes: Annotated[float | None, typer.Option(help="Length of the training in minutes of its own clock.")] = None,
@@ -33,8 +42,19 @@ def train_pfn(
     seed: Annotated[int, typer.Option(help="Of the network and of the curves.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in DIR, by its recipe.")] = False,
     device: Annotated[Device, typer.Option(help="Where to train; auto takes a GPU if there is one.")] = Device.AUTO,
-    width: Annotated[int, typer.Option(min=8, help="Numbers a row of the network carries; a multiple of 4.")] = 64,
-    layers: Annotated[int, typer.Option(min=1, help="Blocks of the network.")] = 3,
+    prior: Annotated[
+        Curves,
+        typer.Option(help="Invent curves of the whole prior, or of the part whose likelihood a sampler can be given."),
+    ] = Curves.WHOLE,
+    begin_from: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="DIR", help="Begin with the network that --export wrote there, of its size."),
+    ] = None,
+    width: Annotated[
+        int | None,
+        typer.Option(min=8, help="Numbers a row of the network carries; a multiple of 4.", show_default="64"),
+    ] = None,
+    layers: Annotated[int | None, typer.Option(min=1, help="Blocks of the network.", show_default="3")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Curves an update.")] = 64,
     peak_rate: Annotated[float, typer.Option(help="Largest learning rate.")] = 2e-3,
     threads: Annotated[int, typer.Option(min=1, help="Threads of the network's arithmetic.")] = 1,
@@ -53,8 +73,8 @@ def train_pfn(
     """
     _require_torch()
     if minutes is not None or curves is not None:
-        from app.pfn.network import Size
-        from app.pfn.training.training import CHECKPOINT, Budget, Recipe, Training, choose_device
+        from app.pfn.prior import Prior
+        from app.pfn.training.training import CHECKPOINT, Budget, Given, Recipe, Training, choose_device
 
         budget = Budget(minutes, curves)
         place = choose_device(device.value, threads)
@@ -63,10 +83,13 @@ def train_pfn(
         else:
             if (output / CHECKPOINT).exists():
                 raise Conflict(f"{output} holds a checkpoint: go on with --resume, or name another folder.")
-            if width % Size().heads:
-                raise BadInput(f"The width must be a multiple of {Size().heads}, the number of heads; it is {width}.")
-            recipe = Recipe(seed=seed, size=Size(width=width, layers=layers), batch=batch, peak_rate=peak_rate)
-            training = Training(output, recipe, budget, place)
+            recipe = Recipe(seed=seed, batch=batch, peak_rate=peak_rate, prior=Prior(prior.value))
+            if begin_from is None:
+                training = Training(output, replace(recipe, size=_size(width, layers)), budget, place)
+            elif width is None and layers is None:
+                training = Training.begin_from(Given.read(begin_from), output, recipe, budget, place)
+            else:
+                raise BadInput("A network that is begun --from another has its width and layers: leave them out.")
         _train(training, workers, losscast)
     elif export is None:
         raise BadInput(
@@ -74,6 +97,15 @@ def train_pfn(
         )
     if export is not None:
         _export(output, export)
+
+
+def _size(width: int | None, layers: int | None) -> Size:
+    from app.pfn.network import Size
+
+    usual = Size()
+    if width is not None and width % usual.heads:
+        raise BadInput(f"The width must be a multiple of {usual.heads}, the number of heads; it is {width}.")
+    return replace(usual, width=width or usual.width, layers=layers or usual.layers)
 
 
 def _require_torch() -> None:

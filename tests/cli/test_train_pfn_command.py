@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from app.cli.train_pfn import train_pfn
-from app.errors import Conflict, Unavailable
+from app.cli.train_pfn import Curves, train_pfn
+from app.errors import BadInput, Conflict, Unavailable
+from app.pfn.prior import Prior
 from app.pfn.runtime import Predictor
 from app.pfn.weights import CARD, read_network
 from tests.pfn.torch_or_skip import torch  # noqa: F401  (skips without it)
@@ -33,6 +34,25 @@ def test_a_small_network_is_trained_and_exported(tmp_path: Path, capsys: pytest.
     card = json.loads((shipped / CARD).read_text())
     assert card["trained"]["curves"] == 256
     assert Predictor(*read_network(shipped)).network.size.width == 16
+
+
+def test_a_network_is_begun_from_another_on_the_tractable_prior(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    train_pfn(tmp_path / "one", curves=128, width=16, layers=1, export=first)
+    train_pfn(tmp_path / "two", curves=128, prior=Curves.TRACTABLE, begin_from=first, export=second)
+    cards = [json.loads((folder / CARD).read_text()) for folder in (first, second)]
+    assert [card["trained"]["prior"] for card in cards] == ["whole", "tractable"]
+    assert [card["trained"]["begun_from"] for card in cards] == [None, cards[0]["sha256"]]
+    assert cards[1]["size"] == cards[0]["size"]
+
+
+def test_a_network_begun_from_another_keeps_its_size(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="leave them out"):
+        train_pfn(tmp_path / "run", curves=128, begin_from=Path("app/pfn/weights"), width=32)
+
+
+def test_what_can_be_trained_on_is_what_the_priors_are() -> None:
+    assert [curves.value for curves in Curves] == [prior.value for prior in Prior]
 
 
 def test_a_training_is_not_written_over(tmp_path: Path) -> None:

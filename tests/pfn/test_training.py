@@ -3,6 +3,7 @@
 import datetime
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,15 @@ import numpy as np
 import pytest
 
 from app.errors import BadInput, Conflict, NotFound
+from app.pfn.bars import Knots
 from app.pfn.network import Size
+from app.pfn.prior import Prior
 from app.pfn.runtime import Predictor
 from app.pfn.weights import PARAMETERS, read_network
 from tests.pfn.torch_or_skip import torch
 
 from app.pfn.training import examples, export, training  # isort: skip  (after the skip: it imports torch)
-from app.pfn.training.training import Budget, Recipe, Training  # isort: skip
+from app.pfn.training.training import Budget, Given, Recipe, Training  # isort: skip
 
 CHUNK = 256
 SMALL = Recipe(seed=3, size=Size(width=32, layers=2, heads=4, inner=48, bars=60), batch=32)
@@ -73,7 +76,7 @@ def test_a_training_that_was_cut_off_goes_on_as_if_it_had_not(tmp_path: Path) ->
 
 
 def test_a_worker_process_makes_the_same_curves() -> None:
-    here, there = (examples.training_chunks(5, 2, workers) for workers in (0, 1))
+    here, there = (examples.training_chunks(Prior.WHOLE, 5, 2, workers) for workers in (0, 1))
     for _ in range(2):
         one, other = next(here), next(there)
         assert np.array_equal(one.answers, other.answers)
@@ -99,6 +102,81 @@ def test_what_is_exported_scores_like_what_was_trained(tmp_path: Path) -> None:
     predictor = Predictor(*read_network(tmp_path / "shipped"))
     assert np.isfinite(predictor.judge(validation.inputs).mean()).all()
     assert (tmp_path / "shipped" / PARAMETERS).stat().st_size < 200_000
+
+
+def test_a_training_on_the_tractable_prior_goes_on_with_it_and_says_so(tmp_path: Path) -> None:
+    recipe = replace(SMALL, prior=Prior.TRACTABLE)
+    Training(tmp_path, recipe, Budget(curves=CHUNK), CPU).run(0, nothing)
+    resumed = Training.resume(tmp_path, Budget(curves=12 * CHUNK), CPU)
+    assert resumed.recipe == recipe
+    validation = examples.validation_examples(400, Prior.TRACTABLE)
+    before = resumed.scores(validation)["all"].log_score
+    after = resumed.run(0, nothing)["all"].log_score
+    assert after > before + 0.05
+    card = export.export(tmp_path, tmp_path / "shipped", datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC))
+    assert card["trained"]["prior"] == "tractable"
+    assert card["validation"]["scores"]["all"]["log_score"] == pytest.approx(after, abs=1e-3)
+
+
+def test_a_checkpoint_that_knows_of_one_prior_is_of_the_whole(tmp_path: Path) -> None:
+    train(tmp_path, 1)
+    saved = training.read_checkpoint(tmp_path)
+    for name in ("prior", "begun_from"):
+        del saved["recipe"][name]
+    assert training.saved_recipe(saved) == SMALL
+
+
+def test_a_network_begun_from_another_has_its_parameters_on_knots_of_its_own(tmp_path: Path) -> None:
+    given = trained_and_read(tmp_path, 2)
+    begun = Training.begin_from(
+        given, tmp_path / "begun", Recipe(seed=9, prior=Prior.TRACTABLE), Budget(curves=CHUNK), CPU
+    )
+    assert begun.recipe.size == SMALL.size
+    assert begun.recipe.begun_from == given.sha256
+    assert not np.allclose(begun.knots.places, given.knots.places)
+    for name, value in given.on_knots(begun.knots).items():
+        assert torch.equal(begun.mean[name], value), name
+        assert torch.equal(value, given.parameters[name]) == (not name.startswith("answer.")), name
+
+
+def test_between_its_knots_the_logarithm_of_a_density_is_straight(tmp_path: Path) -> None:
+    given = trained_and_read(tmp_path, 4)
+    old = given.knots
+    middles = (old.places[:-1] + old.places[1:]) / 2
+    finer = Knots(np.sort(np.concatenate([old.places, middles])), old.left_tail, old.right_tail)
+    moved, rng = given.on_knots(finer), np.random.default_rng(0)
+    read = rng.standard_normal((5, SMALL.size.inner)).astype(np.float32)
+
+    def log_heights(parameters: Mapping[str, Any], knots: Knots) -> np.ndarray[Any, Any]:
+        weight, bias = (parameters[f"answer.{name}"].numpy() for name in ("weight", "bias"))
+        return np.asarray(read @ weight.T + bias - np.log(knots.areas))
+
+    before, after = log_heights(given.parameters, old), log_heights(moved, finer)
+    # Single precision.
+    assert after[:, ::2] == pytest.approx(before, abs=1e-4)
+    assert after[:, 1::2] == pytest.approx((before[:, :-1] + before[:, 1:]) / 2, abs=1e-4)
+
+
+def test_on_its_own_knots_a_network_is_what_it_was(tmp_path: Path) -> None:
+    given = trained_and_read(tmp_path, 1)
+    for name, value in given.on_knots(given.knots).items():
+        # A factor common to all knots may be left.
+        off = (value - given.parameters[name]).numpy()
+        assert np.ptp(off) < 1e-5 if name == "answer.bias" else np.abs(off).max() < 1e-5
+
+
+def test_beyond_its_knots_a_network_falls_as_its_tails(tmp_path: Path) -> None:
+    given = trained_and_read(tmp_path, 1)
+    old = given.knots
+    beyond = Knots(np.concatenate([old.places, old.places[-1] + old.right_tail * np.arange(1, 4)]), 1.0, 1.0)
+    bias = given.on_knots(beyond)["answer.bias"].numpy() - np.log(beyond.areas)
+    assert np.diff(bias[-4:]) == pytest.approx(-1.0, abs=1e-4)
+
+
+def trained_and_read(folder: Path, n_chunks: int) -> Given:
+    train(folder, n_chunks)
+    export.export(folder, folder / "shipped", datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC))
+    return Given.read(folder / "shipped")
 
 
 def test_the_record_says_how_it_went(tmp_path: Path) -> None:

@@ -4,6 +4,23 @@ Every curve is invented from a seed. Ranges come from papers and from reason, ea
 fitted to a run. `docs/pfn_prior.md` says it in words and shows samples beside real curves.
 """
 
-from app.pfn.prior.sampling import PRIOR_VERSION, sample_tasks
+from enum import StrEnum
 
-__all__ = ["PRIOR_VERSION", "sample_tasks"]
+import numpy as np
+
+from app.pfn.prior.sampling import PRIOR_VERSION, sample_tasks
+from app.pfn.prior.tractable import sample_tractable_tasks
+from app.pfn.tasks import Labelled
+
+__all__ = ["PRIOR_VERSION", "Prior", "sample_tasks"]
+
+
+class Prior(StrEnum):
+    """What a network is trained on."""
+
+    WHOLE = "whole"
+    TRACTABLE = "tractable"
+
+    def sample(self, rng: np.random.Generator, n: int) -> Labelled:
+        """Invent `n` tasks."""
+        return sample_tractable_tasks(rng, n) if self is Prior.TRACTABLE else sample_tasks(rng, n)

@@ -47,7 +47,11 @@ class Laws:
 
 
 def sample_laws(rng: np.random.Generator, schedules: Schedules) -> Laws:
-    n = len(schedules)
+    return beneficial(rng, sample_laws_alone(rng, len(schedules)), schedules)
+
+
+def sample_laws_alone(rng: np.random.Generator, n: int) -> Laws:
+    """Before any schedule is known: `beneficial` makes them laws of one."""
     indifferent = chance(rng, INDIFFERENT_SHARE, n)
     bases = sample_bases(rng, n)
     # Of the level: Hägele et al. (arXiv:2405.18392) and the annealing papers show 1 to 12 %. Of what there is left to
@@ -56,8 +60,7 @@ def sample_laws(rng: np.random.Generator, schedules: Schedules) -> Laws:
     of_fall = bases.fall * 0.4 * rng.random(n)
     gain = np.where(chance(rng, 0.65, n), of_level, of_fall)
     gain = np.where(indifferent, 0.0, np.minimum(gain, LARGEST_GAIN))
-    laws = Laws(bases, sample_responses(rng, n, indifferent=indifferent), gain)
-    return _beneficial(rng, laws, schedules)
+    return Laws(bases, sample_responses(rng, n, indifferent=indifferent), gain)
 
 
 def answering(laws: Laws) -> Flags:
@@ -65,7 +68,7 @@ def answering(laws: Laws) -> Flags:
     return laws.gain > 0
 
 
-def _beneficial(rng: np.random.Generator, laws: Laws, schedules: Schedules) -> Laws:
+def beneficial(rng: np.random.Generator, laws: Laws, schedules: Schedules) -> Laws:
     """With gains large enough that decays end below the same run at a constant rate."""
     end = np.ones((len(schedules), 1))
     power = laws.responses.progress_power

@@ -64,7 +64,7 @@ def sample_runs(rng: np.random.Generator, n: int) -> Runs:
     laws = sample_laws(rng, schedules)
     logs = sample_logs(rng, schedules)
     bins = logs.bins()
-    future = _future_nodes(rng, logs.cutoff)
+    future = future_nodes(rng, logs.cutoff)
     positions = np.concatenate([bins.nodes(), future], axis=1)
     progress = with_plateaus(rng, effective_steps(schedules, positions, laws.responses.progress_power))
     fall = laws.bases.fall + laws.gain
@@ -82,7 +82,7 @@ def sample_runs(rng: np.random.Generator, n: int) -> Runs:
     )
 
 
-def _future_nodes(rng: np.random.Generator, cutoff: Array) -> Array:
+def future_nodes(rng: np.random.Generator, cutoff: Array) -> Array:
     """Half even between the cutoff and the horizon, half even in the logarithm of the distance from the cutoff."""
     n, half = len(cutoff), N_FUTURE_NODES // 2
     even = (np.arange(half) + rng.random((n, half))) / half
@@ -93,10 +93,15 @@ def _future_nodes(rng: np.random.Generator, cutoff: Array) -> Array:
     return nodes
 
 
+def sample_sizes(rng: np.random.Generator, n: int) -> Array:
+    """Of the metric, where the level is 1."""
+    return log_normal(rng, 2.0, 1.0, n)
+
+
 def _sample_units(rng: np.random.Generator, levels: Array) -> Units:
     """Mostly a positive loss; `levels`, shape (n, m), are those of the whole run."""
     n = len(levels)
-    size = log_normal(rng, 2.0, 1.0, n)
+    size = sample_sizes(rng, n)
     rising = chance(rng, RISING_SHARE, n)
     above_zero = np.maximum(-levels.min(axis=1), 0.0) * rng.uniform(1.0, 1.2, n)
     from_zero = np.maximum(levels[:, 0], 1.0) * rng.uniform(1.0, 1.2, n)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,19 +43,28 @@ def sample_tasks(rng: np.random.Generator, n: int, *, n_queries: int = 20) -> La
     n_queries : int
         Steps asked about for each, sorted; less than `N_FUTURE_NODES`.
     """
+
+    def some(missing: int) -> Labelled:
+        return tasks_of(rng, sample_runs(rng, min(max(missing + missing // 50, 16), CHUNK)), n_queries=n_queries)
+
+    return usable_tasks(some, n)
+
+
+def usable_tasks(some: Callable[[int], Labelled], n: int) -> Labelled:
+    """The first `n` that are usable of what `some`, told how many are missing, gives time and again."""
     parts: list[Labelled] = []
     missing = n
     while missing > 0:
-        part = tasks_of(rng, sample_runs(rng, min(max(missing + missing // 50, 16), CHUNK)), n_queries=n_queries)
-        part = part.rows(np.flatnonzero(_usable(part))[:missing])
+        part = some(missing)
+        part = part.rows(np.flatnonzero(usable(part))[:missing])
         parts.append(part)
         missing -= len(part)
     return _joined(parts)
 
 
-def tasks_of(rng: np.random.Generator, runs: Runs, *, n_queries: int) -> Labelled:
-    """Each run as one task: a log of its past, parts of its plan, and questions about its future."""
-    known = _what_is_known(rng, runs.schedules)
+def tasks_of(rng: np.random.Generator, runs: Runs, *, n_queries: int, whole_plan: bool = False) -> Labelled:
+    """Each run as one task: a log of its past, parts of its plan or the whole, and questions about its future."""
+    known = _Known.all_of(runs.schedules) if whole_plan else _what_is_known(rng, runs.schedules)
     asked = _ask(rng, runs, n_queries, horizon_known=known.horizon)
     observed, answers = _observe(rng, runs, asked)
     cutoff, seen = runs.logs.cutoff, runs.bins.seen
@@ -86,6 +96,11 @@ class _Known:
     past: Flags
     future: Flags
     horizon: Flags
+
+    @staticmethod
+    def all_of(schedules: Schedules) -> _Known:
+        everything = np.ones(len(schedules), dtype=np.bool_)
+        return _Known(everything, everything, everything)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -182,7 +197,7 @@ def _float(values: Array) -> Floats:
     return values.astype(np.float32)
 
 
-def _usable(part: Labelled) -> Flags:
+def usable(part: Labelled) -> Flags:
     """Enough of a context, and nothing that is not finite."""
     tasks = part.tasks
     usable: Flags = tasks.seen.sum(axis=1) >= FEWEST_BINS

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from app.pfn.bars import LARGEST_ANSWER
 from app.pfn.features import Inputs, read_features
 from app.pfn.intrinsic_time import Array
-from app.pfn.prior import sample_tasks
+from app.pfn.prior import Prior
 
 CHUNK = 1024
 """Curves made at a time: the generator and the features spend little on Python's own work then."""
@@ -41,9 +41,9 @@ class Examples:
         return len(self.answers)
 
 
-def make_examples(seed: tuple[int, ...], n: int) -> Examples:
-    """Curves of the prior from a seed: the same seed gives the same ones."""
-    labelled = sample_tasks(np.random.default_rng(seed), n)
+def make_examples(prior: Prior, seed: tuple[int, ...], n: int) -> Examples:
+    """Curves of a prior from a seed: the same seed gives the same ones."""
+    labelled = prior.sample(np.random.default_rng(seed), n)
     inputs = read_features(labelled.tasks)
     targets = labelled.targets.astype(np.float64)
     answers = np.clip((targets - inputs.location) / inputs.unit, -LARGEST_ANSWER, LARGEST_ANSWER)
@@ -51,23 +51,23 @@ def make_examples(seed: tuple[int, ...], n: int) -> Examples:
     return Examples(inputs, answers.astype(np.float32), targets, share.astype(np.float64))
 
 
-def validation_examples(n: int) -> Examples:
+def validation_examples(n: int, prior: Prior = Prior.WHOLE) -> Examples:
     """The fixed set that variants are chosen by."""
-    return make_examples((VALIDATION_SEED,), n)
+    return make_examples(prior, (VALIDATION_SEED,), n)
 
 
-def training_chunks(seed: int, first: int, workers: int) -> Generator[Examples, None, None]:
+def training_chunks(prior: Prior, seed: int, first: int, workers: int) -> Generator[Examples, None, None]:
     """Chunks without end, from number `first` on; the same whether made here or by worker processes."""
     number = first
     if workers == 0:
         while True:
-            yield make_examples((seed, number), CHUNK)
+            yield make_examples(prior, (seed, number), CHUNK)
             number += 1
     # Spawned, not forked: torch's threads do not survive a fork.
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         ahead: deque[Future[Examples]] = deque()
         while True:
             while len(ahead) <= workers:
-                ahead.append(pool.submit(make_examples, (seed, number), CHUNK))
+                ahead.append(pool.submit(make_examples, prior, (seed, number), CHUNK))
                 number += 1
             yield ahead.popleft().result()

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from app.pfn.prior import PRIOR_VERSION
+from app.pfn.prior import PRIOR_VERSION, Prior
 from app.pfn.runtime import Predictor
 from app.pfn.training.examples import VALIDATION_SEED, validation_examples
 from app.pfn.training.score import Score, as_record, scores_of
@@ -30,22 +30,25 @@ def export(run: Path, folder: Path, now: datetime.datetime) -> dict[str, Any]:
     The scores in the card are those of the files as written, by numpy, on the validation curves.
     """
     saved = read_checkpoint(run)
+    recipe = saved_recipe(saved)
     content = _packed(saved)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / PARAMETERS).write_bytes(content)
     card: dict[str, Any] = {
         "licence": "MIT",
         "sha256": hashlib.sha256(content).hexdigest(),
-        "size": asdict(saved_recipe(saved).size),
+        "size": asdict(recipe.size),
         "n_parameters": sum(value.numel() for value in saved["mean"].values()),
         "trained": {
             "prior_version": saved["prior_version"],
+            "prior": recipe.prior.value,
+            "begun_from": recipe.begun_from,
             "curves": saved["clock"]["curves"],
             "updates": saved["clock"]["updates"],
             "minutes": round(saved["clock"]["seconds"] / 60, 1),
-            "seed": saved["recipe"]["seed"],
-            "batch": saved["recipe"]["batch"],
-            "peak_rate": saved["recipe"]["peak_rate"],
+            "seed": recipe.seed,
+            "batch": recipe.batch,
+            "peak_rate": recipe.peak_rate,
             "budget": saved["budget"],
             "commit": saved["commit"],
         },
@@ -54,8 +57,8 @@ def export(run: Path, folder: Path, now: datetime.datetime) -> dict[str, Any]:
         "validation": {"prior_version": PRIOR_VERSION, "seed": VALIDATION_SEED, "n_curves": N_VALIDATION},
     }
     _write(folder, card)
-    card["validation"]["scores"] = as_record(_scores(folder, N_VALIDATION))
-    card["check"] = {"n_curves": N_CHECK, "scores": as_record(_scores(folder, N_CHECK))}
+    card["validation"]["scores"] = as_record(_scores(folder, N_VALIDATION, recipe.prior))
+    card["check"] = {"n_curves": N_CHECK, "scores": as_record(_scores(folder, N_CHECK, recipe.prior))}
     _write(folder, card)
     return card
 
@@ -74,7 +77,7 @@ def _write(folder: Path, card: dict[str, Any]) -> None:
     (folder / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
 
 
-def _scores(folder: Path, n_curves: int) -> dict[str, Score]:
+def _scores(folder: Path, n_curves: int, prior: Prior) -> dict[str, Score]:
     predictor = Predictor(*read_network(folder))
-    examples = validation_examples(n_curves)
+    examples = validation_examples(n_curves, prior)
     return scores_of(predictor.judge(examples.inputs), examples)

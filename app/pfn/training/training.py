@@ -8,7 +8,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,13 @@ from torch import Tensor
 
 from app.errors import BadInput, Conflict, NotFound, Unavailable
 from app.pfn.bars import Bars, Knots
+from app.pfn.intrinsic_time import Array
 from app.pfn.network import Size
-from app.pfn.prior import PRIOR_VERSION
+from app.pfn.prior import PRIOR_VERSION, Prior
 from app.pfn.training.examples import Examples, make_examples, training_chunks, validation_examples
 from app.pfn.training.network import BarLoss, Network
 from app.pfn.training.score import Score, as_record, scores_of
+from app.pfn.weights import read_network
 
 CHECKPOINT = "checkpoint.pt"
 RECORD = "record.jsonl"
@@ -66,12 +68,17 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Everything that decides what is trained, but for the budget."""
+    """Everything that decides what is trained, but for the budget.
+
+    begun_from : sha256 of the parameters that it began with; None for random ones
+    """
 
     seed: int = 0
     size: Size = field(default_factory=Size)
     batch: int = 64
     peak_rate: float = 2e-3
+    prior: Prior = Prior.WHOLE
+    begun_from: str | None = None
 
     def rate(self, progress: float) -> float:
         """Learning rate: up in a line, down in a cosine."""
@@ -103,8 +110,17 @@ class Training:
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=recipe.peak_rate, betas=(0.9, 0.98), weight_decay=WEIGHT_DECAY, fused=True
         )
-        self.knots = Knots.of_equal_mass(make_examples((KNOT_SEED,), N_FOR_KNOTS).answers, recipe.size.bars)
+        self.knots = _knots_of(recipe)
         self._loss = BarLoss(self.knots).to(device)
+
+    @staticmethod
+    def begin_from(given: Given, folder: Path, recipe: Recipe, budget: Budget, device: torch.device) -> Training:
+        """Begin with the parameters of a trained network, of whatever prior, in place of random ones."""
+        recipe = replace(recipe, size=given.size, begun_from=given.sha256)
+        training = Training(folder, recipe, budget, device)
+        training.network.load_state_dict(given.on_knots(training.knots))
+        training.mean = {name: value.detach().clone() for name, value in training.network.named_parameters()}
+        return training
 
     @staticmethod
     def resume(folder: Path, budget: Budget, device: torch.device) -> Training:
@@ -126,8 +142,8 @@ class Training:
     def run(self, workers: int, report: Report) -> dict[str, Score]:
         """Train until the budget is spent, with a checkpoint every few minutes; the scores at the end."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        validation = validation_examples(N_VALIDATION)
-        chunks = training_chunks(self.recipe.seed, self.clock.chunks, workers)
+        validation = validation_examples(N_VALIDATION, self.recipe.prior)
+        chunks = training_chunks(self.recipe.prior, self.recipe.seed, self.clock.chunks, workers)
         saved_at, scored_at = self.clock.seconds, self._progress()
         began = time.monotonic() - self.clock.seconds
         while self._progress() < 1:
@@ -190,7 +206,7 @@ class Training:
         state = {
             "prior_version": PRIOR_VERSION,
             "commit": self.commit,
-            "recipe": asdict(self.recipe),
+            "recipe": {**asdict(self.recipe), "prior": self.recipe.prior.value},
             "budget": asdict(self.budget),
             "clock": asdict(self.clock),
             "network": self.network.state_dict(),
@@ -209,6 +225,49 @@ class Training:
     def _record(self, entry: Mapping[str, Any]) -> None:
         with (self.folder / RECORD).open("a", encoding="utf-8") as record:
             record.write(json.dumps(entry) + "\n")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Given:
+    """A trained network to begin with, and the knots that it answers on."""
+
+    size: Size
+    knots: Knots
+    parameters: Mapping[str, Tensor]
+    sha256: str
+
+    @staticmethod
+    def read(folder: Path) -> Given:
+        """What `--export` wrote, or the package ships."""
+        network, knots, card = read_network(folder)
+        parameters = {name: torch.from_numpy(value) for name, value in network.parameters.items()}
+        return Given(network.size, knots, parameters, card["sha256"])
+
+    def on_knots(self, knots: Knots) -> dict[str, Tensor]:
+        """Parameters that give at other knots the density of the old ones there, but for a common factor.
+
+        Its logarithm is taken straight between the old knots: linear in the old logits, as it must be.
+        """
+        old = self.knots
+        segment = np.clip(np.searchsorted(old.places, knots.places) - 1, 0, len(old.gaps) - 1)
+        share = np.clip((knots.places - old.places[segment]) / old.gaps[segment], 0.0, 1.0)
+        outside = np.maximum(old.places[0] - knots.places, 0) / old.left_tail
+        outside += np.maximum(knots.places - old.places[-1], 0) / old.right_tail
+
+        def between(of_old: Array) -> Array:
+            low, high = of_old[segment].T, of_old[segment + 1].T
+            return np.asarray((low + share * (high - low)).T)
+
+        weight, bias = (self.parameters[f"answer.{name}"].numpy().astype(np.float64) for name in ("weight", "bias"))
+        moved = {"weight": between(weight), "bias": between(bias - np.log(old.areas)) - outside + np.log(knots.areas)}
+        return {
+            **self.parameters,
+            **{f"answer.{name}": torch.from_numpy(value).float() for name, value in moved.items()},
+        }
+
+
+def _knots_of(recipe: Recipe) -> Knots:
+    return Knots.of_equal_mass(make_examples(recipe.prior, (KNOT_SEED,), N_FOR_KNOTS).answers, recipe.size.bars)
 
 
 Batch = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -233,7 +292,9 @@ def read_checkpoint(folder: Path) -> dict[str, Any]:
 
 def saved_recipe(saved: Mapping[str, Any]) -> Recipe:
     """The recipe in a checkpoint."""
-    return Recipe(**{**saved["recipe"], "size": Size(**saved["recipe"]["size"])})
+    recipe = dict(saved["recipe"])
+    # Checkpoints of the first version know of one prior.
+    return Recipe(**{**recipe, "size": Size(**recipe["size"]), "prior": Prior(recipe.get("prior", Prior.WHOLE))})
 
 
 def choose_device(name: str, threads: int) -> torch.device:

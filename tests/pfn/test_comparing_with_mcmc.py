@@ -1,0 +1,77 @@
+"""The comparison of networks with a sampler: what it keeps, how it counts, and that its chains go where they should."""
+
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.pfn.prior import PRIOR_VERSION, Prior
+from app.pfn.prior.tractable import Posterior, Problem, sample_problems
+from app.pfn.runtime import Predictor
+from app.pfn.training.examples import validation_examples
+from app.pfn.training.score import scores_of
+from app.pfn.weights import PARAMETERS, read_network
+from benchmarks import pfn_against_mcmc
+from benchmarks.pfn_against_mcmc import Chain, Comparison, Kept, Sampled, Side, compare, parts, table
+
+
+@pytest.fixture(scope="module")
+def problems() -> list[Problem]:
+    return list(islice(sample_problems(np.random.default_rng(1), least_seen=0.7, most_seen=0.9), 2))
+
+
+@pytest.fixture
+def _short_chains(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, steps in (("BURN_IN", 150), ("STEPS", 150), ("MOST_STEPS", 150)):
+        monkeypatch.setattr(pfn_against_mcmc, name, steps)
+
+
+@pytest.mark.usefixtures("_short_chains")
+def test_what_the_sampler_said_is_not_asked_again(problems: list[Problem], tmp_path: Path) -> None:
+    path, key = tmp_path / "kept.jsonl", (0, 80, 0)
+    first = compare(problems[0], {}, Kept(path), key=key)
+    again = compare(problems[0], {}, Kept(path), key=key)
+    assert again.sampled.side.seconds == first.sampled.side.seconds > 0
+    assert again.sampled.side.log_score == first.sampled.side.log_score
+    assert len(path.read_text().splitlines()) == 1
+    with pytest.raises(SystemExit, match="other runs"):
+        compare(problems[1], {}, Kept(path), key=key)
+
+
+@pytest.mark.usefixtures("_short_chains")
+def test_chains_are_where_the_run_truly_is(problems: list[Problem]) -> None:
+    for problem in problems:
+        chain = Chain.sampled(Posterior(problem), 0)
+        levels = chain.levels.reshape(-1, len(problem.queries))
+        # Five deviations: the posterior is not normal, and chains this short are not its whole.
+        off = (levels.mean(axis=0) - problem.true_levels) / levels.std(axis=0)
+        assert np.abs(off).max() < 5
+        assert np.median(chain.deviations) == pytest.approx(problem.true_deviation, rel=0.5)
+
+
+def comparison(network: float, other: float, sampler: float, *, length: float = 60.0) -> Comparison:
+    sides = (Side(score, 0.2, 0.9, seconds) for score, seconds in ((network, 0.004), (other, 0.004), (sampler, 4.0)))
+    one, two, three = sides
+    return Comparison({"shipped": one, "tractable": two}, Sampled(three, 0.01, 0.1, length, 600, 0.0))
+
+
+def test_differences_add_up_and_chains_that_are_too_short_are_counted_but_not_used() -> None:
+    found = {20: [comparison(-0.5, -0.25, 0.0), comparison(-0.3, -0.15, 0.0), comparison(9.0, 9.0, 0.0, length=40.0)]}
+    row = table("shipped", found).splitlines()[2]
+    assert "| 20 % | 2 (1) | -0.400 | +0.000 | -0.400 ± 0.100 | 0%" in row
+    assert row.endswith("| 1,000 |")
+    shares = parts(["shipped", "tractable"], found).splitlines()[2]
+    assert shares == "| 20 % | 2 | -0.200 ± 0.050 | -0.200 ± 0.050 | -0.400 ± 0.100 |"
+
+
+def test_the_network_that_it_comes_with_is_what_its_card_says() -> None:
+    predictor = Predictor(*read_network(pfn_against_mcmc.TRACTABLE))
+    card = predictor.card
+    assert card["trained"]["prior"] == Prior.TRACTABLE
+    assert card["trained"]["prior_version"] == PRIOR_VERSION
+    assert (pfn_against_mcmc.TRACTABLE / PARAMETERS).stat().st_size < 500_000
+    examples = validation_examples(card["check"]["n_curves"], Prior.TRACTABLE)
+    found, said = scores_of(predictor.judge(examples.inputs), examples)["all"], card["check"]["scores"]["all"]
+    # Other builds of numpy round otherwise, and may draw a task or two anew.
+    assert found.log_score == pytest.approx(said["log_score"], abs=0.02)
