@@ -1,6 +1,7 @@
 """What the diagnoses catch, how early, and how often they cry wolf, beside published rules on the same runs.
 
-`python -m benchmarks.diagnostics [DATA]`: DATA, or LOSSCAST_DATA, or ../shared/data, is a folder of folders of runs.
+`python -m benchmarks.diagnostics [DATA [LOGITS]]`: DATA, or LOSSCAST_DATA, or ../shared/data, is a folder of folders of
+runs; LOGITS one of runs by `python -m benchmarks.attention_logit_runs`, for more cases of the trend.
 
 Everything is causal: a rule sees a point and what came before it. Alarms within 100 logged points are one event.
 A *false event* is one in a run that is healthy as far as its own log shows. A *fault* of a run that failed begins at
@@ -77,6 +78,9 @@ def main() -> None:
     _print_spikes(runs)
     _print_outcomes(healthy)
     _print_trends([run for run in runs if Path(run.name).name.startswith(LOGIT_RUNS)])
+    if len(sys.argv) > 2:
+        folder = Path(sys.argv[2])
+        _print_trends([_read(path, folder) for path in sorted(folder.glob("*.jsonl"))])
     _print_warnings(runs)
     _print_rms_ratios(runs)
     _print_speed()
@@ -249,11 +253,14 @@ def _print_trends(runs: list[Run]) -> None:
             elif steps[crossed[0]] - start < 100:
                 late += 1
             else:
-                before = [int(steps[crossed[0]]) - e.raised_at for e in events if e.raised_at < steps[crossed[0]]]
-                leads += before[:1]
-                missed += not before
+                then = int(steps[crossed[0]])
+                # A warning that had passed by then foresaw nothing.
+                standing = [e for e in events if e.raised_at < then <= (e.resolved_at or then)]
+                leads += [then - e.raised_at for e in standing]
+                missed += not standing
+                false += sum(e.raised_at < then and e not in standing for e in events)
         risk.CRITICAL = kept
-        print(f"    level {level:5.0f}: leads {leads}, missed {missed}, false {false}, "
+        print(f"    level {level:5.0f}: leads {leads}, median {_quantile(leads, 0.5)}, missed {missed}, false {false}, "
               f"{late} crossed it within 100 steps of the start or a raised rate; {len(runs)} runs")  # fmt: skip
 
 
