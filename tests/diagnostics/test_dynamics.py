@@ -212,6 +212,16 @@ def test_a_rank_that_goes_back_from_its_height_is_the_third_phase() -> None:
     assert said.numbers["since_step"] == pytest.approx(6000, abs=200)
 
 
+def test_a_rank_that_a_raised_rate_throws_back_is_in_no_phase() -> None:
+    steps = np.arange(0.0, 10_000.0, 50.0)
+    ranks = np.interp(steps, [0, 300, 6000, 6300, 10_000], [20, 3, 60, 30, 32])
+    said = geometry_phase("rankme", steps, ranks, np.where(steps < 6100, 1e-4, 1e-3))
+    assert said is not None
+    assert "thrown back by a raised rate" in said.text
+    assert "compression" not in said.text
+    assert said.numbers["phase"] is None
+
+
 def test_a_rank_that_only_wavers_has_no_phase() -> None:
     steps = np.arange(0.0, 5000.0, 50.0)
     assert geometry_phase("rankme", steps, noisy(np.full(100, 20.0), 1.0)) is None

@@ -2,7 +2,8 @@ r"""The phases that the geometry of features goes through while a language model
 
 By the rank of the features [1]_: first it falls (*warm-up*: the features fall together onto what is most frequent),
 then it grows while the model learns by heart (*entropy-seeking*), then it falls again, slowly, while abilities come
-(*compression-seeking*). None of them is a fault, and a loss shows none of them.
+(*compression-seeking*). None of them is a fault, and a loss shows none of them. A raised rate throws the rank back too:
+that is no phase, and called by its name.
 
 .. [1] M. Z. Li et al., "Tracing the Representation Geometry of Language Models from Pretraining to Post-training,"
    arXiv:2509.23024, 2025.
@@ -10,7 +11,8 @@ then it grows while the model learns by heart (*entropy-seeking*), then it falls
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -24,6 +26,10 @@ TURN = 1.25
 
 WARM_UP, ENTROPY, COMPRESSION = "warm-up", "entropy-seeking", "compression-seeking"
 _NUMBERS = {WARM_UP: 1.0, ENTROPY: 2.0, COMPRESSION: 3.0}
+
+THROWN_BACK = "thrown back by a raised rate"
+RAISED = 1.2
+"""From one look at the features to the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +61,7 @@ def phases_of(steps: Floats, ranks: Floats) -> list[Phase]:
     return found
 
 
-def geometry_phase(metric: str, steps: Floats, ranks: Floats) -> Dynamic | None:
+def geometry_phase(metric: str, steps: Floats, ranks: Floats, rates: Floats | None = None) -> Dynamic | None:
     """What is said of it; None with too few points, or where the rank has hardly moved.
 
     Parameters
@@ -63,6 +69,8 @@ def geometry_phase(metric: str, steps: Floats, ranks: Floats) -> Dynamic | None:
     steps : shape (n,), increasing [steps]
     ranks : shape (n,)
         RankMe or effective rank of the features of one probe batch.
+    rates : shape (n,), optional
+        Learning rate at these steps.
     """
     used = ranks > 0
     if used.sum() < FEWEST_POINTS:
@@ -75,11 +83,24 @@ def geometry_phase(metric: str, steps: Floats, ranks: Floats) -> Dynamic | None:
     phases = phases_of(at, levels)
     if not phases:
         return None
+    if rates is not None:
+        phases = _without_raises(phases, steps[1:][rates[1:] > RAISED * rates[:-1]])
     newest, level = phases[-1], now(ranks[used])
     way = ", ".join(f"{phase.name} from step {phase.since:,.0f} (rank {phase.rank:.3g})" for phase in phases)
     return Dynamic(
         kind="geometry_phase",
         metrics=(metric,),
         text=f"{metric}: {way}; {level:.3g} now. These are phases of language models; elsewhere they mean nothing.",
-        numbers={"phase": _NUMBERS[newest.name], "since_step": newest.since, "now": level},
+        numbers={"phase": _NUMBERS.get(newest.name), "since_step": newest.since, "now": level},
     )
+
+
+def _without_raises(phases: list[Phase], raised_at: Floats) -> list[Phase]:
+    """Phases of compression in which the rate was raised are none."""
+    ends = [*(phase.since for phase in phases[1:]), math.inf]
+    return [
+        replace(phase, name=THROWN_BACK)
+        if phase.name == COMPRESSION and ((phase.since <= raised_at) & (raised_at <= end)).any()
+        else phase
+        for phase, end in zip(phases, ends, strict=True)
+    ]

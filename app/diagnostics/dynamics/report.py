@@ -78,7 +78,8 @@ def _asked(logged: Logged, signals: Mapping[str, str]) -> Iterator[Dynamic | Non
         yield weight_distance(distance, at, distances, _at(at, logged, signals.get("lr", "")))
     rank = signals.get("feature_rank", "")
     if rank in logged:
-        yield geometry_phase(rank, *_finite(*logged[rank]))
+        at, ranks = _finite(*logged[rank])
+        yield geometry_phase(rank, at, ranks, _at(at, logged, signals.get("lr", "")))
     for signal, metric in unjudged_among(logged).items():
         at, values = _finite(*logged[metric])
         yield unjudged(signal, metric, at, values, _at(at, logged, signals.get("lr", "")))
