@@ -225,3 +225,8 @@ def test_of_an_accuracy_the_beginning_leaves_the_bottom_of_the_focused_chart() -
     assert note["text"].endswith("down to 0")
     assert note["yanchor"] == "bottom"
     assert not [one for one in full["layout"]["annotations"] if "the start lies" in one["text"]]
+
+
+def test_the_ground_is_the_cards_so_that_the_pointers_line_is_not_outlined_in_white() -> None:
+    layout = draw(display=Display(DARK), points=falling())["layout"]
+    assert (layout["plot_bgcolor"], layout["paper_bgcolor"]) == (DARK.surface, "rgba(0,0,0,0)")

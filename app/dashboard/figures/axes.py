@@ -28,12 +28,13 @@ def plain_list(values: npt.NDArray[Any] | Sequence[float]) -> list[float | None]
 
 
 def base_layout(palette: Palette, *, narrow: bool = False) -> dict[str, Any]:
-    """A layout without axes. Its background stays clear and its size is the stylesheet's."""
+    """A layout without axes. Its ground is the card's and its size is the stylesheet's."""
     return {
         "autosize": True,
         "margin": {"l": 48 if narrow else 60, "r": 8 if narrow else 16, "t": 8, "b": 40},
         "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
+        # The card's own: on a clear ground Plotly lays a thick white line behind the one that follows the pointer.
+        "plot_bgcolor": palette.surface,
         "font": {"family": FONT, "size": 12, "color": palette.muted},
         "hoverlabel": {
             "bgcolor": palette.surface,
