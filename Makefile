@@ -35,7 +35,7 @@ up: install  ## set up and start the service with its own Postgres
 
 # By file, so that what a file's tests share is made once; each process has a Postgres of its own.
 test: install check  ## set up, then every check and test, one process of tests a core
-	$(BIN)/pytest --numprocesses=auto --maxprocesses=8 --dist=loadfile
+	$(BIN)/pytest --numprocesses=auto --maxprocesses=8 --dist=loadfile --no-loadscope-reorder
 
 check: install lint types imports  ## ruff, mypy --strict, import-linter
 
