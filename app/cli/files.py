@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from app.importers.curve_file import FileCurve
     from app.runs import Batch
 
+MOST_DIGITS = 9  # a band that these do not show is narrower than any log is exact
 IMPORT_PATIENCE_SECONDS = 10.0  # a service that restarts is waited for, one that is not there is not
 
 Files = Annotated[list[Path], typer.Argument(help="CSV or JSONL files, one run each.", show_default=False)]
@@ -196,15 +198,19 @@ def _print(read: FileCurve, curve: Any, plan: Plan, forecast: Forecast, notes: l
     for why in (plan.total_why, plan.schedule_why):
         console.print(f"  {why}", style="dim", markup=False)
     table = Table("step", "5 %", "median", "95 %", box=None, padding=(0, 2), header_style="dim")
-    for at in _spread(len(forecast.path_steps), 8):
-        row = forecast.quantiles[:, at]
-        table.add_row(f"{forecast.path_steps[at]:,}", f"{row[0]:.4g}", f"{row[2]:.4g}", f"{row[4]:.4g}")
+    final = forecast.final_quantiles
+    shown = list(_spread(len(forecast.path_steps), 8))
+    rows = [[float(forecast.quantiles[level, at]) for level in (0, 2, 4)] for at in shown]
+    digits = _digits([*rows, [final[0.05], final[0.5], final[0.95]]])
+    for at, row in zip(shown, rows, strict=True):
+        table.add_row(f"{forecast.path_steps[at]:,}", *(f"{value:.{digits}g}" for value in row))
     for column in table.columns:
         column.justify = "right"
     console.print(table)
-    final = forecast.final_quantiles
+    low, median, high = (f"{final[level]:.{digits}g}" for level in (0.05, 0.5, 0.95))
+    # The median, as on the run's page: the mean of a skewed band may lie outside all rows of the table.
     console.print(
-        f"Final {read.metric}: [bold]{forecast.final_mean:.4g}[/bold], 90 % {final[0.05]:.4g} to {final[0.95]:.4g}, "
+        f"Final {read.metric}: [bold]{median}[/bold] (median), 90 % {low} to {high}, "
         "of the level over the last 2 % of the steps"
     )
     if forecast.improvement is not None:
@@ -212,6 +218,15 @@ def _print(read: FileCurve, curve: Any, plan: Plan, forecast: Forecast, notes: l
         console.print(f"Chance of a new {best} level before the end: {forecast.improvement:.0%}")
     for note in notes:
         console.print(f"· {note}", style="dim", markup=False)
+
+
+def _digits(bands: Iterable[Sequence[float]]) -> int:
+    """Significant digits at which each band, from its low end to its high one, is ten units wide or more."""
+    needed = 4
+    for low, *_, high in bands:
+        if high > low:
+            needed = max(needed, math.ceil(math.log10(max(abs(low), abs(high)) / (high - low))) + 2)
+    return min(needed, MOST_DIGITS)
 
 
 def _spread(length: int, wanted: int) -> Iterator[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -101,6 +102,21 @@ def test_people_get_a_table(tmp_path: Path) -> None:
     assert answer.returncode == 0, answer.stderr
     assert "median" in answer.stdout
     assert "Final train_loss" in answer.stdout
+
+
+def test_the_headline_is_the_median_and_its_band_no_point(tmp_path: Path) -> None:
+    # Smooth, nearly over, and of a known rate: a band far narrower than four digits tell.
+    lines = ["step,loss,lr"] + [f"{step},{3.3 + 0.3 / step:.9f},0.001" for step in range(10, 4000)]
+    lines += [f"{step},,0.001" for step in range(4000, 4201)]
+    (tmp_path / "run.csv").write_text("\n".join(lines))
+    final = json.loads(losscast("forecast", tmp_path / "run.csv", "--json").stdout)["final"]
+    said = losscast("forecast", tmp_path / "run.csv").stdout
+    found = re.search(r"Final loss: (\S+) \(median\), 90 % (\S+) to (\S+),", " ".join(said.split()))
+    assert found is not None
+    median, low, high = map(float, found.groups())
+    assert f"{low:.4g}" == f"{high:.4g}"
+    assert low < median < high
+    assert median == pytest.approx(final["p50"], abs=(final["p95"] - final["p05"]) / 4)
 
 
 @pytest.mark.parametrize(
