@@ -111,7 +111,10 @@ class Run:
         return self._stop_watch.reason if self._stop_watch is not None and self._told_to_stop else None
 
     def flush(self, timeout: float = FINISH_SECONDS) -> bool:
-        """Wait until everything logged so far has arrived; False if that took longer than `timeout` seconds."""
+        """Wait until everything logged so far has arrived.
+
+        False if that took longer than `timeout` seconds, or if the server has refused points since the last flush.
+        """
         if self._sender is None or self._over:
             return True
         return self._sender.flush(_seconds(timeout))
@@ -167,6 +170,10 @@ class Run:
         if not self._finished.wait(timeout):
             self._notices.once(
                 "undelivered", "%d points of run %s had not arrived after %g s", self._sender.pending, self.id, timeout
+            )
+        if self._sender.refused:
+            self._notices.once(
+                "refused", "%d points of run %s were lost: the server refused them", self._sender.refused, self.id
             )
         if self._sender.dropped:
             self._notices.once(

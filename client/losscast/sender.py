@@ -108,6 +108,7 @@ class Sender:
         self._flushes: List[Flush] = []
         self._finish: Finish | None = None
         self._told: Told | None = None
+        self._refused_told = self.refused
         self._last_contact = time.monotonic()
         self._away = False
         # Not the module's functions: the job's own random numbers must not depend on our network.
@@ -140,10 +141,17 @@ class Sender:
             self.start()
 
     def flush(self, timeout_seconds: float) -> bool:
-        """Wait until everything offered so far is delivered (or refused); False when the time did not suffice."""
+        """Wait until everything offered so far is delivered or refused.
+
+        False when the time did not suffice, or when points were refused since the last flush that sufficed.
+        """
         request = Flush(threading.Event(), time.monotonic() + timeout_seconds)
         self._inbox.put(request)
-        return self.start() and request.done.wait(timeout_seconds)
+        if not (self.start() and request.done.wait(timeout_seconds)):
+            return False
+        refused, told = self.refused, self._refused_told
+        self._refused_told = refused
+        return refused == told
 
     def finish(self, status: str, message: str | None, timeout_seconds: float) -> threading.Event:
         """Ask for the end; the event is set once the server knows of it. Does not wait."""
@@ -275,8 +283,8 @@ class Sender:
             self.refused += batch.points
             self._notices.once(
                 f"refused {answer.status}",
-                "%d points are set aside, the server refused them: %s",
-                batch.points,
+                "points of run %s are set aside, the server refused them (said once, counted when the run ends): %s",
+                self._registration.run_id,
                 answer.reason,
             )
             return

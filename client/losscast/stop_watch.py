@@ -95,7 +95,9 @@ class StopWatch:
     def _learn(self, answer: Answer) -> None:
         told, segment = answer.body.get("should_stop"), answer.body.get("segment")
         if not answer.ok or not isinstance(told, bool) or type(segment) is not int:
-            self._missed(answer.reason, answer.retry_after_seconds)
+            # A run that is not there is not there yet, or was deleted; of that the sender warns, in the server's words.
+            is_gone = answer.body.get("error") in ("run_not_found", "run_deleted")
+            self._missed(answer.reason, answer.retry_after_seconds, is_warned=not is_gone)
             return
         sentence = answer.body.get("sentence")
         self.reason = sentence if isinstance(sentence, str) else None
@@ -104,9 +106,12 @@ class StopWatch:
         self._ask_from = self._answered_at + ASK_SECONDS
         self._failures = 0
 
-    def _missed(self, reason: str, retry_after_seconds: float | None = None) -> None:
+    def _missed(self, reason: str, retry_after_seconds: float | None = None, is_warned: bool = True) -> None:
         """No word from the server; what it said before stands until it is too old."""
         self._failures += 1
         wait = min(ASK_SECONDS * 2.0 ** min(self._failures - 1, 10), LONGEST_BACK_OFF_SECONDS)
         self._ask_from = time.monotonic() + max(wait, retry_after_seconds or 0.0)
-        self._notices.once(f"verdict {reason}", "cannot ask whether to stop (%s); going on, and asking again", reason)
+        if is_warned:
+            self._notices.once(
+                f"verdict {reason}", "cannot ask whether to stop (%s); going on, and asking again", reason
+            )

@@ -85,12 +85,15 @@ def test_a_job_whose_run_was_deleted_is_told_once_and_goes_on(web, caplog):
     assert web.http.delete(f"/api/v1/runs/{run.id}").status_code == 200
     for step in range(2, 50):
         run.log({"loss": 1.0}, step=step)
+        assert not run.should_stop()
         if step % 10 == 0:
-            assert run.flush(60)
+            assert not run.flush(60)
     run.finish(timeout=60)
     assert web.http.get(f"/api/v1/runs/{run.id}").status_code == 404
     told = [record.getMessage() for record in caplog.records if "was deleted" in record.getMessage()]
-    assert len([message for message in told if "points are set aside" in message]) == 1
+    assert len([message for message in told if f"points of run {run.id} are set aside" in message]) == 1
+    assert f"48 points of run {run.id} were lost" in caplog.text
+    assert "cannot ask whether to stop" not in caplog.text
     # The job's next start makes the run anew.
     with losscast.init(url=web.url, id=run.id) as again:
         again.log({"loss": 2.0}, step=50)

@@ -194,13 +194,25 @@ def test_a_refused_batch_is_set_aside_with_one_warning_and_the_next_goes_through
     server.faults += [Fault(status, on="batches") for _ in range(2)]
     run = make_run()
     log_steps(run, range(10))
-    assert run.flush(20)
+    assert not run.flush(20)
     log_steps(run, range(10, 20))
-    assert run.flush(20)
+    assert not run.flush(20)
     log_steps(run, range(20, 30))
+    assert run.flush(20), "nothing was refused since the last flush"
     run.finish(timeout=20)
     assert_stored_once(server, run, range(20, 30))
     assert caplog.text.count("set aside") == 1
+    assert "20 points of run" in caplog.text
+
+
+def test_a_refusal_that_came_before_the_flush_is_told_by_it(server, make_run):
+    server.faults.append(Fault(410, on="batches"))
+    run = make_run()
+    run.log({"loss": 1.0}, step=1)
+    server.wait_until(lambda: not server.faults and run._sender.refused == 1)
+    assert not run.flush(20)
+    assert run.flush(20)
+    run.finish(timeout=20)
 
 
 def test_a_proxys_own_404_is_not_a_refusal(server, make_run):
