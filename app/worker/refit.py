@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from app.alerts.rules import Decisions, MetricFacts, RunFacts, decide, judge
 from app.curves.curve import Curve
 from app.curves.measure import LOSS, measure_of
-from app.curves.plan import ASSUMED, ENDED, LENGTH_ROLES, Plan, resolve_plan
+from app.curves.plan import ASSUMED, DECLARED, ENDED, LENGTH_ROLES, Plan, resolve_plan
 from app.curves.reduction import Reduction
 from app.curves.selection import Selection, select_metrics
 from app.errors import CurveTooShort, NotAnAccuracy
@@ -167,15 +167,31 @@ def _plan(loaded: Loaded) -> Plan | None:
     cutoffs = [one.last_step for one in reductions if one.last_step is not None]
     if not cutoffs or max(cutoffs) > FURTHEST_STEP:
         return None
+    return _plan_from(loaded, max(cutoffs))
+
+
+def _plan_without_loss(loaded: Loaded) -> Plan | None:
+    """What the run declares of itself, where it logs nothing that is forecast: to be told, not to be acted on."""
+    run = loaded.run
+    last = run.last_step or 0
+    if loaded.selected.forecast or not run.declared_plan or last > FURTHEST_STEP:
+        return None
+    if run.last_step is None and run.status is RunStatus.FINISHED:
+        return None  # it ended before it logged anything
+    plan = _plan_from(loaded, last)
+    return plan if plan is not None and plan.total_source in (DECLARED, ENDED) else None
+
+
+def _plan_from(loaded: Loaded, cutoff: int) -> Plan | None:
     plan = resolve_plan(
         declared=loaded.run.declared_plan,
         config=loaded.run.config,
         rate=_curve_of_role(loaded, "lr"),
-        cutoff=max(cutoffs),
+        cutoff=cutoff,
         lengths={role: curve for role in LENGTH_ROLES if (curve := _curve_of_role(loaded, role)) is not None},
     )
     if loaded.run.status is RunStatus.FINISHED:
-        plan = _ended(plan, max(cutoffs))
+        plan = _ended(plan, cutoff)
     return plan if plan.total_steps <= FURTHEST_STEP else None
 
 
@@ -315,16 +331,17 @@ def save(connection: Connection, loaded: Loaded, concluded: Conclusions, targets
     shown = next(iter(loaded.selected.forecast), None)
     previous = loaded.previous.get(shown) if shown and not _is_broken(loaded, shown) else None
     reduction = loaded.reduction(shown) if shown else None
+    plan = concluded.plan or _plan_without_loss(loaded)
     save_summary(
         connection,
         key,
         metric=shown,
         last_step=reduction.last_step if reduction else None,
         last_value=reduction.last_value if reduction else None,
-        total_steps=concluded.plan.total_steps if concluded.plan else None,
+        total_steps=plan.total_steps if plan else None,
         forecast_id=forecast_ids.get(shown or "", previous.id if previous else None),
         conclusions={
-            "plan": _told(concluded.plan),
+            "plan": _told(plan),
             "roles": {
                 metric: {"role": match.role, "rule": match.rule} for metric, match in loaded.selected.roles.items()
             },

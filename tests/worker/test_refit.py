@@ -316,6 +316,22 @@ def test_a_total_beyond_all_reason_is_no_crash(database: Database) -> None:
     assert "cannot be forecast" in refit(database).notes[0]
 
 
+def test_a_declared_total_stands_where_no_loss_is_recognised(database: Database) -> None:
+    start(database)
+    store(database, make_batch(list(range(1, 101)), throughput=[5.0] * 100), seq=0)
+    assert refit(database).total_steps is None, "nobody said"
+    with database.write() as connection:
+        runs.describe_run(connection, "run", plan={"total_steps": 2475})
+    summary = refit(database)
+    assert (summary.metric, summary.total_steps, summary.total_source) == (None, 2475, "declared")
+    assert summary.total_why == "The run declares 2,475 steps."
+    assert "No loss or accuracy" in summary.notes[0]
+    store(database, make_batch([3000], throughput=[5.0]), seq=1)
+    assert refit(database).total_steps is None, "the run is past it"
+    finish(database)
+    assert (refit(database).total_steps, refit(database).total_source) == (3000, "ended")
+
+
 def test_losses_near_the_end_of_floats_can_be_read_back(database: Database) -> None:
     start(database)
     values = [10.0 ** min(4 * at, 305) for at in range(100)]
