@@ -261,7 +261,7 @@ def test_a_single_value_that_is_too_large_is_given_up(server, make_run, caplog):
     server.faults.append(Fault(413, on="batches"))
     run = make_run()
     log_steps(run, [1])
-    assert run.flush(20)
+    assert not run.flush(20)
     log_steps(run, [2])
     run.finish()
     assert_stored_once(server, run, [2])
