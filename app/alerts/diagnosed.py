@@ -72,6 +72,20 @@ def judge_events(events: Sequence[Event], open_alerts: Collection[AlertKey]) -> 
     return [*_findings(events, open_events, open_alerts), *_all_clears(events, open_events, open_alerts)]
 
 
+def without_repeats(judgements: Sequence[Judgement], open_alerts: Collection[AlertKey]) -> list[Judgement]:
+    """What the rules of `app.alerts.rules` say, less gradient norms where something as bad of their cause is open.
+
+    A loss that is not finite calls whatever is open: a high loss may come back, this hardly does.
+    """
+    known = [_OPEN[key.kind] for key in open_alerts if key.kind in _OPEN]
+    said_already = any(cause is Cause.OPTIMISATION or severity is Severity.CRITICAL for cause, severity in known)
+    return [
+        judgement
+        for judgement in judgements
+        if not (said_already and isinstance(judgement, Finding) and judgement.kind == NONFINITE_GRAD_NORM)
+    ]
+
+
 def _findings(
     events: Sequence[Event], open_events: Sequence[Event], open_alerts: Collection[AlertKey]
 ) -> Iterator[Finding]:

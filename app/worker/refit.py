@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from sqlalchemy import Connection
 
+from app.alerts.diagnosed import without_repeats
 from app.alerts.rules import Decisions, MetricFacts, RunFacts, decide, judge
 from app.curves.curve import Curve
 from app.curves.measure import LOSS, measure_of
@@ -115,7 +116,7 @@ def refit_run(database: Database, run_id: str, targets: Sequence[Target]) -> Ref
     is_over = loaded.run.status is RunStatus.FINISHED
     priors = {} if is_over else current_priors(database, subject, loaded.standing)
     made, notes = _forecasts(loaded, plan, priors)
-    decisions = decide(open_alerts, judge(_facts(loaded)))
+    decisions = decide(open_alerts, without_repeats(judge(_facts(loaded)), open_alerts))
     with database.write() as connection:
         if not runs.hold_run(connection, mark.run_key):
             return None

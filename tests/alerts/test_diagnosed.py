@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from app.alerts.diagnosed import CAUSES, judge_events
-from app.alerts.rules import AlertKey, Decisions, decide
+from app.alerts.diagnosed import CAUSES, judge_events, without_repeats
+from app.alerts.rules import AlertKey, AllClear, Decisions, Finding, decide
 from app.diagnostics.event import Event, Severity
 from app.diagnostics.registry import DIAGNOSES
 
@@ -95,6 +95,17 @@ def test_one_cause_calls_once_and_again_only_where_it_got_worse() -> None:
     assert fired([LASTING, RISK], AlertKey("spike", "loss")) == []
     assert fired([DIVERGENCE], AlertKey("nonfinite_loss", "val_loss")) == []
     assert fired([DIVERGENCE], AlertKey("nonfinite_grad_norm", "grad_norm")) == ["divergence"]
+
+
+def test_a_broken_gradient_norm_is_no_news_beside_what_is_as_bad_but_a_broken_loss_is() -> None:
+    norm = Finding("nonfinite_grad_norm", Severity.WARNING, "grad_norm", 90, "NaN")
+    loss = Finding("nonfinite_loss", Severity.CRITICAL, "loss", 90, "NaN")
+    over = AllClear("nonfinite_grad_norm", "grad_norm", 90, "over")
+    for kind in ("cold_start", "divergence", "spike", "nonfinite_loss"):
+        assert without_repeats([norm, loss], [AlertKey(kind, "loss")]) == [loss]
+        assert without_repeats([over], [AlertKey(kind, "loss")]) == [over]
+    for kind in ("overfit", "stop_advised"):
+        assert without_repeats([norm, loss], [AlertKey(kind, "loss")]) == [norm, loss]
 
 
 def test_an_alert_resolves_with_its_event_and_says_how_it_went_on() -> None:
