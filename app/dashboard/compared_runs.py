@@ -21,7 +21,8 @@ from app.errors import NotFound
 from app.runs import Run, RunRow, RunStatus, Series, StoredForecast, Summary
 from app.storage import curves, forecasts, points, runs
 from app.storage.database import Database
-from app.storage.track_record import newest_score, run_outcome
+from app.storage.ends import read_end
+from app.storage.track_record import newest_score
 
 OFFERED = 300  # runs to choose from
 CHOSEN_AT_FIRST = 4  # of a project, where nobody has chosen any
@@ -78,7 +79,7 @@ class ComparedRun:
     curve : what it has logged of it so far; None before the first point
     forecast : the newest one of a run that goes on
     ended_at : what an ended run came to; NaN where that was no finite number, None where it goes on
-    is_scored : whether `ended_at` is the level at the end; until it is scored it is the last value, one point
+    is_level : whether `ended_at` is the level at the end; until that is known it is the last value, one point
     """
 
     run: Run
@@ -90,7 +91,7 @@ class ComparedRun:
     last_value: float | None  # as logged, one point; may be NaN or infinite
     forecast: StoredForecast | None
     ended_at: float | None
-    is_scored: bool = False
+    is_level: bool = False
 
     @property
     def is_forecast(self) -> bool:
@@ -145,7 +146,7 @@ class CompareReading:
 
 
 def comparison_revision(database: Database, run_ids: Sequence[str]) -> str:
-    """Changes when something on the page does: two small queries a run, what an open page asks every two seconds."""
+    """Changes when something on the page does: some small queries a run, what an open page asks every two seconds."""
     seen: list[tuple[object, ...]] = []
     with database.read() as connection:
         for run_id in list(dict.fromkeys(run_ids))[:MOST_ASKED]:
@@ -164,7 +165,8 @@ def _seen(connection: Connection, run_id: str) -> tuple[object, ...]:
     made_at = summary.forecast.made_at if summary and summary.forecast else None
     last_step = summary.last_step if summary else None
     state = liveness(run, datetime.now(UTC))
-    return run_id, run.name, str(state), run.arrivals, last_step, str(made_at), str(scored)
+    end = read_end(connection, run_id, None)
+    return run_id, run.name, str(state), run.arrivals, last_step, str(made_at), str(scored), repr(end)
 
 
 def read_comparison(database: Database, run_ids: Sequence[str], metric: str | None) -> CompareReading:
@@ -197,7 +199,7 @@ def _compared(connection: Connection, run_id: str, metric: str | None) -> tuple[
     roles, main = roles_and_loss(run, summary, series)
     chosen = metric or main
     logged = next((one for one in series if one.metric == chosen), None)
-    ended_at, is_scored = _end(connection, run, logged) if logged else (None, False)
+    end = read_end(connection, run_id, logged.metric) if logged else None
     compared = ComparedRun(
         run=run,
         summary=summary,
@@ -207,8 +209,8 @@ def _compared(connection: Connection, run_id: str, metric: str | None) -> tuple[
         curve=_curve(connection, logged) if logged else None,
         last_value=logged.last_value if logged else None,
         forecast=_forecast(connection, run, logged) if logged else None,
-        ended_at=ended_at,
-        is_scored=is_scored,
+        ended_at=end.level if end else None,
+        is_level=end is not None and end.is_mean,
     )
     return compared, roles
 
@@ -229,14 +231,6 @@ def _forecast(connection: Connection, run: Run, series: Series) -> StoredForecas
     if run.status is not RunStatus.RUNNING:
         return None
     return forecasts.latest_forecast(connection, run.id, series.metric)
-
-
-def _end(connection: Connection, run: Run, series: Series) -> tuple[float | None, bool]:
-    """The level at the end once it has been scored, the last value before; and which of them it is."""
-    if run.status is RunStatus.RUNNING:
-        return None, False
-    outcome = run_outcome(connection, run.id, series.metric)
-    return (series.last_value, False) if outcome is None else (outcome.actual, True)
 
 
 def run_options(database: Database, project: str | None, chosen: Sequence[str]) -> list[dict[str, str]]:

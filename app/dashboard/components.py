@@ -22,6 +22,7 @@ from app.dashboard.formatting import (
 from app.dashboard.glyphs import RangeGlyph, Sparkline, range_glyph
 from app.dashboard.liveness import LOOKS, Liveness
 from app.runs import ForecastPoint, StoredAlert
+from app.storage.ends import End
 
 Children = Component | str | Sequence[Component | str | None] | None
 
@@ -178,6 +179,12 @@ def prediction(forecast: ForecastPoint | None, last_value: float | None) -> Comp
         ],
         className="prediction",
     )
+
+
+def ending(end: End) -> Component:
+    """Where an ended run came to, and whether that is its level or one point."""
+    kind = html.Span("ended" if end.is_mean else "last value", className="muted")
+    return html.Div([value_text(end.level), kind], className="pair-cell")
 
 
 def range_image(

@@ -43,6 +43,7 @@ from app.storage.curves import CurveState
 from app.storage.database import Database
 from app.storage.diagnoses import Health, HealthGlance, diagnosed_at, glance_at_health, read_health
 from app.storage.dynamics import read_dynamics
+from app.storage.ends import End, read_end, read_ends
 from app.storage.track_record import RunTrackRecord, ScoredForecast, newest_score, run_track_record
 
 PAGE_SIZE = 50
@@ -73,6 +74,7 @@ class RunsReading:
     page: int
     now: datetime
     health: Mapping[str, HealthGlance] = field(default_factory=dict)  # without runs that were not diagnosed yet
+    ends: Mapping[str, End] = field(default_factory=dict)  # of ended runs
 
     @property
     def revision(self) -> str:
@@ -92,6 +94,7 @@ class RunsReading:
                     row.open_alerts,
                     row.worst_severity,
                     self.health.get(row.run.id),
+                    self.ends.get(row.run.id),
                 )
                 for row in self.rows
             ),
@@ -115,7 +118,7 @@ class SparklineCache:
         if not new:
             return found
         shown = curves.read_shown_curves(connection, [row.run.id for row in new])
-        drawn = {row.run.id: _draw(row.summary, shown.get(row.run.id)) for row in new}
+        drawn = {row.run.id: _draw(row, shown.get(row.run.id)) for row in new}
         with self._lock:
             self._drawings.update((keys[run_id], drawing) for run_id, drawing in drawn.items())
             while len(self._drawings) > self._size:
@@ -127,13 +130,16 @@ def _drawing_key(row: RunRow) -> tuple[str, ...]:
     """The reduced curve changes at a refit only, and each refit leaves a trace in the summary."""
     summary = row.summary
     made_at = summary.forecast.made_at.isoformat() if summary and summary.forecast else ""
-    return row.run.id, str(summary and summary.last_step), str(summary and summary.total_steps), made_at
+    said = row.run.status.value, str(summary and summary.last_step), str(summary and summary.total_steps)
+    return row.run.id, *said, made_at
 
 
-def _draw(summary: Summary | None, curve: Curve | None) -> Sparkline | None:
+def _draw(row: RunRow, curve: Curve | None) -> Sparkline | None:
+    summary = row.summary
     if summary is None or curve is None:
         return None
-    return sparkline(curve.steps, curve.values, summary.total_steps, summary.forecast)
+    forecast = summary.forecast if row.run.status is RunStatus.RUNNING else None
+    return sparkline(curve.steps, curve.values, summary.total_steps, forecast)
 
 
 def read_runs(database: Database, wanted: RunsFilter, cache: SparklineCache) -> RunsReading:
@@ -153,7 +159,8 @@ def read_runs(database: Database, wanted: RunsFilter, cache: SparklineCache) -> 
         any_run = total > 0 or runs.list_runs(connection, limit=1)[1] > 0
         drawings = cache.get(connection, rows)
         health = glance_at_health(connection, [row.run.id for row in rows])
-    return RunsReading(rows, total, projects, drawings, any_run, page, datetime.now(UTC), health)
+        ends = read_ends(connection, [row.run.id for row in rows])
+    return RunsReading(rows, total, projects, drawings, any_run, page, datetime.now(UTC), health, ends)
 
 
 def read_projects(database: Database) -> list[str]:
@@ -176,6 +183,7 @@ class OtherForecast:
 
     forecast: StoredForecast
     best: float | None  # the best level so far; None where the curve is not at hand
+    end: End | None = None  # None while the run goes on
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +206,19 @@ class RunReading:
     health: Health | None = None  # None before its first diagnosis
     event_plots: Mapping[str, EventPlot] = field(default_factory=dict)  # event -> its drawings
     dynamics: Sequence[Dynamic] = ()
+    end: End | None = None  # of the metric shown first; None while the run goes on
+
+    @property
+    def is_over(self) -> bool:
+        return self.run.status is not RunStatus.RUNNING
+
+    @property
+    def ended_early(self) -> bool:
+        """Before its horizon, with a loss that could have gone on."""
+        total, last = self.summary.total_steps if self.summary else None, self.run.last_step
+        if not self.is_over or not total or last is None or (self.end is not None and not self.end.is_finite):
+            return False
+        return last < total
 
     @property
     def state(self) -> Liveness:
@@ -206,7 +227,7 @@ class RunReading:
     @property
     def revision(self) -> str:
         diagnosed = self.health.updated_at if self.health else None
-        return run_revision(self.run, self.summary, self.alerts, self.scored_at, diagnosed, self.now)
+        return run_revision(self.run, self.summary, self.alerts, self.scored_at, diagnosed, self.end, self.now)
 
     @property
     def open_alerts(self) -> list[StoredAlert]:
@@ -222,6 +243,7 @@ def run_revision(
     fired: Sequence[StoredAlert],
     scored_at: datetime | None,
     diagnosed: datetime | None,
+    end: End | None,
     now: datetime,
 ) -> str:
     """Changes when something on the run's page does."""
@@ -235,18 +257,26 @@ def run_revision(
         [(alert.id, alert.resolved_at) for alert in fired],
         scored_at,
         diagnosed,
+        end,
     )
 
 
 def read_revision(database: Database, run_id: str) -> str:
-    """Five small queries: what an open page asks every two seconds."""
+    """Six small queries: what an open page asks every two seconds."""
     with database.read() as connection:
         run = runs.get_run(connection, run_id)
         summary = runs.read_summary(connection, run_id)
         fired = alerts.list_alerts(connection, run_id=run_id, limit=ALERTS_SHOWN)
         scored_at = newest_score(connection, run_id=run_id)
         diagnosed = diagnosed_at(connection, run_id)
-    return run_revision(run, summary, fired, scored_at, diagnosed, datetime.now(UTC))
+        end = read_end(connection, run_id, _main_metric(connection, run, summary))
+    return run_revision(run, summary, fired, scored_at, diagnosed, end, datetime.now(UTC))
+
+
+def _main_metric(connection: Connection, run: Run, summary: Summary | None) -> str | None:
+    if summary is not None and summary.metric is not None:
+        return summary.metric
+    return roles_and_loss(run, summary, runs.list_series(connection, run.id))[1]
 
 
 def read_run(database: Database, run_id: str) -> RunReading:
@@ -276,6 +306,7 @@ def read_run(database: Database, run_id: str) -> RunReading:
             health=health,
             event_plots=read_event_plots(connection, run_id, health, series),
             dynamics=[] if health is None else read_dynamics(connection, run_id, health.watched),
+            end=read_end(connection, run_id, metric),
         )
 
 
@@ -296,7 +327,7 @@ def _other_forecasts(
     ids = {one.metric: one.id for one in series}
     states = curves.read_curve_states(connection, [ids[one.metric] for one in others])
     return [
-        OtherForecast(one, _best_so_far(states.get(ids[one.metric]), one))
+        OtherForecast(one, _best_so_far(states.get(ids[one.metric]), one), read_end(connection, one.run_id, one.metric))
         for one in sorted(others, key=lambda one: FORECAST_ROLES.index(roles[one.metric]))
     ]
 

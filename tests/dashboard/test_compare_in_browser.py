@@ -153,11 +153,11 @@ def test_an_ended_run_shows_its_last_value_as_such_until_its_end_is_scored(
     desktop.open("/compare?run=done")
     end = desktop.page.locator(".compare-table tbody .col-final")
     expect(end).to_contain_text("last value")
-    expect(desktop.page.locator("#compare-note")).to_contain_text("its end has not been scored")
+    expect(desktop.page.locator("#compare-note")).to_contain_text("its end has not been concluded")
     seed.refit("done")
     score_run(database, "done")
     expect(end).to_contain_text("ended")
-    expect(desktop.page.locator("#compare-note")).not_to_contain_text("has not been scored")
+    expect(desktop.page.locator("#compare-note")).not_to_contain_text("has not been concluded")
 
 
 @pytest.mark.browser

@@ -230,3 +230,17 @@ def test_of_an_accuracy_the_beginning_leaves_the_bottom_of_the_focused_chart() -
 def test_the_ground_is_the_cards_so_that_the_pointers_line_is_not_outlined_in_white() -> None:
     layout = draw(display=Display(DARK), points=falling())["layout"]
     assert (layout["plot_bgcolor"], layout["paper_bgcolor"]) == (DARK.surface, "rgba(0,0,0,0)")
+
+
+def test_the_note_on_the_start_makes_room_for_the_mark_of_a_forecast_near_the_left_edge() -> None:
+    high = points(np.concatenate([np.full(5, 60.0), falling(495).values]))
+
+    def heights(horizon: int) -> tuple[float, float]:
+        annotations = draw(points=high, forecast=forecast(500, horizon), last_step=500)["layout"]["annotations"]
+        note = next(one for one in annotations if "the start lies above" in one["text"])
+        mark = next(one for one in annotations if one["text"].startswith("forecast from"))
+        return note["y"], mark["y"]
+
+    near, far = heights(5000), heights(800)
+    assert near[0] < near[1] - 0.1
+    assert far[0] > 0.95

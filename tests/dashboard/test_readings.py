@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sqlalchemy import event
 
+from app.dashboard.compared_runs import read_comparison
 from app.dashboard.readings import (
     PAGE_SIZE,
     RunsFilter,
@@ -20,6 +21,7 @@ from app.errors import NotFound
 from app.runs import Points, RunStatus
 from app.storage import runs
 from app.storage.database import Database
+from app.storage.ends import End, read_end
 from app.storage.track_record import run_track_record
 from app.worker.scoring import score_run
 from tests.dashboard.seeding import Seeder, decaying
@@ -245,3 +247,67 @@ def test_an_unknown_run_is_not_found(database: Database) -> None:
     for read in (read_run, read_revision):
         with pytest.raises(NotFound):
             read(database, "nope")
+
+
+def ended(
+    seed: Seeder,
+    run_id: str,
+    last: int,
+    *,
+    refits: bool,
+    broken: bool = False,
+    status: RunStatus = RunStatus.FINISHED,
+) -> None:
+    """A run of 1000 steps, over after `last`; without `refits` nothing was forecast of it before its end."""
+    steps = np.arange(1, last + 1)
+    losses = np.where(broken & (steps > last - 5), np.nan, decaying(steps))
+    seed.open(run_id, plan={"total_steps": 1000})
+    for part in np.array_split(np.arange(last), 2):
+        seed.log(run_id, steps[part], {"loss": losses[part]}, refit=refits)
+    with seed.database.write() as connection:
+        runs.finish_run(connection, run_id, status, None)
+    seed.refit(run_id)
+
+
+def end_of(database: Database, run_id: str) -> End | None:
+    with database.read() as connection:
+        return read_end(connection, run_id, "loss")
+
+
+def test_an_ended_run_came_to_the_mean_of_its_last_points_forecast_or_not(database: Database, seed: Seeder) -> None:
+    late_mean = float(np.mean(decaying(np.arange(1, 1001))[-20:]))
+    for run_id, refits in (("forecast", True), ("never", False)):
+        ended(seed, run_id, 1000, refits=refits)
+    score_run(database, "forecast")
+    with database.read() as connection:
+        assert run_track_record(connection, "forecast") is not None
+    for run_id in ("forecast", "never"):
+        end = end_of(database, run_id)
+        assert end is not None
+        assert end.is_mean
+        # The reduced curve's last bins begin some points before the last 2 %: less than the noise of their mean.
+        assert end.level == pytest.approx(late_mean, abs=0.03 / np.sqrt(20))
+        (compared,) = read_comparison(database, [run_id], None).runs
+        assert (compared.ended_at, compared.is_level) == (end.level, True)
+        assert read_run(database, run_id).end == end
+        assert read_runs(database, RunsFilter(search=run_id), SparklineCache()).ends == {run_id: end}
+
+
+def test_a_run_that_goes_on_has_no_end(database: Database, seed: Seeder) -> None:
+    seed.open("run", plan={"total_steps": 1000})
+    seed.log("run", np.arange(1, 500), {"loss": decaying(np.arange(1, 500))})
+    reading = read_run(database, "run")
+    assert (reading.end, reading.is_over, reading.ended_early) == (None, False, False)
+    assert not read_runs(database, RunsFilter(), SparklineCache()).ends
+
+
+def test_a_run_that_stopped_short_ended_early_and_one_in_nan_did_not_end_finite(
+    database: Database, seed: Seeder
+) -> None:
+    ended(seed, "early", 400, refits=True, status=RunStatus.STOPPED)
+    ended(seed, "broken", 400, refits=False, broken=True, status=RunStatus.STOPPED)
+    early, broken = read_run(database, "early"), read_run(database, "broken")
+    assert early.ended_early
+    assert broken.end is not None
+    assert not broken.end.is_finite
+    assert not broken.ended_early

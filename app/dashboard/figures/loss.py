@@ -28,6 +28,7 @@ from app.runs import Points, StoredForecast
 FEW_POINTS = 80  # below this each point gets a dot
 LABELLED_RESTARTS = 6  # more labels than this would cover each other
 LABEL_OPACITY = 0.8  # of the ground of a label, so that a line behind it does not cross it out
+NOTE_REACHES = 0.45  # of the width: the note on what is cut off, with the length of a label that ends before it
 BEGINNING = 0.05  # of the steps so far: what the focused scale may cut off at the top
 
 
@@ -426,13 +427,22 @@ def _cut_off_note(worst: float, chart: LossChart, display: Display, *, bottom: f
         "xref": "paper",
         "yref": "paper",
         "x": 0.09,
-        "y": bottom + 0.015 if chart.rises else 0.985,
+        "y": bottom + 0.015 if chart.rises else 0.87 if _is_forecast_from_the_left(chart) else 0.985,
         "xanchor": "left",
         "yanchor": "bottom" if chart.rises else "top",
         "showarrow": False,
         "bgcolor": translucent(display.palette.surface, LABEL_OPACITY),
         "font": {"size": 11, "color": display.palette.muted},
     }
+
+
+def _is_forecast_from_the_left(chart: LossChart) -> bool:
+    """Whether the mark of the cutoff is named where the note on the start stands."""
+    forecast = chart.forecast
+    if forecast is None or forecast.horizon <= forecast.cutoff:
+        return False
+    low, high = _steps_in_view(chart)
+    return low <= forecast.cutoff < low + NOTE_REACHES * (high - low)
 
 
 def _cutoff_mark(chart: LossChart, display: Display) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

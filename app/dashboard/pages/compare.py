@@ -48,7 +48,7 @@ from app.storage.runs import list_projects
 
 FINAL_MEANING = "Of a run that goes on the median of its forecast and the 90 % band. " + BAND_MEANING
 ENDED_MEANING = (
-    "Of an ended run where it came to: the mean of the last 2 % of its points, once that has been scored. Until then, "
+    "Of an ended run where it came to: the mean of the last 2 %, once the worker has concluded it. Until then, "
     "and of metrics that are not forecast, its last value; it says which."
 )
 SCALE_MEANING = "All runs on one scale. Bar: 90 % band. Tick: median, or where an ended run came to."
@@ -286,10 +286,12 @@ def notes(reading: CompareReading, form: CompareForm, chart: CompareChart) -> li
     if silent:
         logged = f"logged no {form.metric}" if form.metric else "logged nothing yet"
         found.append(f"{_named(silent)} {'has' if len(silent) == 1 else 'have'} {logged}.")
-    unscored = [one for one in reading.runs if one.ended_at is not None and one.is_forecast and not one.is_scored]
+    unscored = [one for one in reading.runs if one.ended_at is not None and one.is_forecast and not one.is_level]
     if unscored:
         ends = "has ended, but its end has" if len(unscored) == 1 else "have ended, but their ends have"
-        found.append(f"{_named(unscored)} {ends} not been scored: the last value stands in, one point, noise and all.")
+        found.append(
+            f"{_named(unscored)} {ends} not been concluded: the last value stands in, one point, noise and all."
+        )
     waiting = [one for one in reading.runs if one.metric and one.state in GOING_ON and one.forecast is None]
     if waiting:
         found.append(f"No forecast yet: {'; '.join(f'{one.run.name} ({_why_none(one)})' for one in waiting)}.")
@@ -401,7 +403,7 @@ def _final(one: ComparedRun, is_over: bool) -> Component | str:
 
 
 def _kind_of_end(one: ComparedRun) -> str:
-    return "ended" if one.is_scored else "last value"
+    return "ended" if one.is_level else "last value"
 
 
 def _place(one: ComparedRun, scale: tuple[float, float], colour: str) -> Component | None:

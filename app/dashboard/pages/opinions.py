@@ -45,7 +45,7 @@ WEIGHT_MEANING = (
 )
 
 
-def opinions(forecast: StoredForecast | None) -> Component | None:
+def opinions(forecast: StoredForecast | None, *, with_chance: bool = True) -> Component | None:
     """A table of the forecasters, the counted ones first, and the chance of a new best level."""
     if forecast is None or not forecast.forecasters:
         return None
@@ -75,7 +75,7 @@ def opinions(forecast: StoredForecast | None) -> Component | None:
                 ),
                 className="table-box",
             ),
-            _chance(forecast),
+            _chance(forecast) if with_chance else None,
         ],
         className="opinions",
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dash import html
 from dash.development.base_component import Component
 
-from app.dashboard.components import BAND_MEANING, Children, hint, value_text
+from app.dashboard.components import BAND_MEANING, Children, ending, hint, value_text
 from app.dashboard.formatting import MISSING, format_band, format_percent, format_value
 from app.dashboard.readings import OtherForecast, RunReading
 
@@ -53,7 +53,9 @@ def _row(reading: RunReading, other: OtherForecast) -> Component:
             html.Td(value_text(series.last_value if series else None), className="number col-now"),
             html.Td(MISSING if other.best is None else format_value(other.best), className="number"),
             html.Td(
-                html.Div(
+                ending(other.end)
+                if other.end is not None
+                else html.Div(
                     [
                         html.B(format_value(final[0.5])),
                         html.Span(format_band(final[0.05], final[0.95]), className="muted"),
@@ -63,7 +65,8 @@ def _row(reading: RunReading, other: OtherForecast) -> Component:
                 className="number",
             ),
             html.Td(
-                MISSING if forecast.improvement is None else format_percent(forecast.improvement), className="number"
+                MISSING if reading.is_over or forecast.improvement is None else format_percent(forecast.improvement),
+                className="number",
             ),
         ]
     )

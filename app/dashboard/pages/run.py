@@ -89,7 +89,7 @@ def layout(reading: RunReading, worth: Component) -> Component:
                 tools=chart_tools(reading),
                 class_name="card-chart",
             ),
-            what_if_card(),
+            what_if_card() if not reading.is_over or reading.ended_early else None,
             html.Div(
                 [
                     card(

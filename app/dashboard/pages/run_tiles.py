@@ -5,12 +5,13 @@ from __future__ import annotations
 from dash import html
 from dash.development.base_component import Component
 
-from app.curves.roles import ACCURACY_ROLES
+from app.curves.roles import ACCURACY_ROLES, FORECAST_ROLES
 from app.dashboard.components import BAND_MEANING, hint, moment, range_image, source_badge, tile, value_text
 from app.dashboard.formatting import MISSING, format_band, format_step, format_value
 from app.dashboard.glyphs import range_glyph
 from app.dashboard.readings import RunReading
-from app.runs import RunStatus
+
+MEAN_MEANING = "Where the run ended: the mean of the last 2 %, which its forecasts are held to."
 
 FAMILY_NAMES = {
     "constant": "constant",
@@ -64,6 +65,8 @@ def forecast_tile(reading: RunReading, last_value: float | None) -> Component:
     kind = "accuracy" if reading.roles.get(reading.metric or "") in ACCURACY_ROLES else "loss"
     label = hint(f"Predicted final {kind}", "Median of the forecast at the horizon. " + BAND_MEANING)
     summary = reading.summary
+    if reading.is_over:
+        return end_tile(reading, kind if reading.roles.get(reading.metric or "") in FORECAST_ROLES else "value")
     if summary is None or summary.forecast is None:
         return tile(label, MISSING, why=no_forecast_text(reading), class_name="tile-forecast")
     forecast = summary.forecast
@@ -84,23 +87,46 @@ def forecast_tile(reading: RunReading, last_value: float | None) -> Component:
             range_image(range_glyph(forecast, last_value)),
             html.Span(["made ", moment(forecast.made_at, reading.now), f", from step {format_step(forecast.cutoff)}"]),
         ],
-        why=unreached_text(reading),
+        class_name="tile-forecast",
+    )
+
+
+def end_tile(reading: RunReading, kind: str) -> Component:
+    """Of a run that is over: where it came to. Nothing is left to predict."""
+    end, why = reading.end, unreached_text(reading)
+    if end is None:
+        return tile(f"Last {kind}", MISSING, why="The run ended without a number.", class_name="tile-forecast")
+    if not end.is_finite:
+        why = f"The {kind} is not finite, so nothing can be forecast."
+    word = "Last" if reading.ended_early or not end.is_mean else "Final"
+    return tile(
+        hint(f"{word} {kind}", MEAN_MEANING) if end.is_mean else f"{word} {kind}",
+        value_text(end.level),
+        below="mean of the last 2 %" if end.is_mean else "the last value, one point",
+        why=why,
         class_name="tile-forecast",
     )
 
 
 def unreached_text(reading: RunReading) -> str | None:
-    """A run that ended early has no final loss at its horizon: say so where one is predicted."""
+    """A run that ended early has no final loss at its horizon: say so, and where it was heading."""
     run, summary = reading.run, reading.summary
-    if run.status is RunStatus.RUNNING or summary is None or not summary.total_steps or run.last_step is None:
+    if not reading.ended_early or summary is None:
         return None
-    if run.last_step >= summary.total_steps:
-        return None
-    return f"The run ended at step {format_step(run.last_step)}, before its horizon: this is where it was heading."
+    text = f"The run ended at step {format_step(run.last_step)}, before its horizon."
+    forecast = summary.forecast
+    if forecast is None or forecast.horizon <= forecast.cutoff:
+        return text
+    heading = f"{format_value(forecast.p50)}, 90 % {format_band(forecast.p05, forecast.p95)}"
+    return f"{text} It was heading for {heading}, at step {format_step(forecast.horizon)}."
 
 
 def no_forecast_text(reading: RunReading) -> str:
     """Why there is no forecast, in the forecaster's own words where it gave any."""
+    if reading.is_over:
+        if reading.end is not None and not reading.end.is_finite:
+            return "The loss is not finite, so nothing can be forecast."
+        return "The run is over: nothing is left to forecast."
     if reading.summary is not None and reading.summary.notes:
         return " ".join(reading.summary.notes)
     if reading.metric is None:

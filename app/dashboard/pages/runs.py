@@ -16,6 +16,7 @@ from app.dashboard.components import (
     choice,
     code_block,
     data,
+    ending,
     hint,
     moment,
     named,
@@ -235,7 +236,11 @@ def run_list(reading: RunsReading, origin: str) -> Component:
         ("Progress", "col-progress", "Last step of the total. “assumed”: the job declared no total."),
         ("Last loss", "col-loss", "The newest value of the run's main loss."),
         ("Loss", "col-spark", "The loss so far along the whole run; the bar at the right is the predicted final band."),
-        ("Predicted final loss", "col-forecast", "Median, and the band that holds the final loss nine times of ten."),
+        (
+            "Predicted final loss",
+            "col-forecast",
+            "Median, and the band that holds the final loss nine times of ten. Of an ended run: where it came to.",
+        ),
         ("Alerts", "col-alerts", "Alerts that are open now."),
     ]
     return html.Table(
@@ -258,7 +263,6 @@ def run_list(reading: RunsReading, origin: str) -> Component:
 def run_row(row: RunRow, drawings: Mapping[str, Sparkline | None], reading: RunsReading) -> Component:
     run, summary = row.run, row.summary
     state = liveness(run, reading.now)
-    last_value = summary.last_value if summary else None
     glance = reading.health.get(run.id)
     return html.Tr(
         [
@@ -292,9 +296,10 @@ def run_row(row: RunRow, drawings: Mapping[str, Sparkline | None], reading: Runs
             ),
             html.Td(sparkline_image(drawings.get(run.id)), className="col-spark"),
             html.Td(
-                prediction(summary.forecast if summary else None, last_value),
-                className="col-forecast" + ("" if summary and summary.forecast else " col-empty"),
-                **data(label="Predicted final loss"),
+                _end_or_prediction(row, reading),
+                className="col-forecast"
+                + ("" if run.id in reading.ends or (summary and summary.forecast) else " col-empty"),
+                **data(label="Predicted final loss" if run.status is RunStatus.RUNNING else "Ended at"),
             ),
             html.Td(
                 severity_badge(row.worst_severity, f"{row.open_alerts} {row.worst_severity}")
@@ -304,6 +309,14 @@ def run_row(row: RunRow, drawings: Mapping[str, Sparkline | None], reading: Runs
             ),
         ]
     )
+
+
+def _end_or_prediction(row: RunRow, reading: RunsReading) -> Component:
+    if row.run.status is not RunStatus.RUNNING:
+        end = reading.ends.get(row.run.id)
+        return html.Span(MISSING, className="muted", title="It ended without a number") if end is None else ending(end)
+    summary = row.summary
+    return prediction(summary.forecast if summary else None, summary.last_value if summary else None)
 
 
 def skeleton() -> Component:
