@@ -184,7 +184,7 @@ def prediction(forecast: ForecastPoint | None, last_value: float | None) -> Comp
 def ending(end: End) -> Component:
     """Where an ended run came to, and whether that is its level or one point."""
     kind = html.Span("ended" if end.is_mean else "last value", className="muted")
-    return html.Div([value_text(end.level), kind], className="pair-cell")
+    return html.Div([value_text(end.level), " ", kind], className="pair-cell")
 
 
 def range_image(
