@@ -90,7 +90,9 @@ def _extended(reduction: Reduction, points: Points) -> tuple[Reduction, Points]:
 
 
 def _has_strays(series: Series, reduction: Reduction) -> bool:
-    return None not in (series.last_step, reduction.last_step) and series.last_step > reduction.last_step  # type: ignore[operator]
+    if series.last_step is None or reduction.last_step is None:
+        return False
+    return series.last_step > reduction.last_step
 
 
 def _continues(reduction: Reduction, new: list[Chunk]) -> bool:
