@@ -346,7 +346,7 @@ def save(connection: Connection, loaded: Loaded, concluded: Conclusions, targets
             "roles": {
                 metric: {"role": match.role, "rule": match.rule} for metric, match in loaded.selected.roles.items()
             },
-            "notes": [*_stray_notes(loaded), *concluded.notes, *_forecast_notes(concluded, previous, shown)],
+            "notes": [*_stray_notes(loaded), *concluded.notes, *_forecast_notes(run, concluded, previous, shown)],
         },
     )
     fired = [alerts.fire(connection, key, finding, targets) for finding in concluded.decisions.fire]
@@ -387,7 +387,12 @@ def _told(plan: Plan | None) -> dict[str, str]:
     }
 
 
-def _forecast_notes(concluded: Conclusions, previous: StoredForecast | None, shown: str | None) -> Sequence[str]:
+def _forecast_notes(
+    run: Run, concluded: Conclusions, previous: StoredForecast | None, shown: str | None
+) -> Sequence[str]:
+    """What the forecast assumes of the steps to come, and what to declare: nothing once they are over."""
+    if run.status is not RunStatus.RUNNING:
+        return ()
     newest = concluded.forecasts.get(shown or "")
     if newest is not None:
         return newest.notes

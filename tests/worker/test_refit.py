@@ -211,6 +211,21 @@ def test_a_finished_run_is_not_forecast_any_more(database: Database) -> None:
     assert summary.total_steps == summary.last_step
 
 
+@pytest.mark.parametrize("status", [RunStatus.FINISHED, RunStatus.STOPPED, RunStatus.FAILED])
+def test_a_run_that_is_over_keeps_no_note_on_what_its_forecast_assumed(database: Database, status: RunStatus) -> None:
+    start(database)
+    for seq, batch in enumerate(real_batches("lm_cosine.csv", 10, ("train_loss",))[:3]):
+        store(database, batch, seq=seq)
+    running = refit(database)
+    assert [note for note in running.notes if "declare total_steps" in note]
+    with database.write() as connection:
+        runs.finish_run(connection, "run", status, None)
+    assert refit(database).notes == ()
+    with database.write() as connection:
+        runs.open_run(connection, runs.RunRequest("run"))
+    assert refit(database).notes == running.notes
+
+
 def test_too_few_points_are_said_to_be_too_few(database: Database) -> None:
     start(database)
     store(database, make_batch([1, 2], loss=[2.0, 1.9]), seq=0)

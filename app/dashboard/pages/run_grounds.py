@@ -20,9 +20,8 @@ def grounds(reading: RunReading) -> list[Component | None]:
         return [html.P(no_forecast_text(reading), className="muted")]
     roles = [(metric, match.get("rule", "")) for metric, match in summary.roles.items() if match.get("role") != "other"]
     is_asked = not reading.is_over or reading.ended_early
-    kept = [note for note in summary.notes if not (reading.is_over and is_about_the_future(note))]
-    if kept:
-        said: Component = html.Ul([html.Li(note) for note in kept], className="notes")
+    if summary.notes:
+        said: Component = html.Ul([html.Li(note) for note in summary.notes], className="notes")
     else:
         said = html.P(no_forecast_text(reading) if reading.is_over else "No reservations.", className="muted")
     return [
@@ -51,11 +50,6 @@ def grounds(reading: RunReading) -> list[Component | None]:
         if roles
         else html.Span(),
     ]
-
-
-def is_about_the_future(note: str) -> bool:
-    """Advice on what to declare of a run, which one that is over can no longer take."""
-    return "eclare the schedule" in note or "declare total_steps" in note or "the band is wide" in note
 
 
 def details(reading: RunReading) -> list[Component]:
