@@ -119,7 +119,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.add_middleware(auth.LoopbackOnly)
     app.add_middleware(UnpackedBodies, limit=settings.body_limit)
     app.add_middleware(SecurityHeaders)
-    dashboard.mount(app, database)
+    dashboard.mount(app, database, ask_for_refit=refits.add)
     return app
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,8 +15,11 @@ if TYPE_CHECKING:
     from app.storage.database import Database
 
 
-def mount(app: FastAPI, database: Database) -> dash.Dash:
-    """Serve the pages at "/" of `app`. Routes registered before keep their paths; Dash answers every other GET."""
+def mount(app: FastAPI, database: Database, *, ask_for_refit: Callable[[set[str]], None]) -> dash.Dash:
+    """Serve the pages at "/" of `app`. Routes registered before keep their paths; Dash answers every other GET.
+
+    `ask_for_refit` takes the ids of runs that a reader's doing has changed, on the event loop.
+    """
     from app.dashboard.site import build_site
 
-    return build_site(app, database)
+    return build_site(app, database, ask_for_refit)

@@ -7,6 +7,7 @@ import base64
 import dataclasses
 import logging
 import re
+from collections.abc import Callable
 from hashlib import sha256
 from typing import Any
 from urllib.parse import unquote
@@ -22,11 +23,11 @@ from app.dashboard.compared_runs import CompareForm
 from app.dashboard.components import aria, message_page
 from app.dashboard.pages import alerts, compare, fit, goals, project, ranking, run, runs, verdict
 from app.dashboard.readings import RunsFilter, read_projects, read_run
-from app.errors import NotFound, Unavailable
+from app.errors import NotFound, RunDeleted, Unavailable
 from app.paths import bundled
 from app.storage.database import Database
 from app.storage.json import storable_text
-from app.storage.runs import get_run
+from app.storage.runs import get_run, gone
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ INDEX = """<!DOCTYPE html>
 </html>"""
 
 
-def build_site(app: FastAPI, database: Database) -> dash.Dash:
+def build_site(app: FastAPI, database: Database, ask_for_refit: Callable[[set[str]], None]) -> dash.Dash:
     """Mount the pages on `app` at "/"."""
     site = dash.Dash(
         "losscast",
@@ -77,7 +78,7 @@ def build_site(app: FastAPI, database: Database) -> dash.Dash:
     _register_frame(site)
     _register_router(site, database)
     runs.register(site, database)
-    run.register(site, database)
+    run.register(site, database, ask_for_refit)
     project.register(site, database)
     alerts.register(site, database)
     fit.register(site, database)
@@ -152,6 +153,7 @@ def frame() -> Component:
             dcc.Store(id="display"),  # {"theme": "light" | "dark", "narrow": bool}, from the browser
             dcc.Store(id="origin"),  # scheme and host as the reader's browser knows them
             dcc.Store(id="title"),
+            dcc.Store(id="farewell"),  # what the page that is left has to say on the next one
             dcc.Interval(id="retry", interval=3000, disabled=True),
             html.A("Skip to content", href="#main", className="skip"),
             html.Header(
@@ -181,6 +183,7 @@ def frame() -> Component:
                 className="site-head",
             ),
             html.Div(id="notice", className="notice", role="status", **aria(live="polite")),
+            html.Div(id="done", className="notice notice-done", role="status", **aria(live="polite")),
             html.Main(runs.skeleton(), id="main", tabIndex="-1"),
         ],
         className="site",
@@ -214,16 +217,21 @@ def _register_router(site: dash.Dash, database: Database) -> None:
         Output("title", "data"),
         Output("retry", "disabled"),
         Output("notice", "children"),
+        Output("done", "children"),
+        Output("farewell", "data"),
         Input("url", "pathname"),
         Input("retry", "n_intervals"),
         State("url", "search"),
+        State("farewell", "data"),
     )
-    async def show_page(pathname: str | None, _retries: int | None, search: str | None) -> tuple[Any, str, bool, None]:
+    async def show_page(
+        pathname: str | None, _retries: int | None, search: str | None, farewell: str | None
+    ) -> tuple[Any, str, bool, None, str | None, None]:
         try:
             page, title = await asyncio.to_thread(page_at, database, pathname or "/", search or "")
         except Unavailable as error:
-            return unavailable_page(error), "Out of reach", False, None
-        return page, title, True, None
+            return unavailable_page(error), "Out of reach", False, None, farewell, None
+        return page, title, True, None, farewell, None
 
 
 def page_at(database: Database, pathname: str, search: str = "") -> tuple[Component, str]:
@@ -250,7 +258,7 @@ def page_at(database: Database, pathname: str, search: str = "") -> tuple[Compon
         reading = read_run(database, run_id)
         worth = verdict.section(verdict.read(database, run_id))
     except NotFound:
-        return unknown_run_page(run_id), "No such run"
+        return missing_run_page(database, run_id), "No such run"
     return run.layout(reading, worth), reading.run.name
 
 
@@ -270,7 +278,12 @@ def unknown_page(pathname: str) -> Component:
     return message_page("Nothing here", html.P(["There is no page at ", html.Code(pathname), "."]), _home())
 
 
-def unknown_run_page(run_id: str) -> Component:
+def missing_run_page(database: Database, run_id: str) -> Component:
+    with database.read() as connection:
+        why = gone(connection, [run_id])[run_id]
+    if isinstance(why, RunDeleted):
+        deleted = f" was deleted at {why.deleted_at:%Y-%m-%d %H:%M} UTC, with all that belonged to it."
+        return message_page("This run was deleted", html.P(["The run ", html.Code(run_id), deleted]), _home())
     return message_page(
         "No such run",
         html.P(["No run has the id ", html.Code(run_id), ". It may have been mistyped, or sent to another server."]),

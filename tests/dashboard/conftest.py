@@ -24,9 +24,15 @@ def seed(database: Database) -> Seeder:
 
 
 @pytest.fixture
-def site(database: Database) -> FastAPI:
+def asked_for() -> set[str]:
+    """The runs of which the pages have asked for a refit."""
+    return set()
+
+
+@pytest.fixture
+def site(database: Database, asked_for: set[str]) -> FastAPI:
     app = FastAPI()
-    dashboard.mount(app, database)
+    dashboard.mount(app, database, ask_for_refit=asked_for.update)
     return app
 
 

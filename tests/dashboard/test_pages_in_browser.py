@@ -11,13 +11,12 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 from playwright.sync_api import Browser, expect
-from sqlalchemy import text
 
-from app.dashboard.pages.run_deletion import delete_with_all
 from app.errors import NotFound
 from app.runs import RunStatus
 from app.storage import runs
 from app.storage.database import Database
+from app.storage.deletion import delete_run
 from tests.dashboard.browser import DESKTOP, PHONE, Watched, open_page
 from tests.dashboard.seeding import Seeder, decaying
 
@@ -355,8 +354,24 @@ def test_a_run_is_deleted_by_a_second_click_that_names_it(desktop: Watched, seed
     button.click()
     expect(page).to_have_url(desktop.base_url + "/")
     expect(page.locator(".runs tbody tr")).to_have_count(1)
+    expect(page.locator("#done")).to_have_text("Deleted run “an old attempt” (run).")
     with database.read() as connection, pytest.raises(NotFound):
         runs.get_run(connection, "run")
+    desktop.keep_picture("run_deleted")
+    page.get_by_role("link", name="Alerts").click()
+    expect(page.get_by_role("heading", name="Alerts")).to_be_visible()
+    expect(page.locator("#done")).to_be_empty()
+
+
+def test_who_deletes_a_run_that_is_gone_by_then_is_told(desktop: Watched, seed: Seeder, database: Database) -> None:
+    half_done(seed)
+    desktop.open("/runs/run")
+    page = desktop.page
+    page.get_by_text("Delete run…").click()
+    with database.write() as connection:
+        delete_run(connection, "run")
+    page.locator("#run-delete").click()
+    expect(page.locator("#done")).to_have_text("Run run had already been deleted.")
 
 
 def test_every_control_has_a_name(desktop: Watched, seed: Seeder) -> None:
@@ -385,12 +400,13 @@ def test_every_control_has_a_name(desktop: Watched, seed: Seeder) -> None:
     expect(page.get_by_role("searchbox", name="Search name or id")).to_be_visible()
 
 
-def test_runs_that_listened_to_a_deleted_run_are_forecast_anew(database: Database, seed: Seeder) -> None:
+def test_runs_that_listened_to_a_deleted_run_are_forecast_anew(
+    desktop: Watched, seed: Seeder, asked_for: set[str]
+) -> None:
     finished_sibling(seed, "old", "an old attempt")
     half_done(seed)
-    delete_with_all(database, "old")
-    with database.read() as connection:
-        asked = connection.execute(text("SELECT args->>'run_id' FROM procrastinate_jobs WHERE task_name = 'refit'"))
-        assert list(asked.scalars()) == ["run"]
-    with pytest.raises(NotFound):
-        delete_with_all(database, "old")
+    desktop.open("/runs/old")
+    desktop.page.get_by_text("Delete run…").click()
+    desktop.page.locator("#run-delete").click()
+    expect(desktop.page.locator("#done")).to_contain_text("Deleted")
+    assert asked_for == {"run"}

@@ -15,13 +15,14 @@ from app.dashboard.pages.runs import filter_from_query
 from app.dashboard.readings import RunsFilter
 from app.dashboard.site import page_at
 from app.storage.database import Database
+from app.storage.deletion import delete_run
 from tests.dashboard.seeding import Seeder
 
 # A plain `def` callback would run on the event loop and hold up every training job that reports meanwhile.
 
 
 def test_every_callback_is_a_coroutine_function(database: Database) -> None:
-    site = dashboard.mount(FastAPI(), database)
+    site = dashboard.mount(FastAPI(), database, ask_for_refit=set[str]().update)
     on_the_server = {
         name: entry["callback"].__wrapped__ for name, entry in site.callback_map.items() if "callback" in entry
     }
@@ -31,7 +32,7 @@ def test_every_callback_is_a_coroutine_function(database: Database) -> None:
 
 
 def test_callbacks_of_the_browser_exist_in_the_script(database: Database) -> None:
-    site = dashboard.mount(FastAPI(), database)
+    site = dashboard.mount(FastAPI(), database, ask_for_refit=set[str]().update)
     script = (Path(site.config.assets_folder) / "losscast.js").read_text()
     wired = [entry["clientside_function"] for entry in site._callback_list if entry["clientside_function"]]
     assert len(wired) >= 5
@@ -75,7 +76,7 @@ def test_routes_of_the_service_keep_their_paths(database: Database) -> None:
     async def health() -> dict[str, str]:
         return {"status": "ok"}
 
-    dashboard.mount(app, database)
+    dashboard.mount(app, database, ask_for_refit=set[str]().update)
     assert app.url_path_for("health") == "/healthz"
 
 
@@ -126,6 +127,15 @@ def test_an_unknown_run_gets_a_page_that_says_so(database: Database) -> None:
     page, title = page_at(database, "/runs/no%2Fsuch%20run")
     assert title == "No such run"
     assert "no/such run" in str(page)
+
+
+def test_the_address_of_a_deleted_run_says_that_it_was_deleted(database: Database, seed: Seeder) -> None:
+    seed.open("old")
+    with database.write() as connection:
+        delete_run(connection, "old")
+    page = str(page_at(database, "/runs/old")[0])
+    assert "was deleted at" in page
+    assert "mistyped" not in page
 
 
 def test_an_unknown_address_gets_a_page_that_says_so(database: Database) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import dash
@@ -172,10 +172,10 @@ def metric_options(reading: RunReading) -> list[dict[str, str]]:
     ]
 
 
-def register(app: dash.Dash, database: Database) -> None:
+def register(app: dash.Dash, database: Database, ask_for_refit: Callable[[set[str]], None]) -> None:
     """The page's callbacks. The revision decides what is read again; most ticks read three rows and stop."""
     what_if.register(app, database)
-    run_deletion.register(app, database)
+    run_deletion.register(app, database, ask_for_refit)
     in_browser(
         app,
         "zoomed",

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import dash
 from dash import Input, Output, State, html
 from dash.development.base_component import Component
 
-from app.dashboard.components import aria
 from app.errors import NotFound
 from app.runs import Run
 from app.storage.database import Database
 from app.storage.deletion import delete_run
-from app.storage.jobs import JobQueue
+from app.storage.runs import get_run
 
 
 def deletion(run: Run) -> Component:
@@ -31,24 +30,16 @@ def deletion(run: Run) -> Component:
                     "still writes to it trains on; what it sends is refused.",
                 ]
             ),
-            html.Div(
-                [
-                    html.Button(
-                        f"Delete “{run.name}” for good", id="run-delete", className="button button-danger", n_clicks=0
-                    ),
-                    html.Span(id="run-delete-said", role="status", **aria(live="polite")),
-                ],
-                className="tools",
-            ),
+            html.Button(f"Delete “{run.name}” for good", id="run-delete", className="button button-danger", n_clicks=0),
         ],
         className="fold run-deletion",
     )
 
 
-def register(app: dash.Dash, database: Database) -> None:
+def register(app: dash.Dash, database: Database, ask_for_refit: Callable[[set[str]], None]) -> None:
     @app.callback(
         Output("url", "pathname"),
-        Output("run-delete-said", "children"),
+        Output("farewell", "data", allow_duplicate=True),
         Input("run-delete", "n_clicks"),
         State("run-id", "data"),
         prevent_initial_call=True,
@@ -58,21 +49,19 @@ def register(app: dash.Dash, database: Database) -> None:
         if not clicks:  # the button has only come
             return dash.no_update, dash.no_update
         try:
-            await asyncio.to_thread(delete_with_all, database, run_id)
+            run, listeners = await asyncio.to_thread(_deleted, database, run_id)
         except NotFound:
-            return "/", dash.no_update  # somebody else was quicker
-        return "/", "Deleted."
+            return "/", f"Run {run_id} had already been deleted."
+        # Their forecasts have heard the run: they are made again without it.
+        ask_for_refit(set(listeners))
+        return "/", f"Deleted run {_said(run)}."
 
 
-def delete_with_all(database: Database, run_id: str) -> None:
-    """Delete a run, and have running runs that had listened to it forecast without it. Raises `NotFound`."""
+def _deleted(database: Database, run_id: str) -> tuple[Run, list[str]]:
+    """The run as it was, and the running runs that have listened to it. Raises `NotFound`."""
     with database.write() as connection:
-        listeners = delete_run(connection, run_id)
-    if not listeners:
-        return
-    jobs = JobQueue(database.url)
-    jobs.open()
-    try:
-        jobs.ask_for_refits(listeners)
-    finally:
-        jobs.close()
+        return get_run(connection, run_id), delete_run(connection, run_id)
+
+
+def _said(run: Run) -> str:
+    return run.id if run.name == run.id else f"“{run.name}” ({run.id})"
