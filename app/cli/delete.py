@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from app.endpoint import Endpoint
 
 PATIENCE_SECONDS = 10.0
+NAMESAKES_SHOWN = 20
 
 
 def delete(
@@ -42,12 +44,43 @@ def delete(
 
 def _delete_runs(endpoint: Endpoint, run_ids: Sequence[str], yes: bool) -> None:
     # All of them are looked up before the first is deleted: a slip in one name costs nothing.
-    found = [endpoint.get(_path(run_id)) for run_id in run_ids]
+    found = [_found(endpoint, run_id) for run_id in run_ids]
     for run in found:
         typer.echo(f"  {_said(run)}", err=True)
     _confirm(f"Delete {_counted(len(found))} for good?", yes)
     for run in found:
         _delete(endpoint, run["id"])
+
+
+def _found(endpoint: Endpoint, run_id: str) -> dict[str, Any]:
+    try:
+        return endpoint.get(_path(run_id))
+    except (NotFound, BadInput):  # few names could be an id, which has no blanks
+        # Never deleted by its name, unique as it may be: a name is anybody's to give.
+        raise NotFound(_ids_to_use(run_id, _named(endpoint, run_id))) from None
+
+
+def _named(endpoint: Endpoint, name: str) -> list[dict[str, Any]]:
+    """The runs of exactly this name, newest first."""
+    found: list[dict[str, Any]] = []
+    offset, total = 0, 1
+    while offset < total:
+        page = endpoint.get("/runs", search=name, limit=500, offset=offset)  # any run with a part called so
+        found += [run for run in page["runs"] if run["name"] == name]
+        offset, total = offset + 500, page["total"]
+    return found
+
+
+def _ids_to_use(name: str, namesakes: Sequence[dict[str, Any]]) -> str:
+    if not namesakes:
+        return f"No run has the id {name!r}, and none is named so."
+    begin = f"No run has the id {name!r}, and runs are deleted by their ids."
+    if len(namesakes) == 1:
+        return f"{begin} One is named so: losscast delete {shlex.quote(namesakes[0]['id'])}\n  {_said(namesakes[0])}"
+    lines = [f"{begin} {_counted(len(namesakes))} are named so:", *(f"  {_said(run)}" for run in namesakes)]
+    shown = lines[: NAMESAKES_SHOWN + 1]
+    more = len(lines) - len(shown)
+    return "\n".join([*shown, f"  and {more:,} more"] if more else shown)
 
 
 def _delete_project(endpoint: Endpoint, project: str, yes: bool) -> None:

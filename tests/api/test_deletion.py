@@ -143,9 +143,26 @@ def test_one_unknown_name_among_several_deletes_none(web: Web) -> None:
     runs = [web.new_run() for _ in range(2)]
     failed = losscast_delete(web, *runs, "no-such-run", "--yes")
     assert failed.returncode == 1
-    assert "no-such-run" in failed.stderr
+    assert "'no-such-run', and none is named so" in failed.stderr
     assert [web.get(f"/runs/{run_id}")["id"] for run_id in runs] == runs
     assert losscast_delete(web, *runs, runs[0], "--yes").stdout.split() == runs
+
+
+def test_a_name_instead_of_an_id_deletes_nothing_and_is_answered_with_the_ids_to_use(web: Web) -> None:
+    name = new_id("the 100 % try")
+    only = web.new_run(name=name)
+    web.new_run(name=f"{name} again")
+    failed = losscast_delete(web, name, "--yes")
+    assert failed.returncode == 1
+    assert f"losscast delete {only}" in failed.stderr
+    assert "again" not in failed.stderr
+    namesake = web.new_run(name=name)
+    failed = losscast_delete(web, name, "--yes")
+    assert "2 runs are named so" in failed.stderr
+    assert "losscast delete" not in failed.stderr
+    for run_id in (only, namesake):
+        assert run_id in failed.stderr
+        assert web.get(f"/runs/{run_id}")["name"] == name
 
 
 def test_the_command_deletes_a_project_whole(web: Web) -> None:
