@@ -47,9 +47,8 @@ class LawForecaster:
         prior = self.prior or shipped_population().prior
         posterior = infer(observations, plan.schedule, max(plan.total_steps, curve.cutoff), prior)
         notes: list[str] = []
-        if prior.finished_runs:
-            runs = "one finished run" if prior.finished_runs == 1 else f"{prior.finished_runs} finished runs"
-            notes.append(f"What training and annealing still give is judged from {runs} of this project.")
+        if prior.is_of_a_project:
+            notes.append(f"What training and annealing still give is judged from {_heard(prior)}.")
         if schedule_is_guessed(plan):
             n_decayed = round(DECAY_PROBABILITY * self.n_paths)
             decayed = cooled_down(plan.schedule, curve.cutoff, plan.total_steps)
@@ -71,6 +70,19 @@ class LawForecaster:
         else:
             notes.append("The metric reaches zero or below: errors are judged by its spread, not by its level.")
         return Paths(steps, values, tuple(notes), lawful=posterior.lawful)
+
+
+def _heard(prior: Prior) -> str:
+    """Which runs of the project spoke, in words."""
+    finished = _counted(prior.finished_runs, "finished run")
+    live = f"{_counted(prior.live_runs, 'run')} still going"
+    if not prior.live_runs:
+        return f"{finished} of this project"
+    return f"{live} in this project" if not prior.finished_runs else f"{finished} of this project and {live}"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"one {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _without_annealing() -> Prior:

@@ -1,13 +1,16 @@
-"""Finished runs of the same project: which of them are like a run, and what they say of it.
+"""Other runs of the same project: which of them are like a run, and what they say of it.
 
 How alike two runs are is judged by their configs and by their loss at the same share of the way: a project may hold
 anything, and a perplexity must not speak of a cross-entropy.
+
+Runs of a sweep go side by side, and while they go none of them has ended: so those that are still going speak too, as
+far as they have come. Their posteriors are the wider the less they have made, and weigh so much less by themselves.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -99,11 +102,20 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sibling:
-    """A run that ended: its whole curve, its schedule, and how alike it is to the one to forecast, in [0, 1]."""
+    """Another run: its curve, its schedule, and how alike it is to the one to forecast, in [0, 1].
+
+    total_steps : its length, of a run that is still going; None of one that has ended   [steps]
+    """
 
     curve: Curve
     schedule: Schedule
     similarity: float = 1.0
+    total_steps: int | None = None
+
+    @property
+    def horizon(self) -> int:
+        """Its length: where it ended or will."""
+        return self.curve.cutoff if self.total_steps is None else max(self.total_steps, self.curve.cutoff)
 
 
 def traits_of(config: Mapping[str, Any], peak_rate: float | None = None) -> Traits:
@@ -187,23 +199,29 @@ def _likeness(own: Traits, level: float, share: float, other: Candidate) -> floa
 
 
 def learn_prior(siblings: Sequence[Sibling], population: Population) -> Prior:
-    """The prior for the next run of a project, from the population and the project's finished runs.
+    """The prior for a run of a project, from the population and the project's other runs.
 
     Without siblings that say something, the population's own. Pure; some ten milliseconds a sibling and round: learn
-    it when a run ends, not with each refit.
+    it when a run ends or has come a good deal further, not with each refit.
+
+    Those that have ended are heard first: one that is still going takes no finished run's place.
     """
+    ranked = sorted(siblings, key=lambda each: (each.total_steps is not None, -each.similarity))
     seen: list[tuple[Observations, Sibling]] = []
-    for sibling in sorted(siblings, key=lambda each: -each.similarity)[:MAX_SIBLINGS]:
+    for sibling in ranked[:MAX_SIBLINGS]:
         try:
             if len(sibling.curve) >= LEAST_BINS and sibling.similarity > 0:
                 seen.append((observe(sibling.curve, sibling.schedule), sibling))
         except CurveTooShort:
             continue
+    if not seen:
+        return population.prior
     prior = population.prior
-    for _ in range(ROUNDS if seen else 0):
+    for _ in range(ROUNDS):
         moments = [
-            infer(observations, each.schedule, each.curve.cutoff, prior).moments(each.schedule)
+            infer(observations, each.schedule, each.horizon, prior).moments(each.schedule)
             for observations, each in seen
         ]
         prior = project_prior(population, prior, moments, [each.similarity for _, each in seen])
-    return prior
+    n_live = sum(each.total_steps is not None for _, each in seen)
+    return replace(prior, finished_runs=len(seen) - n_live, live_runs=n_live)

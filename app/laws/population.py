@@ -110,17 +110,17 @@ def within_families(prior: Prior, families: Mapping[str, Sequence[Moments]]) -> 
 
 
 def project_prior(population: Population, current: Prior, runs: Sequence[Moments], similarity: npt.ArrayLike) -> Prior:
-    """One step of maximisation: the prior of a project whose finished runs, seen under `current`, say `runs`.
+    """One step of maximisation: the prior of a project whose other runs, seen under `current`, say `runs`.
 
     Parameters
     ----------
     population : Population
-        What is believed of a project without finished runs.
+        What is believed of a project without other runs.
     current : Prior
         Under which `runs` were inferred: the population's at first, then the result of the step before.
     runs : sequence of Moments
     similarity : array_like, shape (n_runs,)
-        In [0, 1]: how much each finished run counts for the one to forecast.
+        In [0, 1]: how much each run counts for the one to forecast.
     """
     counts = np.asarray(similarity, dtype=np.float64)
     total = float(counts.sum())
@@ -133,7 +133,6 @@ def project_prior(population: Population, current: Prior, runs: Sequence[Moments
     mean = averaged(runs, counts)
     return replace(
         prior,
-        finished_runs=len(runs),
         rate_power_weights=_updated(prior.rate_power_weights, mean.powers, total),
         correlated_weights=_updated(prior.correlated_weights, mean.correlated, total),
         abrupt_probability=_updated(

@@ -121,8 +121,14 @@ class Prior:
     # Weights of the parts of the mixture in such runs.
     abrupt_parts: tuple[float, ...] = (0.3, 0.2, 0.1, 0.4)
 
-    # Finished runs of one project that it was sharpened by; 0 for a population's.
+    # Runs of one project that it was sharpened by, those that have ended and those still going; 0 for a population's.
     finished_runs: int = 0
+    live_runs: int = 0
+
+    @property
+    def is_of_a_project(self) -> bool:
+        """Whether any run of the project was heard."""
+        return self.finished_runs + self.live_runs > 0
 
     def parts(self) -> tuple[Array, Array, Array]:
         """The mixture for (A, D): means and deviations, each of shape (2, n_parts), and weights, (n_parts,)."""

@@ -178,7 +178,7 @@ def _compared(around: Surroundings, metric: str, curve: Curve) -> StoredPrior:
         return current
     prior = learn_prior([around.sibling(each, similarity) for each, similarity in chosen], shipped_population())
     json.dumps(prior_to_dict(prior), allow_nan=False)  # a prior with a NaN in it is none: raise
-    return replace(current, prior=prior) if prior.finished_runs else current.silenced()
+    return replace(current, prior=prior) if prior.is_of_a_project else current.silenced()
 
 
 def _is_whole(stored: StoredPrior) -> bool:

@@ -1,4 +1,4 @@
-"""Finished runs of a project sharpen the forecast of the next one, and the notes say so."""
+"""Other runs of a project sharpen the forecast of one, and the notes say so."""
 
 from __future__ import annotations
 
@@ -55,6 +55,44 @@ def test_finished_siblings_sharpen_the_forecast_of_a_decay_that_has_not_begun() 
     assert together.final_quantiles[0.05] < actual < together.final_quantiles[0.95]
     assert any("3 finished runs of this project" in note for note in together.notes)
     assert not any("finished run" in note for note in alone.notes)
+
+
+def test_runs_still_going_that_have_come_further_teach_the_decay_that_is_to_come() -> None:
+    curve, actual = curve_of(0.1, last=2000), float(curve_of(0.1).values[-8:].mean())
+    going = [Sibling(curve_of(0.1, last=3700, seed=seed), DECAYED, total_steps=TOTAL) for seed in (1, 2, 3)]
+    alone = forecast_curve(curve, PLAN)
+    together = forecast_curve(curve, PLAN, learn_prior(going, shipped_population()))
+    errors = [abs(each.final_quantiles[0.5] - actual) for each in (alone, together)]
+    assert errors[1] < 0.7 * errors[0]
+    assert any("3 runs still going in this project" in note for note in together.notes)
+
+
+def test_a_run_that_has_hardly_begun_says_far_less_than_one_that_has_ended() -> None:
+    population = shipped_population()
+    begun = Sibling(curve_of(0.1, last=100), DECAYED, total_steps=TOTAL)
+    ended = Sibling(curve_of(0.1), DECAYED)
+    moved = [
+        abs(np.log(learn_prior([each], population).annealing.median / population.prior.annealing.median))
+        for each in (begun, ended)
+    ]
+    assert moved[0] < 0.4 * moved[1]
+
+
+def test_a_run_still_going_takes_no_finished_runs_place() -> None:
+    finished = [Sibling(curve_of(0.1, seed=seed), DECAYED, similarity=0.5) for seed in range(MAX_SIBLINGS)]
+    going = [Sibling(curve_of(0.02, last=3900), DECAYED, total_steps=TOTAL)]
+    with_both, without = (learn_prior(each, shipped_population()) for each in (going + finished, finished))
+    assert with_both == without
+    assert (with_both.finished_runs, with_both.live_runs) == (MAX_SIBLINGS, 0)
+
+
+def test_runs_still_going_leave_the_network_its_share() -> None:
+    going = [Sibling(curve_of(0.1, last=3000), DECAYED, total_steps=TOTAL)]
+    prior = learn_prior([*going, Sibling(curve_of(0.1), DECAYED)], shipped_population())
+    assert (prior.finished_runs, prior.live_runs) == (1, 1)
+    alone = learn_prior(going, shipped_population())
+    shares = [forecast_curve(curve_of(0.1, last=1000), PLAN, each).forecasters["pfn"].weight for each in (None, alone)]
+    assert shares[0] == pytest.approx(shares[1], rel=0.2)
 
 
 def test_the_same_siblings_give_the_same_prior_in_any_order() -> None:
