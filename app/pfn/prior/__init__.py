@@ -9,7 +9,7 @@ from enum import StrEnum
 import numpy as np
 
 from app.pfn.prior.sampling import PRIOR_VERSION, sample_tasks
-from app.pfn.prior.tractable import sample_tractable_tasks
+from app.pfn.prior.tractable import EARLY_SHARE, sample_tractable_tasks
 from app.pfn.tasks import Labelled
 
 __all__ = ["PRIOR_VERSION", "Prior", "sample_tasks"]
@@ -20,7 +20,15 @@ class Prior(StrEnum):
 
     WHOLE = "whole"
     TRACTABLE = "tractable"
+    TRACTABLE_EARLY = "tractable-early"
+
+    @property
+    def judged(self) -> "Prior":
+        """What a network trained on this is judged on: the same, whatever the training is given more of."""
+        return Prior.TRACTABLE if self is Prior.TRACTABLE_EARLY else self
 
     def sample(self, rng: np.random.Generator, n: int) -> Labelled:
         """Invent `n` tasks."""
-        return sample_tractable_tasks(rng, n) if self is Prior.TRACTABLE else sample_tasks(rng, n)
+        if self is Prior.WHOLE:
+            return sample_tasks(rng, n)
+        return sample_tractable_tasks(rng, n, early_share=EARLY_SHARE if self is Prior.TRACTABLE_EARLY else 0.0)

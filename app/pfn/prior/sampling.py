@@ -59,7 +59,7 @@ def usable_tasks(some: Callable[[int], Labelled], n: int) -> Labelled:
         part = part.rows(np.flatnonzero(usable(part))[:missing])
         parts.append(part)
         missing -= len(part)
-    return _joined(parts)
+    return joined(parts)
 
 
 def tasks_of(rng: np.random.Generator, runs: Runs, *, n_queries: int, whole_plan: bool = False) -> Labelled:
@@ -206,7 +206,7 @@ def usable(part: Labelled) -> Flags:
     return usable
 
 
-def _joined(parts: list[Labelled]) -> Labelled:
+def joined(parts: list[Labelled]) -> Labelled:
     if len(parts) == 1:
         return parts[0]
     names = Tasks.__dataclass_fields__

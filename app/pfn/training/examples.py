@@ -53,7 +53,7 @@ def make_examples(prior: Prior, seed: tuple[int, ...], n: int) -> Examples:
 
 def validation_examples(n: int, prior: Prior = Prior.WHOLE) -> Examples:
     """The fixed set that variants are chosen by."""
-    return make_examples(prior, (VALIDATION_SEED,), n)
+    return make_examples(prior.judged, (VALIDATION_SEED,), n)
 
 
 def training_chunks(prior: Prior, seed: int, first: int, workers: int) -> Generator[Examples, None, None]:

@@ -267,7 +267,7 @@ class Given:
 
 
 def _knots_of(recipe: Recipe) -> Knots:
-    return Knots.of_equal_mass(make_examples(recipe.prior, (KNOT_SEED,), N_FOR_KNOTS).answers, recipe.size.bars)
+    return Knots.of_equal_mass(make_examples(recipe.prior.judged, (KNOT_SEED,), N_FOR_KNOTS).answers, recipe.size.bars)
 
 
 Batch = tuple[Tensor, Tensor, Tensor, Tensor]
