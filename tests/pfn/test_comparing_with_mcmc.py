@@ -13,7 +13,7 @@ from app.pfn.training.examples import validation_examples
 from app.pfn.training.score import scores_of
 from app.pfn.weights import PARAMETERS, read_network
 from benchmarks import pfn_against_mcmc
-from benchmarks.pfn_against_mcmc import Chain, Comparison, Kept, Sampled, Side, compare, parts, table
+from benchmarks.pfn_against_mcmc import Chain, Comparison, Kept, Mixture, Sampled, Side, compare, parts, table
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +34,40 @@ def test_what_the_sampler_said_is_not_asked_again(problems: list[Problem], tmp_p
     again = compare(problems[0], {}, Kept(path), key=key)
     assert again.sampled.side.seconds == first.sampled.side.seconds > 0
     assert again.sampled.side.log_score == first.sampled.side.log_score
+    assert np.array_equal(again.sampled.likely, first.sampled.likely)
     assert len(path.read_text().splitlines()) == 1
     with pytest.raises(SystemExit, match="other runs"):
         compare(problems[1], {}, Kept(path), key=key)
+
+
+def test_a_file_of_another_format_is_refused_before_a_run_is_sampled(tmp_path: Path) -> None:
+    path = tmp_path / "kept.jsonl"
+    path.write_text('{"key": [0, 10, 0], "halves": 0.1, "answers": 3.0}\n')
+    with pytest.raises(SystemExit, match="Name another file"):
+        Kept(path)
+
+
+@pytest.mark.usefixtures("_short_chains")
+def test_no_network_does_better_than_the_sampler_by_what_the_sampler_deems_likely(problems: list[Problem]) -> None:
+    predictor = Predictor(*read_network(pfn_against_mcmc.TRACTABLE))
+    for problem in problems:
+        one = compare(problem, {"tractable": predictor}, Kept(None), key=(0, 80, 0))
+        gap = one.networks["tractable"].expected - one.sampled.side.expected
+        # Below zero by Gibbs' inequality; a nat would be a distribution several times too wide, or beside it.
+        assert -1.0 < gap < 0.0
+        assert one.sampled.halves > 0.0
+
+
+def test_a_divergence_of_normals_is_the_closed_form() -> None:
+    """Of N(0, 1) from N(1, 2), and the other way round; the first of two questions is answered alike."""
+    one, other = (
+        Mixture(np.full((4000, 2), [5.0, mean]), np.full((4000, 2), [3.0, deviation]), np.zeros(2, dtype=np.bool_))
+        for mean, deviation in ((0.0, 1.0), (1.0, 2.0))
+    )
+    # A mean over two questions. The draws of a mixture are off by some 2 % of its deviation, their far tails lost.
+    assert one.divergence(other, 0) == pytest.approx((np.log(2.0) + 2 / 8 - 1 / 2) / 2, abs=0.01)
+    assert other.divergence(one, 0) == pytest.approx((-np.log(2.0) + 5 / 2 - 1 / 2) / 2, abs=0.06)
+    assert one.divergence(one, 0) == 0.0
 
 
 @pytest.mark.usefixtures("_short_chains")
@@ -51,18 +82,23 @@ def test_chains_are_where_the_run_truly_is(problems: list[Problem]) -> None:
 
 
 def comparison(network: float, other: float, sampler: float, *, length: float = 60.0) -> Comparison:
-    sides = (Side(score, 0.2, 0.9, seconds) for score, seconds in ((network, 0.004), (other, 0.004), (sampler, 4.0)))
+    """Expected scores fall short of each other by half of what those of the answers that came do."""
+    sides = (
+        Side(score, score / 2, 0.2, 0.9, seconds)
+        for score, seconds in ((network, 0.004), (other, 0.004), (sampler, 4.0))
+    )
     one, two, three = sides
-    return Comparison({"shipped": one, "tractable": two}, Sampled(three, 0.01, 0.1, length, 600, 0.0))
+    return Comparison({"shipped": one, "tractable": two}, Sampled(three, 0.01, np.zeros((1, 1)), 0.1, length, 600, 0.0))
 
 
 def test_differences_add_up_and_chains_that_are_too_short_are_counted_but_not_used() -> None:
     found = {20: [comparison(-0.5, -0.25, 0.0), comparison(-0.3, -0.15, 0.0), comparison(9.0, 9.0, 0.0, length=40.0)]}
     row = table("shipped", found).splitlines()[2]
-    assert "| 20 % | 2 (1) | -0.400 | +0.000 | -0.400 ± 0.100 | 0%" in row
-    assert row.endswith("| 1,000 |")
-    shares = parts(["shipped", "tractable"], found).splitlines()[2]
-    assert shares == "| 20 % | 2 | -0.200 ± 0.050 | -0.200 ± 0.050 | -0.400 ± 0.100 |"
+    assert "| 20 % | 2 (1) | -0.200 ± 0.050 | -0.400 ± 0.100 | 0% | -0.400 | +0.000 |" in row
+    assert row.endswith("| -0.010 | 4.0 | 4.0 | 1,000 |")
+    came, expected = (parts(["shipped", "tractable"], found, by=by).splitlines()[2] for by in ("log_score", "expected"))
+    assert came == "| 20 % | 2 | -0.200 ± 0.050 | -0.200 ± 0.050 | -0.400 ± 0.100 |"
+    assert expected == "| 20 % | 2 | -0.100 ± 0.025 | -0.100 ± 0.025 | -0.200 ± 0.050 |"
 
 
 def test_the_network_that_it_comes_with_is_what_its_card_says() -> None:
