@@ -166,6 +166,14 @@ class ForecastPoint:
     p95: float
 
 
+class AlertState(StrEnum):
+    """What is to be thought of an alert now."""
+
+    OPEN = "open"
+    RUN_OVER = "run_over"  # its cause had not passed when the run ended
+    RESOLVED = "resolved"
+
+
 @dataclass(frozen=True, slots=True)
 class StoredAlert:
     """An alert that fired, and whether its cause has passed."""
@@ -174,6 +182,7 @@ class StoredAlert:
     run_id: str
     project: str
     run_name: str
+    run_status: RunStatus
     kind: str
     severity: str  # info | warning | critical
     metric: str | None
@@ -182,6 +191,12 @@ class StoredAlert:
     evidence: Mapping[str, Any]
     fired_at: datetime
     resolved_at: datetime | None
+
+    @property
+    def state(self) -> AlertState:
+        if self.resolved_at is not None:
+            return AlertState.RESOLVED
+        return AlertState.OPEN if self.run_status is RunStatus.RUNNING else AlertState.RUN_OVER
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,5 +224,9 @@ class RunRow:
 
     run: Run
     summary: Summary | None
-    open_alerts: int
-    worst_severity: str | None
+    unresolved_alerts: int  # of a run that is over: those that were open when it ended
+    worst_severity: str | None  # of these
+
+    @property
+    def open_alerts(self) -> int:
+        return self.unresolved_alerts if self.run.status is RunStatus.RUNNING else 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
@@ -21,13 +22,29 @@ from app.dashboard.formatting import (
 )
 from app.dashboard.glyphs import RangeGlyph, Sparkline, range_glyph
 from app.dashboard.liveness import LOOKS, Liveness
-from app.runs import ForecastPoint, StoredAlert
+from app.runs import AlertState, ForecastPoint, StoredAlert
 from app.storage.ends import End
 
 Children = Component | str | Sequence[Component | str | None] | None
 
 SEVERITIES = ("critical", "warning", "info")
 SEVERITY_SHAPES = {"info": "i", "warning": "!", "critical": "!!"}
+
+
+@dataclass(frozen=True, slots=True)
+class AlertLook:
+    """What an alert's state is called, and how it is drawn."""
+
+    word: str
+    meaning: str
+    class_name: str
+
+
+ALERT_LOOKS = {
+    AlertState.OPEN: AlertLook("open", "Its cause lasts.", "alert-open"),
+    AlertState.RUN_OVER: AlertLook("run is over", "Its cause had not passed when the run ended.", "alert-over"),
+    AlertState.RESOLVED: AlertLook("✓ resolved", "Its cause has passed.", "alert-resolved"),
+}
 
 BAND_MEANING = "90 % band: nine times out of ten the final loss, averaged over its noise, should fall inside it."
 
@@ -238,7 +255,7 @@ def graph(graph_id: str | dict[str, int], figure: object, size: str, *, config: 
 
 
 def alert_item(alert: StoredAlert, now: datetime, *, with_run: bool) -> Component:
-    is_open = alert.resolved_at is None
+    look = ALERT_LOOKS[alert.state]
     facts: list[Component | str | None] = [
         html.Span(["step ", html.Span(format_step(alert.step), className="number")]),
         html.Code(alert.metric, className="metric-name", title=alert.metric) if alert.metric else None,
@@ -250,7 +267,7 @@ def alert_item(alert: StoredAlert, now: datetime, *, with_run: bool) -> Componen
             html.Div(
                 [
                     severity_badge(alert.severity),
-                    html.Span("open" if is_open else "✓ resolved", className="alert-state"),
+                    html.Span(look.word, className="alert-state", title=look.meaning),
                     html.Span(alert.kind.replace("_", " "), className="alert-kind"),
                     dcc.Link(alert.run_name, href=run_href(alert.run_id), className="alert-run", title=alert.run_name)
                     if with_run
@@ -262,7 +279,7 @@ def alert_item(alert: StoredAlert, now: datetime, *, with_run: bool) -> Componen
             html.Div([fact for fact in facts if fact is not None], className="facts"),
             evidence(alert.evidence),
         ],
-        className=f"alert alert-{alert.severity} " + ("alert-open" if is_open else "alert-resolved"),
+        className=f"alert alert-{alert.severity} {look.class_name}",
     )
 
 

@@ -26,6 +26,7 @@ from app.diagnostics.dynamics.dynamic import Dynamic
 from app.forecasting.best import best_level
 from app.forecasting.track_record import JudgedForecast
 from app.runs import (
+    AlertState,
     ForecastPoint,
     Points,
     Run,
@@ -91,7 +92,7 @@ class RunsReading:
                     liveness(row.run, self.now),
                     row.summary and row.summary.forecast and row.summary.forecast.made_at,
                     row.summary and row.summary.last_step,
-                    row.open_alerts,
+                    row.unresolved_alerts,
                     row.worst_severity,
                     self.health.get(row.run.id),
                     self.ends.get(row.run.id),
@@ -230,7 +231,8 @@ class RunReading:
         return run_revision(self.run, self.summary, self.alerts, self.scored_at, diagnosed, self.end, self.now)
 
     @property
-    def open_alerts(self) -> list[StoredAlert]:
+    def unresolved_alerts(self) -> list[StoredAlert]:
+        """What is wrong now; of a run that is over, what was wrong at its end."""
         return [alert for alert in self.alerts if alert.resolved_at is None]
 
     def series_of(self, metric: str | None) -> Series | None:
@@ -511,11 +513,11 @@ def read_metrics(database: Database, run_id: str, search: str, limit: int) -> tu
 
 
 def read_alerts(database: Database) -> tuple[list[StoredAlert], list[StoredAlert]]:
-    """All open alerts that fit on a page, and the newest resolved ones."""
+    """All open alerts that fit on a page, and the newest of the others."""
     with database.read() as connection:
         open_ones = alerts.list_alerts(connection, open_only=True, limit=ALERTS_SHOWN)
         newest = alerts.list_alerts(connection, limit=ALERTS_SHOWN)
-    return open_ones, [alert for alert in newest if alert.resolved_at is not None]
+    return open_ones, [alert for alert in newest if alert.state is not AlertState.OPEN]
 
 
 def _digest(*parts: object) -> str:

@@ -116,7 +116,7 @@ class RunView(Wire):
     last_value: Number
     plan: PlanView
     forecast: ForecastSummary | None
-    open_alerts: int
+    open_alerts: int = Field(description="How many alerts are open now: none once the run is over.")
     tags: list[str]
 
 
@@ -214,6 +214,7 @@ class AlertView(Wire):
     step: int
     message: str
     evidence: dict[str, Any]
+    state: str = Field(description="open | run_over (it had not passed when the run ended) | resolved")
     fired_at: datetime
     resolved_at: datetime | None
     deliveries: list[dict[str, Any]] = []

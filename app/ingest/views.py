@@ -170,6 +170,7 @@ def alert_view(
         step=alert.step,
         message=alert.message,
         evidence=dict(alert.evidence),
+        state=alert.state.value,
         fired_at=alert.fired_at,
         resolved_at=alert.resolved_at,
         deliveries=[

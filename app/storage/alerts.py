@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import Connection, RowMapping, text
 
 from app.alerts.rules import AlertKey, AllClear, Finding
-from app.runs import StoredAlert
+from app.runs import RunStatus, StoredAlert
 from app.storage.json import as_json
 
 # A worker that dies between sending and recording leaves its claim to lapse; the message is then sent once more.
@@ -36,8 +36,8 @@ class Delivery:
 
 
 _ALERT_COLUMNS = """
-    alert.id, run.id AS run_id, project.name AS project, run.name AS run_name, alert.kind, alert.severity, alert.metric,
-    alert.step, alert.message, alert.evidence, alert.fired_at, alert.resolved_at
+    alert.id, run.id AS run_id, project.name AS project, run.name AS run_name, run.status AS run_status, alert.kind,
+    alert.severity, alert.metric, alert.step, alert.message, alert.evidence, alert.fired_at, alert.resolved_at
 """
 _ALERT_TABLES = "alert JOIN run ON run.key = alert.run_key JOIN project ON project.id = run.project_id"
 
@@ -165,12 +165,12 @@ def seconds_until_due(connection: Connection) -> float | None:
 def list_alerts(
     connection: Connection, *, run_id: str | None = None, open_only: bool = False, limit: int = 100
 ) -> list[StoredAlert]:
-    """Alerts, newest first."""
+    """Alerts, newest first; `open_only`: of runs that go on, whose cause has not passed."""
     where = ["true"]
     if run_id is not None:
         where.append("run.id = :run_id")
     if open_only:
-        where.append("alert.resolved_at IS NULL")
+        where.append("alert.resolved_at IS NULL AND run.status = 'running'")
     rows = connection.execute(
         text(f"""
             SELECT {_ALERT_COLUMNS} FROM {_ALERT_TABLES} WHERE {" AND ".join(where)}
@@ -200,4 +200,4 @@ def list_deliveries(
 
 def _alert(row: RowMapping) -> StoredAlert:
     values = {name: row[name] for name in StoredAlert.__slots__}
-    return StoredAlert(**{**values, "metric": values["metric"] or None})
+    return StoredAlert(**{**values, "metric": values["metric"] or None, "run_status": RunStatus(values["run_status"])})

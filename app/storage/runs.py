@@ -281,7 +281,7 @@ def list_runs(
     ).scalar_one()
     rows = connection.execute(
         text(f"""
-            SELECT page.*, {_SUMMARY_COLUMNS}, open_alerts.number AS open_alerts, open_alerts.worst
+            SELECT page.*, {_SUMMARY_COLUMNS}, unresolved.number AS unresolved_alerts, unresolved.worst
             FROM (
                 SELECT run.key, {_RUN_COLUMNS} FROM {_RUN_TABLES} WHERE {condition}
                 ORDER BY run.created_at DESC, run.key DESC LIMIT :limit OFFSET :offset
@@ -291,7 +291,7 @@ def list_runs(
             CROSS JOIN LATERAL (
                 SELECT count(*) AS number, max(array_position(ARRAY['info', 'warning', 'critical'], severity)) AS worst
                 FROM alert WHERE alert.run_key = page.key AND resolved_at IS NULL
-            ) open_alerts
+            ) unresolved
             ORDER BY page.created_at DESC, page.key DESC
         """),
         {**asked, "limit": limit, "offset": offset},
@@ -301,7 +301,7 @@ def list_runs(
         RunRow(
             run=_run(row),
             summary=_summary(row) if row.updated_at is not None else None,
-            open_alerts=row.open_alerts,
+            unresolved_alerts=row.unresolved_alerts,
             worst_severity=severities[row.worst - 1] if row.worst else None,
         )
         for row in rows

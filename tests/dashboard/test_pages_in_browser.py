@@ -179,7 +179,30 @@ def test_nan_in_the_loss_is_drawn_and_told(desktop: Watched, seed: Seeder) -> No
     desktop.page.get_by_role("link", name="Alerts").click()
     expect(desktop.page.locator(".alert.alert-open")).to_contain_text("broken")
     desktop.page.get_by_role("link", name="Runs", exact=True).click()
-    expect(desktop.page.locator(".runs tbody tr")).to_contain_text("1 critical")
+    expect(desktop.page.locator(".runs .col-alerts .severity-critical")).to_contain_text("1 critical")
+
+
+def test_what_was_wrong_when_a_run_ended_is_told_as_that(desktop: Watched, seed: Seeder, database: Database) -> None:
+    half_done(seed, name="broken")
+    seed.log("run", np.arange(1001, 1061), {"train/loss": np.full(60, np.nan)})
+    page = desktop.page
+    desktop.open("/alerts")
+    expect(page.locator("#alerts-count")).to_have_text("1 open")
+    with database.write() as connection:
+        runs.finish_run(connection, "run", RunStatus.FAILED, None)
+    seed.refit("run")
+    expect(page.locator("#alerts-count")).to_have_text("None open")
+    expect(page.get_by_role("heading", name="Run is over")).to_be_visible()
+    expect(page.locator(".alert.alert-over .alert-state")).to_have_text("run is over")
+    desktop.keep_picture("alerts_run_over")
+    desktop.open("/")
+    expect(page.locator(".runs tbody td.col-alerts")).to_have_text("1 criticalat the end")
+    desktop.keep_picture("runs_alert_at_the_end")
+    desktop.open("/runs/run")
+    expect(page.locator("#run-banner")).to_contain_text("At the end of the run: train/loss is NaN")
+    expect(page.locator("#run-alerts .alert-state")).to_have_text("run is over")
+    expect(page.locator("#run-health .alert-open .health-state").first).to_have_text("at the end of the run")
+    desktop.keep_picture("run_ended_with_an_alert")
 
 
 def test_names_from_outside_are_only_text(desktop: Watched, seed: Seeder) -> None:

@@ -12,8 +12,10 @@ from dash.development.base_component import Component
 
 from app.dashboard.components import alert_item, data, severest_first
 from app.dashboard.readings import ALERTS_SHOWN, read_alerts
-from app.runs import StoredAlert
+from app.runs import AlertState, StoredAlert
 from app.storage.database import Database
+
+OVER_MEANING = "What was wrong when these runs ended. A run that is taken up again has its alerts open again."
 
 
 def layout() -> Component:
@@ -42,21 +44,24 @@ def register(app: dash.Dash, database: Database) -> None:
         prevent_initial_call="initial_duplicate",
     )
     async def show_alerts(_ticks: int | None, revision: str | None) -> Sequence[object]:
-        open_ones, resolved = await asyncio.to_thread(read_alerts, database)
+        open_ones, others = await asyncio.to_thread(read_alerts, database)
         newest = str(
-            [(alert.id, alert.resolved_at and alert.resolved_at.isoformat()) for alert in open_ones + resolved]
+            [
+                (alert.id, alert.state.value, alert.resolved_at and alert.resolved_at.isoformat())
+                for alert in open_ones + others
+            ]
         )
         if newest == revision:
             return dash.no_update, dash.no_update, dash.no_update, None
-        return alert_lists(open_ones, resolved, datetime.now(UTC)), count_text(open_ones), newest, None
+        return alert_lists(open_ones, others, datetime.now(UTC)), count_text(open_ones), newest, None
 
 
 def count_text(open_ones: Sequence[StoredAlert]) -> str:
     return f"{len(open_ones)}{'+' if len(open_ones) >= ALERTS_SHOWN else ''} open" if open_ones else "None open"
 
 
-def alert_lists(open_ones: Sequence[StoredAlert], resolved: Sequence[StoredAlert], now: datetime) -> list[Component]:
-    if not open_ones and not resolved:
+def alert_lists(open_ones: Sequence[StoredAlert], others: Sequence[StoredAlert], now: datetime) -> list[Component]:
+    if not open_ones and not others:
         return [
             html.Div(
                 [
@@ -73,9 +78,14 @@ def alert_lists(open_ones: Sequence[StoredAlert], resolved: Sequence[StoredAlert
         html.Section(
             [
                 html.H2(title),
+                html.P(meaning, className="muted") if meaning else None,
                 html.Ul([alert_item(alert, now, with_run=True) for alert in alerts], className="alerts"),
             ]
         )
-        for title, alerts in (("Open", severest_first(open_ones)), ("Resolved", resolved))
+        for title, meaning, alerts in (
+            ("Open", None, severest_first(open_ones)),
+            ("Run is over", OVER_MEANING, [alert for alert in others if alert.state is AlertState.RUN_OVER]),
+            ("Resolved", None, [alert for alert in others if alert.state is AlertState.RESOLVED]),
+        )
         if alerts
     ]

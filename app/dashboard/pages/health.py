@@ -41,12 +41,12 @@ def health_report(reading: RunReading) -> list[Component | None]:
         return [html.P("Not diagnosed yet: that comes with the worker's next fit.", className="muted")]
     if health.has_failed:
         text = "The newest points could not be diagnosed: a fault of ours, which the worker's log describes."
-        return [html.P(text, className="muted"), event_list(health.events, plots)]
+        return [html.P(text, className="muted"), event_list(health.events, plots, is_over=reading.is_over)]
     return [
         html.P(verdict(health), className="health-verdict"),
         html.P(watched_text(health), className="muted"),
         html.P(sharpening_text(health), className="muted") if worth_logging(health.watched) else None,
-        event_list(health.events, plots),
+        event_list(health.events, plots, is_over=reading.is_over),
         dynamics_list(reading.dynamics),
         grounds(health),
     ]
@@ -109,7 +109,7 @@ def sharpening_text(health: Health) -> list[Component | str]:
     return [f"More could be said with the {_listed(words)}."]
 
 
-def event_list(events: Sequence[Event], plots: Mapping[str, EventPlot]) -> Component | None:
+def event_list(events: Sequence[Event], plots: Mapping[str, EventPlot], *, is_over: bool) -> Component | None:
     if not events:
         return None
     ordered = [
@@ -119,16 +119,17 @@ def event_list(events: Sequence[Event], plots: Mapping[str, EventPlot]) -> Compo
     rest = len(ordered) - EVENTS_AT_ONCE
     return html.Div(
         [
-            *(event_item(event, plots.get(event.id)) for event in ordered[:EVENTS_AT_ONCE]),
+            *(event_item(event, plots.get(event.id), is_over=is_over) for event in ordered[:EVENTS_AT_ONCE]),
             html.P(f"{rest} more, all over. The API has them.", className="muted") if rest > 0 else None,
         ],
         className="health-events",
     )
 
 
-def event_item(event: Event, plot: EventPlot | None) -> Component:
+def event_item(event: Event, plot: EventPlot | None, *, is_over: bool) -> Component:
     """One line; what it rests on when opened. What is wrong now is drawn without that."""
-    state = event.outcome or ("now" if event.is_open else "over")
+    lasting = "at the end of the run" if is_over else "now"
+    state = event.outcome or (lasting if event.is_open else "over")
     is_plain = plot is not None and event.is_open and event.severity is not Severity.INFO
     folded = html.Details(
         [

@@ -90,19 +90,21 @@ def remaining_text(reading: RunReading) -> str:
 
 
 def banner(reading: RunReading) -> Component | None:
-    """What must not be overlooked: open alerts, silence, the job's last words.
+    """What must not be overlooked: what is wrong, or was when the run ended, silence, the job's last words.
 
     That a stop is advised stands below in the verdict, with all that it rests on.
     """
-    urgent = [alert for alert in reading.open_alerts if alert.kind != STOP_ADVISED]
+    urgent = [alert for alert in reading.unresolved_alerts if alert.kind != STOP_ADVISED]
+    at_the_end = html.B("At the end of the run: ") if reading.is_over else None
     lines: list[Component] = [
         html.Div(
-            [severity_badge(alert.severity), html.Span(alert.message)], className=f"banner banner-{alert.severity}"
+            [severity_badge(alert.severity), html.Span([at_the_end, alert.message])],
+            className=f"banner banner-{alert.severity}",
         )
         for alert in severest_first(urgent)[:3]
     ]
     if len(urgent) > 3:
-        lines.append(html.Div(f"{len(urgent) - 3} more open alerts below.", className="banner"))
+        lines.append(html.Div(f"{len(urgent) - 3} more alerts below.", className="banner"))
     if reading.state is Liveness.LOST:
         silence = format_duration((reading.now - reading.run.last_seen_at).total_seconds())
         lines.append(

@@ -241,7 +241,7 @@ def run_list(reading: RunsReading, origin: str) -> Component:
             "col-forecast",
             "Median, and the band that holds the final loss nine times of ten. Of an ended run: where it came to.",
         ),
-        ("Alerts", "col-alerts", "Alerts that are open now."),
+        ("Alerts", "col-alerts", "Alerts that are open now; of an ended run, those that were open when it ended."),
     ]
     return html.Table(
         [
@@ -302,13 +302,20 @@ def run_row(row: RunRow, drawings: Mapping[str, Sparkline | None], reading: Runs
                 **data(label="Predicted final loss" if run.status is RunStatus.RUNNING else "Ended at"),
             ),
             html.Td(
-                severity_badge(row.worst_severity, f"{row.open_alerts} {row.worst_severity}")
-                if row.worst_severity
-                else html.Span(MISSING, className="muted", title="No open alerts"),
+                _alerts_mark(row),
                 className="col-alerts" + ("" if row.worst_severity else " col-empty"),
             ),
         ]
     )
+
+
+def _alerts_mark(row: RunRow) -> Component:
+    if row.worst_severity is None:
+        return html.Span(MISSING, className="muted", title="No open alerts")
+    counted = f"{row.unresolved_alerts} {row.worst_severity}"
+    if row.run.status is RunStatus.RUNNING:
+        return severity_badge(row.worst_severity, counted)
+    return html.Span([counted, html.Br(), "at the end"], className="muted", title="Open when the run ended")
 
 
 def _end_or_prediction(row: RunRow, reading: RunsReading) -> Component:
