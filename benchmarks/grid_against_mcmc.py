@@ -207,7 +207,7 @@ class Target:
         prior = self.prior
         parts = (prior.exponent, prior.memory, None, prior.misfit_of_power, prior.misfit_of_response, prior.abrupt)
         columns = [
-            rng.uniform(*bounds, WALKERS)
+            rng.uniform(bounds[0], bounds[1], WALKERS)
             if part is None
             else np.clip(np.log(part.median) + part.log_deviation * rng.standard_normal(WALKERS), *bounds)
             for part, bounds in zip(parts, self.bounds, strict=True)

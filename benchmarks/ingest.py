@@ -77,7 +77,7 @@ def _batch(at: int) -> Batch:
     steps = np.arange(at * STEPS, (at + 1) * STEPS)
     # Losses are float32 numbers in nearly every job.
     values = rng.normal(2.0, 0.1, (len(METRICS), STEPS)).astype(np.float32).astype(np.float64)
-    times = 1.7e9 + steps * 0.35
+    times = (1.7e9 + steps * 0.35).astype(np.float64)
     return Batch(steps, times, METRICS, values, np.ones_like(values, np.bool_))
 
 
@@ -147,20 +147,20 @@ def _send(database: Database, port: int, senders: int) -> list[float]:
         run_id = f"http-{senders}-{sender}"
         with database.write() as connection:
             open_run(connection, RunRequest(id=run_id, session="one"))
-        connection = http.client.HTTPConnection("127.0.0.1", port)
+        web = http.client.HTTPConnection("127.0.0.1", port)
         metrics = json.dumps(dict(zip(METRICS, values, strict=True)))
         seq = 0
         while time.perf_counter() < end:
             steps = list(range(seq * STEPS, (seq + 1) * STEPS))
             body = f'{{"segment":1,"seq":{seq},"steps":{json.dumps(steps)},"metrics":{metrics}}}'
             start = time.perf_counter()
-            connection.request("POST", f"/api/v1/runs/{run_id}/batches", body)
-            answer = connection.getresponse()
+            web.request("POST", f"/api/v1/runs/{run_id}/batches", body)
+            answer = web.getresponse()
             answer.read()
             if answer.status == 200:
                 waits.append(time.perf_counter() - start)
                 seq += 1
-        connection.close()
+        web.close()
 
     threads = [threading.Thread(target=run, args=(sender,)) for sender in range(senders)]
     for thread in threads:

@@ -231,7 +231,10 @@ def learned(backtests: Backtests) -> NetworkShare:
     """The constants of the median with the least loss, and that of the width with the best log score around it."""
 
     def loss(free: Array) -> float:
-        return backtests.log_loss(backtests.averaged(backtests.median_weight(NetworkShare(*expit(free), width=0.0))))
+        lawful, abrupt = expit(free)
+        return backtests.log_loss(
+            backtests.averaged(backtests.median_weight(NetworkShare(float(lawful), float(abrupt), width=0.0)))
+        )
 
     # From half and half; in log-odds, so that shares stay between 0 and 1.
     found = minimize(loss, np.zeros(2), method="Nelder-Mead", options={"xatol": 1e-3, "fatol": 1e-7})

@@ -43,4 +43,6 @@ def downgrade() -> None:
 
 def _execute_script(script: str) -> None:
     # The driver's own connection: SQLAlchemy prepares statements, and a script of many cannot be prepared.
-    op.get_bind().connection.driver_connection.execute(script)
+    connection = op.get_bind().connection.driver_connection
+    assert connection is not None
+    connection.execute(script)

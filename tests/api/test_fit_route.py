@@ -138,5 +138,5 @@ def test_runs_that_cannot_be_used_are_refused_by_name(
     ],
     ids=str,
 )
-def test_questions_that_make_no_sense_are_422_with_a_reason(web: Web, cosine: str, asked: dict[str, object]) -> None:
+def test_questions_that_make_no_sense_are_422_with_a_reason(web: Web, cosine: str, asked: dict[str, Any]) -> None:
     assert len(refusal(web, **{"runs": [cosine], **asked})) > 20

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -91,12 +92,12 @@ def test_what_is_not_there_is_404_with_a_hint(web: Web, address: str) -> None:
 
 def make_mixed_run(web: Web) -> str:
     run_id = web.new_run()
-    web.append(
-        run_id,
-        [1, 2, 2**53 + 1],
-        loss=["NaN", None, "-Infinity"],
-        **{'a,"b"\n': [0.1, None, None], "val": [None, 2.0, None]},
-    )
+    columns: dict[str, Any] = {
+        "loss": ["NaN", None, "-Infinity"],
+        'a,"b"\n': [0.1, None, None],
+        "val": [None, 2.0, None],
+    }
+    web.append(run_id, [1, 2, 2**53 + 1], **columns)
     return run_id
 
 

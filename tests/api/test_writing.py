@@ -4,6 +4,7 @@ import gzip
 import json
 import math
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -121,7 +122,8 @@ def test_unicode_names_long_names_and_hostile_names(web: Web) -> None:
         "nul\x00byte",
         "'; DROP TABLE run; --",
     ]
-    answer = web.append(run_id, [1], **{name: [1.0] for name in names})
+    columns: dict[str, Any] = {name: [1.0] for name in names}
+    answer = web.append(run_id, [1], **columns)
     assert answer["stored"] == len(names)
     listed = {one["metric"] for one in web.get(f"/runs/{run_id}/series")["series"]}
     assert {"потеря", "損失/訓練", "a b/c.d", "nul\ufffdbyte", "x" * 512} <= listed

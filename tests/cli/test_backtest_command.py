@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,10 +32,11 @@ def losscast(*arguments: str | Path, cwd: Path | None = None) -> subprocess.Comp
     )
 
 
-def backtested(*arguments: str | Path) -> dict:
+def backtested(*arguments: str | Path) -> dict[str, Any]:
     answer = losscast("backtest", *arguments, "--json")
     assert answer.returncode == 0, answer.stderr
-    return json.loads(answer.stdout, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    said: dict[str, Any] = json.loads(answer.stdout, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    return said
 
 
 def test_every_forecaster_is_scored_at_every_fraction_on_real_runs() -> None:

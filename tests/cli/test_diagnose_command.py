@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,10 +21,11 @@ def losscast(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-def diagnosed(*arguments: str | Path) -> dict:
+def diagnosed(*arguments: str | Path) -> dict[str, Any]:
     answer = losscast("diagnose", *arguments, "--json")
     assert answer.returncode == 0, answer.stderr
-    return json.loads(answer.stdout, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    said: dict[str, Any] = json.loads(answer.stdout, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    return said
 
 
 def test_a_real_run_that_became_nan_is_told_at_that_step() -> None:

@@ -77,9 +77,9 @@ def test_what_cannot_be_fitted_is_said_in_one_line(tmp_path: Path, rows: list[st
 
 def test_schedules_that_no_file_holds_are_compared_best_first() -> None:
     answer = losscast(
-        *("fit", *FITTED, "--warmup-steps", "2160", "--json", "--schedule", "constant"),
-        *("wsd_linear", "decay_steps=4000", '{"family": "cosine", "total_steps": 48000}'),
-    )
+        "fit", *FITTED, "--warmup-steps", "2160", "--json",
+        "--schedule", "constant", "wsd_linear", "decay_steps=4000", '{"family": "cosine", "total_steps": 48000}',
+    )  # fmt: skip
     assert answer.returncode == 0, answer.stderr
     said = json.loads(answer.stdout)
     assert [one["asked"].split(" over ")[0] for one in said["schedules"]] == ["cosine", "wsd linear", "constant"]

@@ -11,6 +11,7 @@ import textwrap
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,9 @@ from losscast import current, hooks, sender, stop_watch, transport
 from tests.client.local_server import LocalServer
 
 CLIENT = Path(__file__).parents[2] / "client"
+
+MakeRun = Callable[..., losscast.Run]
+Script = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +50,7 @@ def server(quick: None) -> Iterator[LocalServer]:
     if local._http is None:
         local.start()
     for run in list(hooks._open_runs):
+        assert isinstance(run, losscast.Run)
         run.finish(timeout=10)
     for thread in set(threading.enumerate()) - before:
         if thread.name.startswith("losscast"):
@@ -54,8 +59,8 @@ def server(quick: None) -> Iterator[LocalServer]:
 
 
 @pytest.fixture
-def make_run(server: LocalServer) -> Callable[..., losscast.Run]:
-    def make(**said: object) -> losscast.Run:
+def make_run(server: LocalServer) -> MakeRun:
+    def make(**said: Any) -> losscast.Run:
         return losscast.init(**{"url": server.url, **said})
 
     return make
@@ -81,7 +86,7 @@ def silent_url() -> Iterator[str]:
 
 
 @pytest.fixture
-def script() -> Callable[..., subprocess.CompletedProcess[str]]:
+def script() -> Script:
     """Run a training script in a process of its own, with the client on its path and nothing of ours around it."""
 
     def run(source: str, *, python: str = sys.executable, **variables: str) -> subprocess.CompletedProcess[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import pytest
 
@@ -11,12 +12,12 @@ from tests.service import Web, new_id
 
 
 @pytest.fixture
-def web(database_url):
+def web(database_url: str) -> Iterator[Web]:
     with Web(database_url) as running:
         yield running
 
 
-def test_a_run_is_stored_through_a_killed_service_once_and_whole(web):
+def test_a_run_is_stored_through_a_killed_service_once_and_whole(web: Web) -> None:
     run = losscast.init(
         url=web.url,
         id=new_id("client"),
@@ -47,7 +48,7 @@ def test_a_run_is_stored_through_a_killed_service_once_and_whole(web):
     assert loss["points"] == 2000  # repeats would count
 
 
-def test_a_restart_replaces_what_came_after_its_checkpoint(web):
+def test_a_restart_replaces_what_came_after_its_checkpoint(web: Web) -> None:
     run_id = new_id("client")
     with losscast.init(url=web.url, id=run_id) as first:
         for step in range(1, 101):
@@ -59,7 +60,7 @@ def test_a_restart_replaces_what_came_after_its_checkpoint(web):
     assert len(web.get(f"/runs/{run_id}")["segments"]) == 2
 
 
-def test_curl_and_the_client_may_log_to_one_run(web):
+def test_curl_and_the_client_may_log_to_one_run(web: Web) -> None:
     run = losscast.init(url=web.url, id=new_id("client"))
     run.log({"loss": 1.0}, step=1)
     assert run.flush(60)
@@ -69,7 +70,7 @@ def test_curl_and_the_client_may_log_to_one_run(web):
     assert web.points(run.id) == {1: 1.0, 2: 2.0, 3: 3.0}
 
 
-def test_a_plan_that_the_service_refuses_costs_only_itself(web, caplog):
+def test_a_plan_that_the_service_refuses_costs_only_itself(web: Web, caplog: pytest.LogCaptureFixture) -> None:
     run = losscast.init(url=web.url, id=new_id("client"), schedule={"family": "sinus"}, total_steps=10, config={"a": 1})
     run.log({"loss": 1.0}, step=1)
     run.finish(timeout=60)
@@ -78,7 +79,7 @@ def test_a_plan_that_the_service_refuses_costs_only_itself(web, caplog):
     assert "sinus" in caplog.text
 
 
-def test_a_job_whose_run_was_deleted_is_told_once_and_goes_on(web, caplog):
+def test_a_job_whose_run_was_deleted_is_told_once_and_goes_on(web: Web, caplog: pytest.LogCaptureFixture) -> None:
     run = losscast.init(url=web.url, id=new_id("client"))
     run.log({"loss": 1.0}, step=1)
     assert run.flush(60)

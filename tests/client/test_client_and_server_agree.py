@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from losscast.wire import batch_body
 TOTAL = 5000
 
 
-def staircase(step):
+def staircase(step: int) -> float:
     return 0.1 if step < 3001 else 0.01
 
 
@@ -33,17 +34,17 @@ def staircase(step):
     ],
     ids=["function", "rates", "pairs", "family"],
 )
-def test_four_ways_to_state_a_jump_are_one_schedule_to_the_server(stated):
+def test_four_ways_to_state_a_jump_are_one_schedule_to_the_server(stated: Any) -> None:
     declared = {"total_steps": TOTAL, "schedule": describe_schedule(stated, TOTAL, Notices())}
     plan = resolve_plan(declared=validate_declared_plan(declared), config={}, rate=None, cutoff=0)
     steps = np.arange(TOTAL + 1)
     assert plan.total_steps == TOTAL
     assert plan.schedule_source == "declared"
     # 0.1 * 0.1 is not the same double as 0.01.
-    assert plan.schedule.rate_at(steps) == pytest.approx([staircase(step) for step in steps], rel=1e-12)
+    assert plan.schedule.rate_at(steps) == pytest.approx([staircase(int(step)) for step in steps], rel=1e-12)
 
 
-def test_what_the_client_says_of_a_run_passes_the_servers_schema():
+def test_what_the_client_says_of_a_run_passes_the_servers_schema() -> None:
     registration = Registration(
         run_id="r" * 200,
         session="s",
@@ -59,7 +60,7 @@ def test_what_the_client_says_of_a_run_passes_the_servers_schema():
         assert CreateRun.model_validate(body).model_dump(exclude_none=True) == body
 
 
-def test_a_batch_of_the_client_is_read_by_the_server_as_it_was_logged():
+def test_a_batch_of_the_client_is_read_by_the_server_as_it_was_logged() -> None:
     rows = [(5, 1.5, {"loss": 0.1, "lr": math.nan}), (6, 2.5, {"loss": -math.inf})]
     parsed = parse_batch(json.dumps(batch_body(rows, segment=2, seq=2**40)).encode())
     assert (parsed.segment, parsed.seq) == (2, 2**40)
@@ -71,6 +72,6 @@ def test_a_batch_of_the_client_is_read_by_the_server_as_it_was_logged():
 
 
 @pytest.mark.parametrize("name", ["constant", "reactive", "cosine", "wsd_linear"])
-def test_a_bare_family_name_is_taken(name):
+def test_a_bare_family_name_is_taken(name: str) -> None:
     declared = validate_declared_plan({"schedule": describe_schedule(name, None, Notices())})
     assert declared["schedule"]["family"] == name

@@ -8,15 +8,18 @@ import math
 import re
 import threading
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
 
 import losscast
 from losscast import sender
+from tests.client.conftest import MakeRun
+from tests.client.local_server import LocalServer
 
 
-def test_a_logged_run_arrives_whole(server, make_run):
+def test_a_logged_run_arrives_whole(server: LocalServer, make_run: MakeRun) -> None:
     run = make_run(id="gpt-1", project="gpt", name="first", tags=["a"], config={"lr": 3e-4}, total_steps=100)
     for step in range(1, 101):
         run.log({"loss": 1 / step, "lr": 3e-4}, step=step)
@@ -32,14 +35,14 @@ def test_a_logged_run_arrives_whole(server, make_run):
     assert run.url == f"{server.url}/runs/gpt-1"
 
 
-def test_the_module_logs_to_the_run_made_last(server):
+def test_the_module_logs_to_the_run_made_last(server: LocalServer) -> None:
     losscast.init(id="module", url=server.url)
     losscast.log({"loss": 2.5}, step=7)
     losscast.finish()
     assert server.run("module").points("loss") == {7: 2.5}
 
 
-def test_logging_without_a_run_only_warns(caplog, monkeypatch):
+def test_logging_without_a_run_only_warns(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(losscast.current, "_current", None)
     monkeypatch.setattr(losscast.current, "_notices", losscast.notices.Notices())
     losscast.log({"loss": 1.0})
@@ -51,10 +54,10 @@ def test_logging_without_a_run_only_warns(caplog, monkeypatch):
 class Tensor:
     """Like a tensor on a device: no number itself, but with one inside."""
 
-    def __init__(self, *values):
+    def __init__(self, *values: Any) -> None:
         self.values = values
 
-    def item(self):
+    def item(self) -> Any:
         if len(self.values) != 1:
             raise RuntimeError("a Tensor with many elements cannot be converted to Scalar")
         return self.values[0]
@@ -86,14 +89,16 @@ def named(value: object) -> str:
         (Tensor(math.inf), math.inf),
     ],
 )
-def test_anything_that_is_a_number_is_sent_as_one(server, make_run, given, stored):
+def test_anything_that_is_a_number_is_sent_as_one(
+    server: LocalServer, make_run: MakeRun, given: Any, stored: float
+) -> None:
     run = make_run()
     run.log({"value": given}, step=1)
     run.finish()
     assert server.run(run.id).points("value") == {1: stored}
 
 
-def test_nan_is_data(server, make_run):
+def test_nan_is_data(server: LocalServer, make_run: MakeRun) -> None:
     run = make_run()
     run.log({"loss": math.nan, "other": 1.0}, step=3)
     run.finish()
@@ -107,7 +112,9 @@ def test_nan_is_data(server, make_run):
     ["1.5", b"2", [1.0], {"a": 1}, object(), 1 + 2j, np.arange(3.0), Tensor(1.0, 2.0), np.datetime64("2026-01-01")],
     ids=named,
 )
-def test_what_is_no_number_is_dropped_with_one_warning_and_the_rest_is_kept(server, make_run, caplog, odd):
+def test_what_is_no_number_is_dropped_with_one_warning_and_the_rest_is_kept(
+    server: LocalServer, make_run: MakeRun, caplog: pytest.LogCaptureFixture, odd: Any
+) -> None:
     run = make_run()
     for step in (1, 2, 3):
         run.log({"odd": odd, "loss": 1.0}, step=step)
@@ -119,13 +126,13 @@ def test_what_is_no_number_is_dropped_with_one_warning_and_the_rest_is_kept(serv
     ]
 
 
-def test_a_value_that_raises_is_dropped_and_the_rest_is_kept(server, make_run):
+def test_a_value_that_raises_is_dropped_and_the_rest_is_kept(server: LocalServer, make_run: MakeRun) -> None:
     class Hostile:
-        def __float__(self):
+        def __float__(self) -> float:
             raise ZeroDivisionError
 
         @property
-        def item(self):
+        def item(self) -> Any:
             raise KeyError("no")
 
     run = make_run()
@@ -134,7 +141,9 @@ def test_a_value_that_raises_is_dropped_and_the_rest_is_kept(server, make_run):
     assert server.run(run.id).points("loss") == {1: 1.0}
 
 
-def test_none_means_no_value_and_is_no_cause_for_a_warning(server, make_run, caplog):
+def test_none_means_no_value_and_is_no_cause_for_a_warning(
+    server: LocalServer, make_run: MakeRun, caplog: pytest.LogCaptureFixture
+) -> None:
     run = make_run()
     run.log({"loss": 1.0, "val": None}, step=1)
     run.log({"loss": 0.5, "val": 2.0}, step=2)
@@ -144,29 +153,33 @@ def test_none_means_no_value_and_is_no_cause_for_a_warning(server, make_run, cap
 
 
 @pytest.mark.parametrize("metrics", [None, 3, "loss", [("loss", 1)], object()])
-def test_logging_something_that_is_no_mapping_only_warns(server, make_run, caplog, metrics):
+def test_logging_something_that_is_no_mapping_only_warns(
+    server: LocalServer, make_run: MakeRun, caplog: pytest.LogCaptureFixture, metrics: Any
+) -> None:
     run = make_run()
     run.log(metrics, step=1)
     assert "log() could not use" in caplog.text
 
 
-def test_metric_names_that_the_server_could_not_keep_are_mended(server, make_run):
+def test_metric_names_that_the_server_could_not_keep_are_mended(server: LocalServer, make_run: MakeRun) -> None:
     run = make_run()
-    run.log({"a\x00b": 1.0, "c\ud800": 2.0, 5: 3.0, "": 4.0, "x" * 1000: 5.0}, step=1)
+    odd: dict[Any, float] = {"a\x00b": 1.0, "c\ud800": 2.0, 5: 3.0, "": 4.0, "x" * 1000: 5.0}
+    run.log(odd, step=1)
     run.finish()
     (batch,) = server.run(run.id).batches.values()
     assert set(batch["metrics"]) == {"a\ufffdb", "c\ufffd", "5", "unnamed", "x" * 512}
 
 
-def test_without_a_step_the_run_counts_on_from_the_last(server, make_run):
+def test_without_a_step_the_run_counts_on_from_the_last(server: LocalServer, make_run: MakeRun) -> None:
     run = make_run()
-    for step in (None, None, 10, None, np.int64(20), None):
+    steps: tuple[Any, ...] = (None, None, 10, None, np.int64(20), None)
+    for step in steps:
         run.log({"loss": 1.0}, step=step)
     run.finish()
     assert sorted(server.run(run.id).points("loss")) == [1, 2, 10, 11, 20, 21]
 
 
-def test_a_resumed_run_counts_on_from_where_it_resumed(server, make_run):
+def test_a_resumed_run_counts_on_from_where_it_resumed(server: LocalServer, make_run: MakeRun) -> None:
     run = make_run(id="again", resume_step=500)
     run.log({"loss": 1.0})
     run.finish()
@@ -179,7 +192,9 @@ def test_a_resumed_run_counts_on_from_where_it_resumed(server, make_run):
     [(7.0, 7), (Tensor(8), 8), (np.array(9), 9), ("10", 10), (True, 1), (-5, -5), (2.5, 2), (-0.5, -1)],
     ids=named,
 )
-def test_a_step_may_be_anything_that_stands_for_a_whole_number(server, make_run, given, sent):
+def test_a_step_may_be_anything_that_stands_for_a_whole_number(
+    server: LocalServer, make_run: MakeRun, given: Any, sent: int
+) -> None:
     run = make_run()
     run.log({"loss": 1.0}, step=given)
     run.finish()
@@ -187,7 +202,9 @@ def test_a_step_may_be_anything_that_stands_for_a_whole_number(server, make_run,
 
 
 @pytest.mark.parametrize("given", ["ten", math.nan, math.inf, object(), 2**63, -(2**70), [1, 2]], ids=named)
-def test_a_step_that_is_none_is_replaced_by_the_next_one(server, make_run, caplog, given):
+def test_a_step_that_is_none_is_replaced_by_the_next_one(
+    server: LocalServer, make_run: MakeRun, caplog: pytest.LogCaptureFixture, given: Any
+) -> None:
     run = make_run()
     run.log({"loss": 1.0}, step=41)
     run.log({"loss": 2.0}, step=given)
@@ -196,7 +213,7 @@ def test_a_step_that_is_none_is_replaced_by_the_next_one(server, make_run, caplo
     assert "is no step" in caplog.text
 
 
-def test_equal_and_falling_steps_arrive_in_the_order_of_logging(server, make_run):
+def test_equal_and_falling_steps_arrive_in_the_order_of_logging(server: LocalServer, make_run: MakeRun) -> None:
     run = make_run()
     for step, value in [(5, 1.0), (5, 2.0), (3, 3.0), (5, 4.0)]:
         run.log({"loss": value}, step=step)
@@ -207,7 +224,9 @@ def test_equal_and_falling_steps_arrive_in_the_order_of_logging(server, make_run
     assert stored.points("val") == {5: 9.0}
 
 
-def test_rows_are_batched_and_large_bodies_compressed(server, make_run, monkeypatch):
+def test_rows_are_batched_and_large_bodies_compressed(
+    server: LocalServer, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sender, "BATCH_SECONDS", 60)
     run = make_run()
     for step in range(1200):
@@ -221,7 +240,7 @@ def test_rows_are_batched_and_large_bodies_compressed(server, make_run, monkeypa
     assert [request.body["seq"] for request in batches] == list(range(1, len(batches) + 1))
 
 
-def test_rows_of_many_different_metrics_do_not_make_one_huge_table(server, make_run):
+def test_rows_of_many_different_metrics_do_not_make_one_huge_table(server: LocalServer, make_run: MakeRun) -> None:
     run = make_run()
     for step in range(400):
         run.log({f"layer{step}.{part}": 1.0 for part in range(20)}, step=step)
@@ -232,11 +251,11 @@ def test_rows_of_many_different_metrics_do_not_make_one_huge_table(server, make_
     assert max(cells) <= sender.BATCH_CELLS
 
 
-def test_eight_threads_logging_at_once_lose_nothing(server, make_run):
+def test_eight_threads_logging_at_once_lose_nothing(server: LocalServer, make_run: MakeRun) -> None:
     run = make_run()
     gate = threading.Barrier(8)
 
-    def work(number):
+    def work(number: int) -> None:
         gate.wait()
         for step in range(1000):
             run.log({f"loss{number}": float(step)}, step=step)
@@ -251,9 +270,14 @@ def test_eight_threads_logging_at_once_lose_nothing(server, make_run):
         assert server.run(run.id).points(f"loss{number}") == {step: float(step) for step in range(1000)}
 
 
-def test_threads_that_give_no_step_get_different_ones(server, make_run):
+def test_threads_that_give_no_step_get_different_ones(server: LocalServer, make_run: MakeRun) -> None:
     run = make_run()
-    threads = [threading.Thread(target=lambda: [run.log({"n": 1.0}) for _ in range(500)]) for _ in range(4)]
+
+    def work() -> None:
+        for _ in range(500):
+            run.log({"n": 1.0})
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -262,7 +286,9 @@ def test_threads_that_give_no_step_get_different_ones(server, make_run):
     assert sorted(server.run(run.id).points("n")) == list(range(1, 2001))
 
 
-def test_flush_returns_once_everything_has_arrived(server, make_run, monkeypatch):
+def test_flush_returns_once_everything_has_arrived(
+    server: LocalServer, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sender, "BATCH_SECONDS", 60)
     run = make_run()
     run.log({"loss": 1.0}, step=1)
@@ -270,7 +296,9 @@ def test_flush_returns_once_everything_has_arrived(server, make_run, monkeypatch
     assert server.run(run.id).points("loss") == {1: 1.0}
 
 
-def test_a_finished_run_takes_nothing_more_and_says_so_once(server, make_run, caplog):
+def test_a_finished_run_takes_nothing_more_and_says_so_once(
+    server: LocalServer, make_run: MakeRun, caplog: pytest.LogCaptureFixture
+) -> None:
     run = make_run()
     run.finish()
     run.finish("failed")
@@ -281,27 +309,31 @@ def test_a_finished_run_takes_nothing_more_and_says_so_once(server, make_run, ca
     assert caplog.text.count("is finished") == 1
 
 
-def test_a_block_that_raises_ends_the_run_as_failed_with_its_message(server, make_run):
+def test_a_block_that_raises_ends_the_run_as_failed_with_its_message(server: LocalServer, make_run: MakeRun) -> None:
     with pytest.raises(ValueError, match="bad batch"), make_run(id="block"):
         raise ValueError("bad batch")
     assert server.run("block").end == {"status": "failed", "message": "ValueError: bad batch"}
 
 
-def test_a_block_that_is_interrupted_ends_the_run_as_stopped(server, make_run):
+def test_a_block_that_is_interrupted_ends_the_run_as_stopped(server: LocalServer, make_run: MakeRun) -> None:
     with pytest.raises(KeyboardInterrupt), make_run(id="block"):
         raise KeyboardInterrupt
     assert server.run("block").end == {"status": "stopped", "message": "KeyboardInterrupt"}
 
 
 @pytest.mark.parametrize(("code", "status"), [(0, "finished"), (None, "finished"), (3, "failed"), ("no", "failed")])
-def test_a_block_that_exits_ends_the_run_as_its_code_says(server, make_run, code, status):
+def test_a_block_that_exits_ends_the_run_as_its_code_says(
+    server: LocalServer, make_run: MakeRun, code: int | str | None, status: str
+) -> None:
     with pytest.raises(SystemExit), make_run(id="block"):
         raise SystemExit(code)
-    assert server.run("block").end["status"] == status
+    end = server.run("block").end
+    assert end is not None
+    assert end["status"] == status
 
 
 @pytest.mark.parametrize("timeout", [None, "soon", math.nan, math.inf, -1, 10**400], ids=named)
-def test_a_timeout_that_is_none_does_not_reach_the_job(server, make_run, timeout):
+def test_a_timeout_that_is_none_does_not_reach_the_job(server: LocalServer, make_run: MakeRun, timeout: Any) -> None:
     run = make_run()
     run.log({"loss": 1.0}, step=1)
     run.flush(timeout)
@@ -310,23 +342,27 @@ def test_a_timeout_that_is_none_does_not_reach_the_job(server, make_run, timeout
     assert server.run(run.id).points("loss") == {1: 1.0}
 
 
-def test_an_unknown_status_is_taken_as_finished(server, make_run, caplog):
+def test_an_unknown_status_is_taken_as_finished(
+    server: LocalServer, make_run: MakeRun, caplog: pytest.LogCaptureFixture
+) -> None:
     run = make_run()
     run.finish("crashed")
     assert server.run(run.id).end == {"status": "finished"}
     assert "crashed" in caplog.text
 
 
-def test_a_silent_job_is_kept_alive_by_heartbeats(server, make_run, monkeypatch):
+def test_a_silent_job_is_kept_alive_by_heartbeats(
+    server: LocalServer, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sender, "HEARTBEAT_SECONDS", 0.02)
     run = make_run()
     server.wait_until(lambda: server.run(run.id).heartbeats >= 3)
     run.finish()
 
 
-def test_a_logging_handler_that_raises_does_not_reach_the_job(server, make_run):
+def test_a_logging_handler_that_raises_does_not_reach_the_job(server: LocalServer, make_run: MakeRun) -> None:
     class Hostile(logging.Handler):
-        def emit(self, record):
+        def emit(self, record: logging.LogRecord) -> None:
             raise RuntimeError("handler")
 
     handler = Hostile()

@@ -13,12 +13,14 @@ from pathlib import Path
 import pytest
 
 import losscast
+from tests.client.conftest import Script
+from tests.client.local_server import LocalServer
 
 CLIENT = Path(__file__).parents[2] / "client"
 SOURCES = sorted((CLIENT / "losscast").glob("*.py"))
 
 
-def test_a_process_that_ends_without_finish_is_finished(server, script):
+def test_a_process_that_ends_without_finish_is_finished(server: LocalServer, script: Script) -> None:
     done = script(
         """
         import losscast
@@ -32,7 +34,9 @@ def test_a_process_that_ends_without_finish_is_finished(server, script):
     assert server.run("r").end == {"status": "finished"}
 
 
-def test_a_process_that_dies_of_an_exception_has_failed_and_the_traceback_is_shown(server, script):
+def test_a_process_that_dies_of_an_exception_has_failed_and_the_traceback_is_shown(
+    server: LocalServer, script: Script
+) -> None:
     done = script(
         """
         import losscast, sys
@@ -50,12 +54,12 @@ def test_a_process_that_dies_of_an_exception_has_failed_and_the_traceback_is_sho
     assert server.run("r").end == {"status": "failed", "message": "RuntimeError: out of memory"}
 
 
-def test_an_interrupted_process_is_stopped(server, script):
+def test_an_interrupted_process_is_stopped(server: LocalServer, script: Script) -> None:
     script("import losscast; losscast.init(id='r'); raise KeyboardInterrupt", LOSSCAST_URL=server.url)
     assert server.run("r").end == {"status": "stopped", "message": "KeyboardInterrupt"}
 
 
-def test_an_exception_that_cannot_be_told_does_not_hide_itself(server, script):
+def test_an_exception_that_cannot_be_told_does_not_hide_itself(server: LocalServer, script: Script) -> None:
     done = script(
         """
         import losscast
@@ -72,7 +76,9 @@ def test_an_exception_that_cannot_be_told_does_not_hide_itself(server, script):
 
 
 @pytest.mark.parametrize("address", ["refusing_url", "silent_url"])
-def test_a_process_without_a_server_keeps_its_exit_code_and_its_output(request, script, address):
+def test_a_process_without_a_server_keeps_its_exit_code_and_its_output(
+    request: pytest.FixtureRequest, script: Script, address: str
+) -> None:
     done = script(
         """
         import losscast, sys
@@ -90,7 +96,7 @@ def test_a_process_without_a_server_keeps_its_exit_code_and_its_output(request, 
     assert "Traceback" not in done.stderr
 
 
-def test_many_runs_left_open_end_together(server, script):
+def test_many_runs_left_open_end_together(server: LocalServer, script: Script) -> None:
     script(
         """
         import losscast
@@ -104,7 +110,7 @@ def test_many_runs_left_open_end_together(server, script):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_forked_child_logs_beside_its_parent_and_does_not_end_the_run(server, script):
+def test_a_forked_child_logs_beside_its_parent_and_does_not_end_the_run(server: LocalServer, script: Script) -> None:
     done = script(
         """
         import losscast, os, sys
@@ -133,7 +139,7 @@ def test_a_forked_child_logs_beside_its_parent_and_does_not_end_the_run(server, 
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_multiprocessing_child_flushes_although_it_leaves_past_atexit(server, script):
+def test_a_multiprocessing_child_flushes_although_it_leaves_past_atexit(server: LocalServer, script: Script) -> None:
     done = script(
         """
         import losscast, multiprocessing
@@ -155,7 +161,7 @@ def test_a_multiprocessing_child_flushes_although_it_leaves_past_atexit(server, 
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_fork_while_other_threads_log_leaves_no_lock_behind(server, script):
+def test_a_fork_while_other_threads_log_leaves_no_lock_behind(server: LocalServer, script: Script) -> None:
     done = script(
         """
         import losscast, os, threading, time
@@ -187,7 +193,7 @@ def test_a_fork_while_other_threads_log_leaves_no_lock_behind(server, script):
     assert server.run("r").points("child") == dict.fromkeys(range(20), 1.0)
 
 
-def test_a_signal_handler_may_log_in_the_middle_of_logging(server, script):
+def test_a_signal_handler_may_log_in_the_middle_of_logging(server: LocalServer, script: Script) -> None:
     done = script(
         """
         import losscast, signal
@@ -211,7 +217,7 @@ def test_a_signal_handler_may_log_in_the_middle_of_logging(server, script):
     assert len(server.run("r").points("signal")) == int(done.stdout)
 
 
-def test_the_jobs_random_numbers_do_not_depend_on_the_client(server, script):
+def test_the_jobs_random_numbers_do_not_depend_on_the_client(server: LocalServer, script: Script) -> None:
     source = """
         import os, random
         random.seed(1)
@@ -225,7 +231,7 @@ def test_the_jobs_random_numbers_do_not_depend_on_the_client(server, script):
     assert server.requests
 
 
-def test_nothing_outside_the_standard_library_is_imported(server):
+def test_nothing_outside_the_standard_library_is_imported(server: LocalServer) -> None:
     source = f"""
 import sys
 sys.path.insert(0, {str(CLIENT)!r})
@@ -242,12 +248,12 @@ print(sorted({{name.partition(".")[0] for name in sys.modules}} - known))
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
-def test_the_source_is_python_3_9(path):
+def test_the_source_is_python_3_9(path: Path) -> None:
     ast.parse(path.read_text(), feature_version=(3, 9))
 
 
 @pytest.mark.parametrize("version", ["3.9", "3.10", "3.12", "3.13", "3.14"])
-def test_the_client_runs_on_other_pythons_that_are_installed(server, script, version):
+def test_the_client_runs_on_other_pythons_that_are_installed(server: LocalServer, script: Script, version: str) -> None:
     python = shutil.which(f"python{version}")
     if python is None or subprocess.run([python, "--version"], capture_output=True, check=False).returncode:
         pytest.skip(f"no python{version} here")
@@ -275,6 +281,6 @@ def test_the_client_runs_on_other_pythons_that_are_installed(server, script, ver
     assert server.run("s").end == {"status": "failed", "message": "ValueError: end"}
 
 
-def test_the_version_is_the_one_of_the_distribution():
+def test_the_version_is_the_one_of_the_distribution() -> None:
     project = tomllib.loads((CLIENT / "pyproject.toml").read_text())["project"]
     assert losscast.__version__ == project["version"]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from app.curves.curve import Curve
@@ -459,7 +461,7 @@ def test_a_plan_knows_three_sources() -> None:
 
 # Anything at all.
 
-SHAPES = [
+SHAPES: list[Callable[[npt.NDArray[np.float64], np.random.Generator], npt.NDArray[np.floating]]] = [
     lambda t, rng: np.ones_like(t),
     lambda t, rng: 1 - t,
     lambda t, rng: np.cos(20 * rng.random() * t) ** 2,

@@ -83,7 +83,10 @@ def open_page(
 ) -> Watched:
     """A fresh page with its own storage, in the given theme and size."""
     context = browser.new_context(
-        viewport={"width": size[0], "height": size[1]}, color_scheme=theme, has_touch=touch, locale="en-US"
+        viewport={"width": size[0], "height": size[1]},
+        color_scheme="dark" if theme == "dark" else "light",
+        has_touch=touch,
+        locale="en-US",
     )
     page = context.new_page()
     watched = Watched(page, base_url)

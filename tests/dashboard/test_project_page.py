@@ -116,10 +116,11 @@ def test_a_runs_verdict_is_one_forecast_and_the_count(database: Database, seed: 
     score_run(database, "run")
     reading = read_history(database, "run", None)
     said = history_text(reading)
+    assert reading.actual is not None
     told = min(reading.counted, key=lambda one: abs(one.seen - 0.4))
     assert said.startswith(f"At {100 * told.seen:.0f} % of the run the forecast was {told.p05:.3f} – {told.p95:.3f}")
     assert f"it ended at {reading.actual:.3f} ({'inside' if told.p05 <= reading.actual <= told.p95 else ''}" in said
-    held = sum(one.p05 <= (reading.actual or 0) <= one.p95 for one in reading.counted)
+    held = sum(one.p05 <= reading.actual <= one.p95 for one in reading.counted)
     assert f"The band held in {held} of {len(reading.counted)} forecasts" in said
 
 

@@ -90,7 +90,7 @@ def test_the_ranking_puts_runs_by_their_ends_and_says_whom_to_stop(database: Dat
     said = summary(reading)
     assert "Stopping hot of lm_too_hot.csv would free 27,5" in str(said)
     assert "expected regret" in str(said[-2])
-    assert 0 < float(said[-1].rstrip(".")) < 0.01
+    assert 0 < float(str(said[-1]).rstrip(".")) < 0.01
 
 
 def test_pinning_twice_is_not_pinning(database: Database, seed: Seeder) -> None:

@@ -44,7 +44,7 @@ class Service:
 
     def take(self, trouble: str) -> bool:
         with self.lock:
-            left = getattr(self, trouble)
+            left: int = getattr(self, trouble)
             setattr(self, trouble, max(0, left - 1))
             return left > 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,7 @@ from app.demo import check as check_module
 from app.demo.check import check
 from app.demo.demo_runs import DEMO_RUNS
 from app.demo.replay import ReplayedRun, ReplayResult, replay
+from tests.demo.conftest import Service
 
 BY_NAME = {run.name: run for run in DEMO_RUNS}
 ALERT = {"kind": "nonfinite_loss", "severity": "critical", "metric": "train_loss", "step": 19900, "message": "NaN"}
@@ -21,12 +23,12 @@ def forecast(cutoff: int, mean: float = 3.2, half_width: float = 0.1) -> dict[st
 
 
 @pytest.fixture
-def replayed(service) -> ReplayResult:
+def replayed(service: Service) -> ReplayResult:
     runs = (BY_NAME["lm-wsd"], BY_NAME["deepspeech-diverges"])
     return replay(service.url, duration_seconds=0.05, runs=runs)
 
 
-def test_the_forecast_from_midway_is_held_against_the_outcome(service, replayed) -> None:
+def test_the_forecast_from_midway_is_held_against_the_outcome(service: Service, replayed: ReplayResult) -> None:
     service.forecasts = {
         "lm-wsd": [forecast(1_000, 9.0), forecast(8_000), forecast(14_900, 9.0)],
         "deepspeech-diverges": [forecast(11_000)],
@@ -45,13 +47,13 @@ def test_the_forecast_from_midway_is_held_against_the_outcome(service, replayed)
     json.dumps(summary, allow_nan=False)
 
 
-def test_a_band_beside_the_outcome_is_said(service, replayed) -> None:
+def test_a_band_beside_the_outcome_is_said(service: Service, replayed: ReplayResult) -> None:
     service.forecasts = {"lm-wsd": [forecast(8_000, 5.0)], "deepspeech-diverges": [forecast(11_000)]}
     summary = check(service.url, replayed, deadline_seconds=0.0)
     assert summary["runs"][0]["forecast"]["in_band"] is False
 
 
-def test_what_does_not_come_in_time_is_named(service, replayed) -> None:
+def test_what_does_not_come_in_time_is_named(service: Service, replayed: ReplayResult) -> None:
     service.forecasts = {"lm-wsd": [forecast(15_000)]}  # made at the end: that is no forecast
     summary = check(service.url, replayed, deadline_seconds=0.0)
     assert not summary["complete"]
@@ -62,13 +64,15 @@ def test_what_does_not_come_in_time_is_named(service, replayed) -> None:
     ]
 
 
-def test_it_waits_for_what_comes_late(service, replayed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_waits_for_what_comes_late(
+    service: Service, replayed: ReplayResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(check_module, "POLL_SECONDS", 0.01)
     service.alerts = {"deepspeech-diverges": [ALERT]}
     asked = 0
 
-    class Late(dict):
-        def get(self, name, default=None):
+    class Late(dict[str, Any]):
+        def get(self, name: str, default: Any = None) -> Any:
             nonlocal asked
             asked += 1
             return [forecast(8_000)] if asked > 5 else []
@@ -78,7 +82,7 @@ def test_it_waits_for_what_comes_late(service, replayed, monkeypatch: pytest.Mon
     assert asked > 5
 
 
-def test_a_refused_run_is_missing_with_its_reason(service) -> None:
+def test_a_refused_run_is_missing_with_its_reason(service: Service) -> None:
     refused = ReplayedRun(BY_NAME["lm-wsd"], "x", "", "refused", 0, 0, "no key")
     summary = check(service.url, ReplayResult((refused,), 1.0), deadline_seconds=0.0)
     assert summary["missing"] == ["lm-wsd: refused by the server (no key)"]

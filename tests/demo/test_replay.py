@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from app import endpoint
 from app.demo.demo_runs import DATA, DEMO_RUNS, DemoRun
 from app.demo.replay import Progress, ReplayResult, replay
 from app.importers.curve_file import read_curve_file
+from tests.demo.conftest import Service
 
 BY_NAME = {run.name: run for run in DEMO_RUNS}
 SHORT = (BY_NAME["lm-wsd"], BY_NAME["deepspeech-diverges"])
@@ -22,18 +24,18 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(endpoint, "LONGEST_WAIT_SECONDS", 0.02)
 
 
-def send(service, *runs: DemoRun, seconds: float = 0.1, **options) -> ReplayResult:
+def send(service: Service, *runs: DemoRun, seconds: float = 0.1, **options: Any) -> ReplayResult:
     return replay(service.url, duration_seconds=seconds, runs=runs or SHORT, **options)
 
 
-def stored_points(service, run: DemoRun, metric: str) -> tuple[list[int], list[float]]:
+def stored_points(service: Service, run: DemoRun, metric: str) -> tuple[list[int], list[float]]:
     stored = service.named(run.name)
     steps = [step for seq in sorted(stored.batches) for step in stored.batches[seq]["steps"]]
     kept = [(step, float(cell)) for step, cell in zip(steps, stored.column(metric), strict=True) if cell is not None]
     return [step for step, _ in kept], [value for _, value in kept]
 
 
-def assert_all_arrived(service, run: DemoRun) -> None:
+def assert_all_arrived(service: Service, run: DemoRun) -> None:
     for metric in ("train_loss", "val_loss", "lr"):
         points = read_curve_file(DATA / run.file, metric).points
         steps, values = stored_points(service, run, metric)
@@ -41,17 +43,19 @@ def assert_all_arrived(service, run: DemoRun) -> None:
         np.testing.assert_array_equal(values, points.values)
 
 
-def test_every_point_arrives_and_runs_end_as_they_ended(service) -> None:
+def test_every_point_arrives_and_runs_end_as_they_ended(service: Service) -> None:
     result = send(service)
     assert [(one.state, one.error) for one in result.runs] == [("finished", None), ("failed", None)]
     for run in SHORT:
         assert_all_arrived(service, run)
     assert service.named("lm-wsd").finished == {"status": "finished"}
-    assert service.named("deepspeech-diverges").finished["status"] == "failed"
+    ended = service.named("deepspeech-diverges").finished
+    assert ended is not None
+    assert ended["status"] == "failed"
     assert "NaN" in service.named("deepspeech-diverges").column("train_loss")
 
 
-def test_runs_declare_what_their_jobs_knew_and_one_declares_nothing(service) -> None:
+def test_runs_declare_what_their_jobs_knew_and_one_declares_nothing(service: Service) -> None:
     send(service, BY_NAME["lm-wsd"], BY_NAME["gpt2-undeclared"])
     said = service.named("lm-wsd").said
     assert said["project"] == "demo"
@@ -61,7 +65,7 @@ def test_runs_declare_what_their_jobs_knew_and_one_declares_nothing(service) -> 
 
 
 @pytest.mark.parametrize("trouble", ["drop_before", "drop_after", "busy"])
-def test_trouble_loses_nothing_and_doubles_nothing(service, trouble: str) -> None:
+def test_trouble_loses_nothing_and_doubles_nothing(service: Service, trouble: str) -> None:
     setattr(service, trouble, 12)
     result = send(service)
     assert getattr(service, trouble) == 0
@@ -71,7 +75,7 @@ def test_trouble_loses_nothing_and_doubles_nothing(service, trouble: str) -> Non
         assert service.named(run.name).sessions == [service.named(run.name).said["session"]]
 
 
-def test_an_answer_that_was_lost_is_asked_for_again_under_the_same_number(service) -> None:
+def test_an_answer_that_was_lost_is_asked_for_again_under_the_same_number(service: Service) -> None:
     finished = []
 
     def lose_the_next_answer(progress: Progress) -> None:
@@ -86,7 +90,7 @@ def test_an_answer_that_was_lost_is_asked_for_again_under_the_same_number(servic
     assert_all_arrived(service, SHORT[0])
 
 
-def test_progress_is_told_from_the_first_batch_to_the_end(service) -> None:
+def test_progress_is_told_from_the_first_batch_to_the_end(service: Service) -> None:
     told: list[Progress] = []
     [replayed] = send(service, SHORT[0], on_progress=told.append).runs
     assert [progress.batches_sent for progress in told[:-1]] == list(range(1, told[0].batches + 1))
@@ -95,18 +99,18 @@ def test_progress_is_told_from_the_first_batch_to_the_end(service) -> None:
     assert told[-1].url == f"{service.url}/runs/{replayed.run_id}"
 
 
-def service_points(service, name: str) -> int:
+def service_points(service: Service, name: str) -> int:
     batches = service.named(name).batches.values()
     return sum(cell is not None for batch in batches for column in batch["metrics"].values() for cell in column)
 
 
-def test_batches_are_small_however_short_the_replay(service) -> None:
+def test_batches_are_small_however_short_the_replay(service: Service) -> None:
     send(service)
     for run in SHORT:
         assert max(len(batch["steps"]) for batch in service.named(run.name).batches.values()) <= 48
 
 
-def test_a_replay_can_be_ended_early(service) -> None:
+def test_a_replay_can_be_ended_early(service: Service) -> None:
     stop = threading.Event()
     result = send(service, seconds=60.0, stop=stop, on_progress=lambda progress: stop.set())
     # The first batch to arrive ends both runs at once, long before the minute is over.
@@ -114,12 +118,12 @@ def test_a_replay_can_be_ended_early(service) -> None:
     assert all(run.finished == {"status": "stopped"} for run in service.runs.values())
 
 
-def test_a_key_is_sent(service) -> None:
+def test_a_key_is_sent(service: Service) -> None:
     service.api_key = "k"
     assert {one.state for one in send(service, SHORT[0], api_key="k").runs} == {"finished"}
 
 
-def test_a_refusal_is_reported_and_not_retried(service) -> None:
+def test_a_refusal_is_reported_and_not_retried(service: Service) -> None:
     service.api_key = "k"
     [replayed] = send(service, SHORT[0], api_key="wrong").runs
     assert replayed.state == "refused"

@@ -94,9 +94,8 @@ def test_no_secret_is_written_down_and_each_must_be_given(compose: dict[str, Any
 def test_the_example_names_every_variable_and_fills_in_no_secret() -> None:
     used = set(REFERENCE.findall((CHECKOUT / "docker-compose.yml").read_text()))
     lines = (CHECKOUT / ".env.example").read_text().splitlines()
-    assignments = dict(
-        match.groups() for line in lines if (match := re.fullmatch(r"(?:# )?([A-Z_]+)=(.*)", line)) is not None
-    )
+    found = [re.fullmatch(r"(?:# )?([A-Z_]+)=(.*)", line) for line in lines]
+    assignments = {match[1]: match[2] for match in found if match is not None}
     assert set(assignments) == used
     assert {name for name, value in assignments.items() if value} == {"LOSSCAST_PUBLISH", "LOSSCAST_PUBLIC_URL"}
 

@@ -19,15 +19,16 @@ def falling_loss(n_points: int, *, noise: float = 0.02, seed: int = 0, start: fl
     """A power of the step with multiplicative noise."""
     steps = np.arange(1, n_points + 1)
     curve = end + (start - end) * steps**-0.5
-    return curve * np.exp(noise * np.random.default_rng(seed).standard_normal(n_points))
+    return np.asarray(curve * np.exp(noise * np.random.default_rng(seed).standard_normal(n_points)), np.float64)
 
 
 def steady_norm(n_points: int, *, noise: float = 0.1, seed: int = 1) -> Floats:
     return np.exp(noise * np.random.default_rng(seed).standard_normal(n_points))
 
 
-def logged(*, every: int = 1, **metrics: Floats) -> Logged:
-    return {name: (np.arange(len(values)) * every, np.asarray(values, float)) for name, values in metrics.items()}
+def logged(*, every: int = 1, **metrics: npt.ArrayLike) -> Logged:
+    columns = {name: np.asarray(values, float) for name, values in metrics.items()}
+    return {name: (np.arange(len(values)) * every, values) for name, values in columns.items()}
 
 
 def engine_for(run: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]]) -> Engine:

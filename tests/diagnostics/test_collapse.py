@@ -65,7 +65,7 @@ def test_no_rank_left_without_a_better_loss_is_a_collapse_until_it_comes_back() 
 
 
 def test_rank_that_goes_from_task_to_task_is_said_long_before_none_is_left() -> None:
-    rank = 300 * 0.95 ** np.arange(120)
+    rank = 300 * 0.95 ** np.arange(120.0)
     run = logged(train_loss=np.full(120, 0.01), features_rankme=rank, task=np.arange(120.0))
     run["features/rankme"] = run.pop("features_rankme")
 

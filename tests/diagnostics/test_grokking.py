@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -62,10 +64,10 @@ def test_the_expected_step_is_said_with_an_interval_that_holds_the_truth() -> No
     so_far = {metric: (steps[steps <= 170], values[steps <= 170]) for metric, (steps, values) in run.items()}
 
     call = engine.observe(so_far).events[-1]
+    evidence: Mapping[str, Any] = call.evidence
 
     assert engine.states["grokking"] == "turning"
-    assert call.evidence["expected_from"] <= 470 <= call.evidence["expected_to"]
-    assert call.evidence["expected_from"] > 170
+    assert 170 < evidence["expected_from"] <= 470 <= evidence["expected_to"]
     assert call.probability is not None
     assert 0.5 < call.probability < 1
 
@@ -181,11 +183,11 @@ def test_what_else_is_logged_is_shown() -> None:
     run["moe/pathway_similarity"] = (run["val_loss"][0], np.linspace(0.2, 0.8, 60))
     run["local_complexity"] = (run["val_loss"][0], np.linspace(900, 300, 60))
 
-    call = says(run)[-1]
+    evidence: Mapping[str, Any] = says(run)[-1].evidence
 
-    assert call.evidence["param_norm_since_memorisation"] > 1
-    assert call.evidence["pathway_similarity_since_memorisation"] > 1
-    assert call.evidence["complexity_since_memorisation"] < 1
+    assert evidence["param_norm_since_memorisation"] > 1
+    assert evidence["pathway_similarity_since_memorisation"] > 1
+    assert evidence["complexity_since_memorisation"] < 1
 
 
 @pytest.mark.parametrize("seed", range(4))

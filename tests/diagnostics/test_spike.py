@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
-from tests.diagnostics.made_runs import events_of, falling_loss, logged, steady_norm
+from tests.diagnostics.made_runs import Floats, Logged, events_of, falling_loss, logged, steady_norm
 
 N = 1000
 ALARMS = ("spike", "divergence", "cold_start", "divergence_risk", "plateau", "dead")
 
 
-def run_with(loss: np.ndarray, norm: np.ndarray | None = None, rate: np.ndarray | None = None):  # type: ignore[no-untyped-def]
-    metrics = {"train_loss": loss, "grad_norm": norm, "lr": rate}
+def run_with(loss: Floats, norm: Floats | None = None, rate: Floats | None = None) -> Logged:
+    metrics: dict[str, Any] = {"train_loss": loss, "grad_norm": norm, "lr": rate}
     return logged(**{name: values for name, values in metrics.items() if values is not None})
 
 

@@ -17,7 +17,7 @@ OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 
 def documented_commands(program: str) -> str:
     """The lines of the page that call `program` from `$bin`, with the password set before."""
-    blocks = re.findall(r"```sh\n(.*?)```", OPERATIONS.read_text(), flags=re.DOTALL)
+    blocks: list[str] = re.findall(r"```sh\n(.*?)```", OPERATIONS.read_text(), flags=re.DOTALL)
     (block,) = [block for block in blocks if f"$bin/{program}" in block]
     return block[block.index("export PGPASSWORD") :]
 

@@ -24,10 +24,14 @@ time.sleep(600)
 def test_a_killed_postgres_comes_back_under_its_commands_with_all_that_was_committed(data_dir: Path) -> None:
     postgres = EmbeddedPostgres(data_dir)
     lines: list[str] = []
+
+    def one_more_row() -> None:
+        query(postgres.url, "INSERT INTO kept VALUES ('migrated')")
+
     supervisor = Supervisor(
         [
             Service("postgres", postgres),
-            Step("one more row", lambda: query(postgres.url, "INSERT INTO kept VALUES ('migrated')") and None),
+            Step("one more row", one_more_row),
             Command("reader", [sys.executable, "-c", READER], env=lambda: {"DATABASE_URL": postgres.url}),
         ],
         on_start=lambda name, starts: lines.append(f"{name} start {starts}"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def test_a_live_run_hears_those_that_finish_beside_it(database_url: str) -> None
             run_id = web.new_run(id=name, project="llama", name=f"the {name}", config=CONFIG)
             log(web, run_id, name)
             web.post(f"/runs/{run_id}/finish")
-            wait_for(lambda run_id=run_id: told(web, run_id), f"{run_id} to be seen to have finished")
+            wait_for(partial(told, web, run_id), f"{run_id} to be seen to have finished")
         log(web, live, "multipowerlaw_25M_wsdld", last=12_200)
         together = forecast(web, live, "project")
         heard = {run["id"]: run for run in together["prior"]["runs"]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ from app.laws.separable import Law, Units, fit
 
 DATA = Path(__file__).parents[1] / "data"
 WARMUP_STEPS = 2160
+
+MadeRun = Callable[[float], RecordedRun]
 
 
 def read(name: str) -> RecordedRun:
@@ -46,7 +49,7 @@ def test_a_law_of_the_rate_does_better_than_one_that_is_blind_to_it(law: Law) ->
     assert abs(ours.final_error) < 0.4 * abs(blind.final_error)
 
 
-def test_runs_of_two_peak_rates_foretell_a_third(made_run) -> None:
+def test_runs_of_two_peak_rates_foretell_a_third(made_run: MadeRun) -> None:
     fitted = [made_run(1e-3), made_run(5e-4)]
     other = made_run(7e-4)
     found = agreement(fit_runs(MultiPowerLaw(), fitted), other)
@@ -55,13 +58,13 @@ def test_runs_of_two_peak_rates_foretell_a_third(made_run) -> None:
     assert abs(agreement(fit(MultiPowerLaw(), [run.sample() for run in fitted]), other).final_error) > 0.006
 
 
-def test_runs_of_one_peak_rate_are_fitted_as_the_paper_says(made_run) -> None:
+def test_runs_of_one_peak_rate_are_fitted_as_the_paper_says(made_run: MadeRun) -> None:
     runs = [made_run(1e-3), made_run(1.01e-3)]
     assert fit_runs(MultiPowerLaw(), runs).law == MultiPowerLaw()
 
 
 @pytest.fixture
-def made_run():
+def made_run() -> MadeRun:
     """Runs whose loss follows the rate as the multi-power law's authors' code has it."""
     steps = np.arange(400, 10_001, 100)
     units = Units(1e-3, 8000.0)

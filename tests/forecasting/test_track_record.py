@@ -129,7 +129,8 @@ def test_a_run_counts_once_however_many_forecasts_it_has() -> None:
     assert middle.n_runs == 3
     assert middle.median_error == pytest.approx(0.04)
     held = middle.coverage[2]
-    assert (held.stated, held.held, held.share) == (0.9, 2.0, pytest.approx(2 / 3))
+    assert (held.stated, held.held) == (0.9, 2.0)
+    assert held.share == pytest.approx(2 / 3)
 
 
 def test_inside_a_run_each_forecast_counts_alike() -> None:
@@ -152,4 +153,5 @@ def test_the_median_is_drawn_where_half_of_the_runs_have_a_forecast() -> None:
         run_bin("a", 0.2, 0.3),
         *(run_bin(name, 0.6, error) for name, error in [("a", 0.1), ("b", 0.3), ("c", 0.2)]),
     ]
-    assert median_errors(bins) == [(pytest.approx(0.625), pytest.approx(0.2))]
+    (median,) = median_errors(bins)
+    assert median == pytest.approx((0.625, 0.2))

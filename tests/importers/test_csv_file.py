@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,11 @@ from app.importers.imported_run import BATCH_ROWS
 from app.importers.run_files import read_file
 from app.runs import Batch
 
+Write = Callable[..., Path]
+
 
 @pytest.fixture
-def write(tmp_path: Path):
+def write(tmp_path: Path) -> Write:
     def write(text: str | bytes, name: str = "run.csv") -> Path:
         path = tmp_path / name
         path.write_bytes(text.encode() if isinstance(text, str) else text)
@@ -34,7 +37,7 @@ def column(batch: Batch, metric: str) -> list[float | None]:
     return [value if here else None for value, here in zip(batch.values[row].tolist(), batch.present[row], strict=True)]
 
 
-def test_a_blank_cell_is_no_value_and_nan_is_one(write) -> None:
+def test_a_blank_cell_is_no_value_and_nan_is_one(write: Write) -> None:
     batch = only_batch(write("step,loss,val\n1,2.5,\n2,nan,3.5\n3,inf,\n4,-inf,\n"))
     assert batch.steps.tolist() == [1, 2, 3, 4]
     assert batch.present.tolist() == [[True, True, True, True], [False, True, False, False]]
@@ -63,13 +66,13 @@ def test_a_blank_cell_is_no_value_and_nan_is_one(write) -> None:
         "step,loss,note\n1,2.5\n2,2.25,\n",
     ],
 )
-def test_one_table_in_many_dialects(write, text: str) -> None:
+def test_one_table_in_many_dialects(write: Write, text: str) -> None:
     batch = only_batch(write(text))
     assert batch.steps.tolist() == [1, 2]
     assert column(batch, "loss") == [2.5, 2.25]
 
 
-def test_a_spreadsheets_decimal_commas_are_read_and_said(write) -> None:
+def test_a_spreadsheets_decimal_commas_are_read_and_said(write: Write) -> None:
     run = read_file(write("step;loss;lr;note\n1;2,5;3e-4;a,b\n2;-2,25;1,5e-4;\n3;;,5;\n"))
     [batch] = run.batches
     assert column(batch, "loss") == [2.5, -2.25, None]
@@ -78,38 +81,38 @@ def test_a_spreadsheets_decimal_commas_are_read_and_said(write) -> None:
     assert any("'note' left out" in warning for warning in run.warnings)
 
 
-def test_points_between_semicolons_need_no_word(write) -> None:
+def test_points_between_semicolons_need_no_word(write: Write) -> None:
     run = read_file(write("step;loss\n1;2.5\n"))
     assert column(next(iter(run.batches)), "loss") == [2.5]
     assert run.warnings == []
 
 
-def test_utf16_and_gzip_are_read(write) -> None:
+def test_utf16_and_gzip_are_read(write: Write) -> None:
     text = "step,loss\n7,2.5\n"
     assert only_batch(write(text.encode("utf-16"))).steps.tolist() == [7]
     assert only_batch(write(gzip.compress(text.encode()), "run.csv.gz")).steps.tolist() == [7]
 
 
-def test_a_name_may_hold_the_delimiter(write) -> None:
+def test_a_name_may_hold_the_delimiter(write: Write) -> None:
     assert only_batch(write('step,"loss, smoothed"\n1,2.5\n')).metrics == ("loss, smoothed",)
 
 
-def test_steps_are_exact_up_to_two_to_the_62(write) -> None:
+def test_steps_are_exact_up_to_two_to_the_62(write: Write) -> None:
     big = 2**62
     assert only_batch(write(f"step,loss\n{big - 1},1\n{big},2\n")).steps.tolist() == [big - 1, big]
 
 
-def test_a_file_says_its_licence_in_comment_lines(write) -> None:
+def test_a_file_says_its_licence_in_comment_lines(write: Write) -> None:
     run = read_file(write("# licence: MIT\n# origin: https://example.org/x\n# name: wsd\n# seed: 3\nstep,loss\n1,2\n"))
     assert (run.licence, run.origin, run.name) == ("MIT", "https://example.org/x", "wsd")
     assert run.config == {"seed": "3"}
 
 
-def test_the_name_is_the_files_where_it_says_nothing(write) -> None:
+def test_the_name_is_the_files_where_it_says_nothing(write: Write) -> None:
     assert read_file(write("step,loss\n1,2\n", "lr3e-4.v2.csv")).name == "lr3e-4.v2"
 
 
-def test_a_wall_clock_becomes_times_and_seconds_since_the_start_stay_a_metric(write) -> None:
+def test_a_wall_clock_becomes_times_and_seconds_since_the_start_stay_a_metric(write: Write) -> None:
     clock = only_batch(write("step,time,loss\n1,1700000000.5,2\n2,1700000001.5,1\n"))
     assert clock.metrics == ("loss",)
     assert clock.times.tolist() == [1700000000.5, 1700000001.5]
@@ -119,7 +122,7 @@ def test_a_wall_clock_becomes_times_and_seconds_since_the_start_stay_a_metric(wr
     assert elapsed.metrics == ("time", "loss")
 
 
-def test_columns_that_are_not_numbers_are_left_out_by_name(write) -> None:
+def test_columns_that_are_not_numbers_are_left_out_by_name(write: Write) -> None:
     run = read_file(write("step,loss,host\n1,2.5,node-1\n2,oops,node-1\n"))
     [batch] = run.batches
     assert batch.metrics == ("loss",)
@@ -129,34 +132,34 @@ def test_columns_that_are_not_numbers_are_left_out_by_name(write) -> None:
     assert "1 cell of 'loss' left out, not a number (the first is 'oops' on line 3)." in said
 
 
-def test_words_for_nothing_are_blanks(write) -> None:
+def test_words_for_nothing_are_blanks(write: Write) -> None:
     run = read_file(write("step,loss\n1,2.5\n2,None\n3,N/A\n4,null\n"))
     [batch] = run.batches
     assert column(batch, "loss") == [2.5, None, None, None]
     assert run.warnings == []
 
 
-def test_a_torn_last_line_is_left_out_with_a_warning(write) -> None:
+def test_a_torn_last_line_is_left_out_with_a_warning(write: Write) -> None:
     run = read_file(write("step,lr,loss\n1,0.1,2.5\n2,0."))
     [batch] = run.batches
     assert batch.steps.tolist() == [1]
     assert run.warnings == ["Line 3 is cut off in the middle and was left out."]
 
 
-def test_a_torn_line_may_be_the_only_one(write) -> None:
+def test_a_torn_line_may_be_the_only_one(write: Write) -> None:
     run = read_file(write("step,lr,loss\n1,0."))
     assert list(run.batches) == []
     assert run.warnings == ["Line 2 is cut off in the middle and was left out."]
 
 
-def test_a_row_without_a_step_is_left_out_with_a_warning(write) -> None:
+def test_a_row_without_a_step_is_left_out_with_a_warning(write: Write) -> None:
     run = read_file(write("step,loss\n1,2.5\n,2.25\n3,2.0\n"))
     [batch] = run.batches
     assert batch.steps.tolist() == [1, 3]
     assert run.warnings == ["1 rows without a step left out."]
 
 
-def test_long_files_come_in_batches_without_a_seam(write) -> None:
+def test_long_files_come_in_batches_without_a_seam(write: Write) -> None:
     n = 2 * BATCH_ROWS + 17
     path = write("step,loss\n" + "".join(f"{i},{i / 8}\n" for i in range(n)))
     batches = list(read_file(path).batches)
@@ -181,14 +184,14 @@ def test_long_files_come_in_batches_without_a_seam(write) -> None:
         ('step,loss\n1,"2\n' + "9" * 200_000, "Look for an unclosed quote there"),
     ],
 )
-def test_what_cannot_be_read_is_said_with_file_and_line(write, text: str | bytes, says: str) -> None:
+def test_what_cannot_be_read_is_said_with_file_and_line(write: Write, text: str | bytes, says: str) -> None:
     path = write(text)
     with pytest.raises(UnreadableFile) as raised:
         list(read_file(path).batches)
     assert says in str(raised.value)
 
 
-def test_a_line_number_counts_the_lines_of_earlier_batches(write) -> None:
+def test_a_line_number_counts_the_lines_of_earlier_batches(write: Write) -> None:
     path = write("# a comment\nstep,loss\n" + "".join(f"{i},1\n" for i in range(BATCH_ROWS + 5)) + "x,1\n")
     with pytest.raises(UnreadableFile, match=f"line {BATCH_ROWS + 8}:"):
         list(read_file(path).batches)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,11 @@ import pytest
 from app.errors import BadInput, UnknownMetric, UnreadableFile
 from app.importers.curve_file import read_curve_file
 
+Write = Callable[..., Path]
+
 
 @pytest.fixture
-def write(tmp_path: Path):
+def write(tmp_path: Path) -> Write:
     def write(text: str) -> Path:
         path = tmp_path / "run.csv"
         path.write_text(text)
@@ -20,7 +23,7 @@ def write(tmp_path: Path):
     return write
 
 
-def test_the_loss_is_found_and_rows_with_only_a_rate_are_the_plan(write) -> None:
+def test_the_loss_is_found_and_rows_with_only_a_rate_are_the_plan(write: Write) -> None:
     curve = read_curve_file(write("step,lr,train_loss,val_loss\n1,0.1,3,\n2,0.2,2.5,2.6\n3,0.2,,\n10,0.0,,\n"))
     assert curve.metric == "train_loss"
     assert curve.metrics == ("lr", "train_loss", "val_loss")
@@ -32,7 +35,7 @@ def test_the_loss_is_found_and_rows_with_only_a_rate_are_the_plan(write) -> None
     assert curve.planned.rates.tolist() == [0.2, 0.0]
 
 
-def test_a_rate_logged_beside_the_train_loss_is_not_the_plan_of_the_validation_loss(write) -> None:
+def test_a_rate_logged_beside_the_train_loss_is_not_the_plan_of_the_validation_loss(write: Write) -> None:
     curve = read_curve_file(write("step,lr,train_loss,val_loss\n1,0.1,3,2.8\n2,0.2,2.5,\n"), metric="val_loss")
     assert curve.points.steps.tolist() == [1]
     assert curve.planned is None
@@ -40,40 +43,40 @@ def test_a_rate_logged_beside_the_train_loss_is_not_the_plan_of_the_validation_l
     assert curve.rate.steps.tolist() == [1, 2]
 
 
-def test_a_file_without_a_rate_has_neither(write) -> None:
+def test_a_file_without_a_rate_has_neither(write: Write) -> None:
     curve = read_curve_file(write("step,loss\n1,3\n2,2\n"))
     assert curve.rate is None
     assert curve.planned is None
 
 
-def test_steps_are_put_in_order_and_the_later_row_wins(write) -> None:
+def test_steps_are_put_in_order_and_the_later_row_wins(write: Write) -> None:
     curve = read_curve_file(write("step,loss\n1,3\n3,2\n2,2.5\n3,1.5\n"))
     assert curve.points.steps.tolist() == [1, 2, 3]
     assert curve.points.values.tolist() == [3.0, 2.5, 1.5]
 
 
-def test_a_planned_rate_that_is_not_a_rate_is_passed_over(write) -> None:
+def test_a_planned_rate_that_is_not_a_rate_is_passed_over(write: Write) -> None:
     curve = read_curve_file(write("step,lr,loss\n1,0.1,3\n2,nan,\n3,-1,\n4,0.05,\n"))
     assert curve.planned is not None
     assert curve.planned.steps.tolist() == [4]
 
 
-def test_an_unknown_metric_lists_the_known_ones(write) -> None:
+def test_an_unknown_metric_lists_the_known_ones(write: Write) -> None:
     with pytest.raises(UnknownMetric, match="Known: loss"):
         read_curve_file(write("step,loss\n1,3\n"), metric="accuracy")
 
 
-def test_no_loss_asks_for_a_name(write) -> None:
+def test_no_loss_asks_for_a_name(write: Write) -> None:
     with pytest.raises(BadInput, match="Name the one to forecast: gpu_temp"):
         read_curve_file(write("step,gpu_temp\n1,3\n"))
 
 
-def test_a_file_of_blanks_holds_no_run(write) -> None:
+def test_a_file_of_blanks_holds_no_run(write: Write) -> None:
     with pytest.raises(UnreadableFile, match="no row holds a number"):
         read_curve_file(write("step,loss\n1,\n"))
 
 
-def test_what_tells_the_length_is_kept_by_its_role_the_longest_of_several(write) -> None:
+def test_what_tells_the_length_is_kept_by_its_role_the_longest_of_several(write: Write) -> None:
     curve = read_curve_file(write("step,loss,epoch,train/epoch,max_steps\n1,3,,0.1,50\n2,2,0.2,0.2,50\n"))
     assert set(curve.lengths) == {"epoch", "total_steps"}
     assert curve.lengths["epoch"].values.tolist() == [0.1, 0.2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from app.curves.schedule import Schedule
@@ -28,7 +29,8 @@ def curve_of_the_law(
     """The law with one memory, in units of its level at the cutoff: zero there."""
     x, x_cutoff = effective_steps(schedule, steps), effective_steps(schedule, [cutoff])
     z, z_cutoff = (lagged_response(schedule, s, [memory], [power])[0, 0] for s in (steps, np.array([cutoff])))
-    return a * ((x / x_cutoff) ** -exponent - 1) - d * (z - z_cutoff)
+    level: npt.NDArray[np.float64] = a * ((x / x_cutoff) ** -exponent - 1) - d * (z - z_cutoff)
+    return level
 
 
 def observed(schedule: Schedule, cutoff: float, *, noise: float = 1e-4, **parameters: float) -> Observations:

@@ -35,8 +35,8 @@ def receiver() -> Iterator[Receiver]:
                 document = json.loads(body)
             except ValueError:
                 document = body.decode(errors="replace")
-            receiver.requests.append((self.path, {k.lower(): v for k, v in self.headers.items()}, document))
-            status, headers = receiver.answers.pop(0) if receiver.answers else (200, {})
+            received.requests.append((self.path, {k.lower(): v for k, v in self.headers.items()}, document))
+            status, headers = received.answers.pop(0) if received.answers else (200, {})
             self.send_response(status)
             for name, value in {"Content-Length": "0", **headers}.items():
                 self.send_header(name, value)
@@ -49,11 +49,11 @@ def receiver() -> Iterator[Receiver]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    receiver = Receiver(server.server_address[1])
+    received = Receiver(server.server_address[1])
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
-        yield receiver
+        yield received
     finally:
         server.shutdown()
         thread.join()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import pytest
 
 from app.errors import BadInput
@@ -10,7 +12,7 @@ from app.notify.targets import HOSTS_SETTING, KNOWN_SCHEMES, SCHEMES_SETTING, ch
 PUBLIC = "https://93.184.215.14/hook"  # an address, so that no name needs looking up
 
 
-def check(target: str, *, schemes=KNOWN_SCHEMES, hosts=()) -> None:
+def check(target: str, *, schemes: Collection[str] = KNOWN_SCHEMES, hosts: Collection[str] = ()) -> None:
     check_target(target, allowed_schemes=schemes, allowed_hosts=hosts)
 
 

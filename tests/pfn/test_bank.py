@@ -15,7 +15,8 @@ def fit(values: Array, time: Array, lags: Array) -> Bank:
 
 
 def forecast(bank: Bank, time: Array, lags: Array, steps: Array | None = None) -> Array:
-    return bank.at(columns_at(time[None], (time if steps is None else steps)[None], lags[None])).mean[0]
+    found: Array = bank.at(columns_at(time[None], (time if steps is None else steps)[None], lags[None])).mean[0]
+    return found
 
 
 def test_a_power_law_goes_on_as_it_is() -> None:

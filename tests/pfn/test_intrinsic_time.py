@@ -1,6 +1,7 @@
 """What the network is told of a schedule agrees with the laws', and nothing unknown shows."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,11 +20,12 @@ def task_under(schedule: Schedule, cutoff: float = CUTOFF, n_knots: int = 400) -
     """One task with that schedule, known throughout; positions in steps."""
     task = sample_tasks(np.random.default_rng(0), 1).tasks
     knots = np.union1d(np.append(np.linspace(0, STEPS, n_knots), cutoff), schedule.steps)
+    rates: Any = schedule.rate_at(knots)  # in double precision, finer than the network's own numbers
     return replace(
         task,
         cutoff=np.array([cutoff]),
         knots=knots[None],
-        rates=schedule.rate_at(knots)[None] / schedule.peak,
+        rates=rates[None] / schedule.peak,
         past_known=np.array([True]),
         future_known=np.array([True]),
     )

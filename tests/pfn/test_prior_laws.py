@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from app.curves import families as real
+from app.curves.schedule import Schedule
 from app.laws import annealing
 from app.pfn.prior.families import FAMILIES, SHARES, sample_bases
 from app.pfn.prior.laws import LEAST_FALLEN, SLOWEST_SHARE, answering, sample_laws
@@ -16,7 +17,7 @@ from app.pfn.tasks import MAX_KNOTS
 STEPS = 1_000_000
 
 
-def as_invented(schedule: real.Schedule) -> Schedules:
+def as_invented(schedule: Schedule) -> Schedules:
     """A schedule over `STEPS` steps, with a knot every hundredth of them."""
     knots = np.linspace(0.0, 1.0, MAX_KNOTS)
     rates = schedule.rate_at(knots * STEPS)

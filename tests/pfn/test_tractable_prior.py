@@ -1,5 +1,6 @@
 """Both sides of the comparison with a sampler hold to each other: invented runs, and the posterior's parameters."""
 
+import dataclasses
 from itertools import islice
 
 import numpy as np
@@ -128,7 +129,7 @@ def test_levels_are_those_of_the_laws(problems: list[Problem]) -> None:
         course = Course(problem.schedule, np.append(np.linspace(0.003, 0.97, 50), 1.0))
         levels, gain = course.levels(drawn)
         one = problem.schedule
-        many = Schedules(*(np.repeat(each, 40, axis=0) for each in (one.knots, one.rates, one.warmup_end, one.family)))
+        many = Schedules(*(np.repeat(getattr(one, field.name), 40, axis=0) for field in dataclasses.fields(Schedules)))
         expected = Laws(drawn.bases, drawn.responses, gain).levels(many, np.tile(course.positions, (40, 1)))
         # Sums in another order, no more.
         assert levels == pytest.approx(expected, abs=1e-11)
@@ -144,14 +145,13 @@ def test_the_likelihood_is_that_of_the_points_and_spreads(problems: list[Problem
         places = Course(problem.schedule, np.append(problem.nodes.ravel(), 1.0))
         levels, gain = places.levels(drawn)
         nodes = levels[:, :-1].reshape(30, *problem.nodes.shape)
-        expected = stats.norm.logpdf(z[:, :-1]).sum(axis=1)
+        expected = np.asarray(stats.norm.logpdf(z[:, :-1])).sum(axis=1)
         expected += log_density_of_deviation(z[:, -1], drawn.bases.fall + gain, problem.least_deviation)
         expected[gain > LARGEST_GAIN] = -np.inf
         point = np.exp(z[:, -1:])
         size = drawn.size[:, None]
-        expected += stats.norm.logpdf(
-            problem.values, size * nodes.mean(axis=2), size * point / np.sqrt(problem.counts)
-        ).sum(axis=1)
+        deviations = size * point / np.sqrt(problem.counts)
+        expected += np.asarray(stats.norm.logpdf(problem.values, size * nodes.mean(axis=2), deviations)).sum(axis=1)
         known = problem.spread_known
         degrees = problem.counts[known] - 1
         variance = point**2 + nodes[:, known].var(axis=2) * problem.counts[known] / degrees

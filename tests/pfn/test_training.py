@@ -13,7 +13,7 @@ import pytest
 from app.errors import BadInput, Conflict, NotFound
 from app.pfn.bars import Knots
 from app.pfn.network import Size
-from app.pfn.prior import Prior
+from app.pfn.prior import PRIOR_VERSION, Prior
 from app.pfn.runtime import Predictor
 from app.pfn.weights import PARAMETERS, read_network
 from tests.pfn.torch_or_skip import torch
@@ -86,7 +86,7 @@ def test_a_worker_process_makes_the_same_curves() -> None:
 
 def test_another_prior_is_not_trained_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train(tmp_path, 1)
-    monkeypatch.setattr(training, "PRIOR_VERSION", training.PRIOR_VERSION + 1)
+    monkeypatch.setattr(training, "PRIOR_VERSION", PRIOR_VERSION + 1)
     with pytest.raises(Conflict, match="Start anew"):
         Training.resume(tmp_path, Budget(curves=10_000), CPU)
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ from tests.pfn.untrained import SIZE, random_network
 def write_network(folder: Path) -> None:
     network = random_network()
     knots = {"knots.places": np.arange(SIZE.bars, dtype=float), "knots.left_tail": 1.0, "knots.right_tail": 2.0}
-    np.savez(folder / PARAMETERS, **network.parameters, **knots)
+    arrays: dict[str, Any] = {**network.parameters, **knots}
+    np.savez(folder / PARAMETERS, **arrays)
     size = {name: getattr(SIZE, name) for name in ("width", "layers", "heads", "inner", "bars")}
     digest = hashlib.sha256((folder / PARAMETERS).read_bytes()).hexdigest()
     (folder / CARD).write_text(json.dumps({"sha256": digest, "size": size}))

@@ -34,7 +34,7 @@ def test_the_noise_scale_of_gradients_with_known_noise() -> None:
 def test_norms_and_gradients_say_the_same() -> None:
     rng = np.random.default_rng(1)
     gradients = [rng.standard_normal(10) for _ in range(4)]
-    norms = np.array([np.linalg.norm(one) for one in gradients])
+    norms = [float(np.linalg.norm(one)) for one in gradients]
     big = float(np.linalg.norm(np.mean(gradients, axis=0)))
 
     from_gradients = probe.GradientNoise().observe_gradients(gradients, batch=16)

@@ -14,6 +14,7 @@ import pytest
 
 from app.curves.roles import assign_roles
 from losscast import probe
+from losscast.notices import Notices
 from losscast.probe import sheltered
 
 CLIENT = Path(__file__).parents[2] / "client"
@@ -22,7 +23,7 @@ CLIENT = Path(__file__).parents[2] / "client"
 @pytest.fixture(autouse=True)
 def unsaid(monkeypatch: pytest.MonkeyPatch) -> None:
     """Warnings are said once a process; here, once a test."""
-    monkeypatch.setattr(sheltered, "_notices", sheltered.Notices())
+    monkeypatch.setattr(sheltered, "_notices", Notices())
 
 
 def make_probe_batch(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -6,12 +6,18 @@ import itertools
 import math
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from losscast import probe
 
+Floats = npt.NDArray[np.float64]
+Labels = npt.NDArray[np.intp]
 
-def make_simplex(n_classes: int = 5, n_units: int = 12, *, per_class: int = 20, noise: float = 0.0, seed: int = 0):
+
+def make_simplex(
+    n_classes: int = 5, n_units: int = 12, *, per_class: int = 20, noise: float = 0.0, seed: int = 0
+) -> tuple[Floats, Labels, Floats]:
     """Features at the corners of a simplex, their labels, and the last layer that is dual to them."""
     rng = np.random.default_rng(seed)
     basis, _ = np.linalg.qr(rng.standard_normal((n_units, n_classes)))
@@ -21,7 +27,9 @@ def make_simplex(n_classes: int = 5, n_units: int = 12, *, per_class: int = 20, 
     return features, labels, 2.0 * corners
 
 
-def make_blobs(seed: int = 1, counts: tuple[int, ...] = (30, 30, 30, 30), n_units: int = 7):
+def make_blobs(
+    seed: int = 1, counts: tuple[int, ...] = (30, 30, 30, 30), n_units: int = 7
+) -> tuple[Floats, Labels, Floats, Floats]:
     rng = np.random.default_rng(seed)
     labels = np.repeat(np.arange(len(counts)), counts)
     features = rng.standard_normal((len(counts), n_units))[labels] * 2 + rng.standard_normal((len(labels), n_units))

@@ -118,7 +118,7 @@ def shell(script: str) -> Sequence[str]:
 
 def test_parts_start_in_order_and_stop_in_reverse() -> None:
     diary = Diary()
-    parts = [
+    parts: list[Command | Service | Step] = [
         Service("database", FakeServer("database", diary)),
         Step("migrate", lambda: diary.note("migrated")),
         Command("web", shell("trap 'echo bye; exit' TERM; echo hello; while :; do sleep 0.05; done")),
@@ -202,7 +202,7 @@ def test_the_environment_is_asked_for_at_each_start() -> None:
 
 def test_output_carries_the_name_of_its_child_even_without_a_last_newline() -> None:
     diary = Diary()
-    parts = [
+    parts: list[Command | Service | Step] = [
         Command("a", shell("echo one; echo two >&2; printf three; exec sleep 600 >/dev/null 2>&1")),
         Command("longer", shell("printf '\\377\\n'; exec sleep 600")),
     ]
@@ -282,7 +282,7 @@ def test_what_comes_after_waits_until_a_command_is_ready_even_if_it_dies_first(t
     proof = tmp_path / "proof"
     # Dies once, and is ready only in its second life.
     script = f"if [ -e {tmp_path}/once ]; then echo ready > {proof}; exec sleep 600; fi; touch {tmp_path}/once"
-    parts = [
+    parts: list[Command | Service | Step] = [
         Command("web", shell(script), ready=proof.exists),
         Step("after", lambda: diary.note(f"after, ready: {proof.exists()}")),
     ]
@@ -297,7 +297,11 @@ def test_a_command_that_is_never_ready_ends_the_start() -> None:
 
 
 def test_a_wait_for_readiness_heeds_a_request_to_stop() -> None:
-    supervisor = Supervisor([Command("web", SLEEP, ready=lambda: supervisor.request_stop() or False)])
+    def ask_to_stop() -> bool:
+        supervisor.request_stop()
+        return False
+
+    supervisor = Supervisor([Command("web", SLEEP, ready=ask_to_stop)])
     supervisor.run()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -82,8 +82,8 @@ def said_of(batch: Batch) -> list[Event]:
     return in_order({event.id: event for event in found.events}.values())
 
 
-def in_order(events: object) -> list[Event]:
-    return sorted(events, key=lambda event: event.id)  # type: ignore[call-overload]
+def in_order(events: Iterable[Event]) -> list[Event]:
+    return sorted(events, key=lambda event: event.id)
 
 
 def assert_rebuilding_says_the_same(database: Database) -> list[Event]:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from sqlalchemy import Row, text
 
+from app.forecasting.forecast import forecast_curve
 from app.importers.run_files import read_file
 from app.runs import Batch, RunStatus, StoredForecast
 from app.storage import forecasts, runs
@@ -327,12 +328,11 @@ def test_a_prior_that_leads_nowhere_gives_way_to_the_populations(
 ) -> None:
     alone = go_live(database, "alone", project="another")
     finish_family(database)
-    without = refit.forecast_curve
 
     def forecast_or_fail(curve: Any, plan: Any, prior: Any = None) -> Any:
         if prior is not None:
             raise FloatingPointError("no such number")
-        return without(curve, plan)
+        return forecast_curve(curve, plan)
 
     monkeypatch.setattr(refit, "forecast_curve", forecast_or_fail)
     forecast = go_live(database)

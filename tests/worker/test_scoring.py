@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,6 @@ import pytest
 from sqlalchemy import text
 
 from app.forecasting.scores import QuantileForecast, score_value
-from app.forecasting.track_record import Outcome
 from app.runs import Batch, RunStatus
 from app.storage import forecasts, runs
 from app.storage.codec import decode_path
@@ -78,7 +78,8 @@ def finished(database: Database) -> Database:
 def test_scores_are_those_of_the_stored_quantiles_against_the_last_two_percent(finished: Database) -> None:
     found = record(finished)
     actual = last_two_percent(finished)
-    assert found.outcome == Outcome(50_000, pytest.approx(actual, rel=1e-12))
+    assert found.outcome is not None
+    assert dataclasses.astuple(found.outcome) == (50_000, pytest.approx(actual, rel=1e-12))
     scored = [one for one in found.forecasts if one.judged is not None]
     # The last was made at the very end, where nothing was left to forecast.
     assert len(scored) == len(found.forecasts) - 1 >= 5
@@ -147,7 +148,8 @@ def test_a_run_that_goes_on_has_no_truth_until_it_ends_again(database: Database)
     end(database)
     score_run(database, "run")
     second = record(database)
-    assert second.outcome == Outcome(50_000, pytest.approx(last_two_percent(database)))
+    assert second.outcome is not None
+    assert dataclasses.astuple(second.outcome) == (50_000, pytest.approx(last_two_percent(database)))
     assert not any(one.judged.horizon_off for one in second.forecasts if one.judged)
 
 
