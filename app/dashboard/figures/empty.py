@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from app.dashboard.figures.axes import axis_holders
-from app.dashboard.theme import LIGHT, Palette
+from app.dashboard.theme import FONT, LIGHT, Palette
 
 
 def empty_figure(text: str = "", palette: Palette = LIGHT) -> dict[str, Any]:
@@ -35,5 +35,5 @@ def sentence(text: str, palette: Palette) -> dict[str, Any]:
         "yref": "paper",
         "x": 0.5,
         "y": 0.5,
-        "font": {"size": 13, "color": palette.muted},
+        "font": {"family": FONT, "size": 13, "color": palette.muted},
     }
