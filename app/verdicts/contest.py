@@ -68,6 +68,13 @@ class Errors:
         own = (wide - np.sqrt(self.correlation) * shared[:, None]) / np.sqrt(1 - self.correlation)
         return np.asarray((1 - self.surprise) * ndtr(own) + self.surprise * ndtr(wide / self.reach))
 
+    def chance_below(self, final: QuantileForecast, value: float) -> float:
+        """Probability of an end below a value, whatever is shared: the mean of `chances` over it, in closed form."""
+        if value <= 0 and _is_positive(final):
+            return 0.0
+        wide = float(final.normal_scores([value])[0]) / self.stretch
+        return float((1 - self.surprise) * ndtr(wide) + self.surprise * ndtr(wide / self.reach))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Contest:
@@ -156,8 +163,15 @@ def contest(finals: Sequence[Final], errors: Errors | Sequence[Errors]) -> Conte
 
 
 def probability_not_below(own: Final, reference: Final, errors: Errors | Sequence[Errors], delta: float = 0.0) -> float:
-    """Probability that one end does not lie below another by more than `delta`."""
-    return float(1 - contest([own, lowered(reference, delta)], errors).best()[0])
+    """Probability that one end does not lie below another by more than `delta`.
+
+    With a certain reference no error is shared, and no contest is needed.
+    """
+    to_beat = lowered(reference, delta)
+    if isinstance(own, QuantileForecast) and not isinstance(to_beat, QuantileForecast):
+        erring = errors if isinstance(errors, Errors) else errors[0]
+        return 1 - erring.chance_below(own, to_beat)
+    return float(1 - contest([own, to_beat], errors).best()[0])
 
 
 def lowered(final: Final, delta: float) -> Final:
@@ -178,8 +192,7 @@ def _grid(finals: Sequence[Final], errors: Sequence[Errors]) -> Array:
         else:
             certain.append(float(final))
     nodes = np.unique(np.concatenate(values)) if values else np.empty(0)
-    if values and min(float(final.values[0]) for final in finals if isinstance(final, QuantileForecast)) > 0:
-        # No forecaster takes anything below zero for possible: a surprise does not lie there either.
+    if values and all(_is_positive(final) for final in finals if isinstance(final, QuantileForecast)):
         nodes = np.unique(np.maximum(nodes, 0.0))
     nodes = nodes[:: 1 + len(nodes) // MOST_NODES]
     nodes = np.concatenate([nodes, certain])
@@ -187,6 +200,11 @@ def _grid(finals: Sequence[Final], errors: Sequence[Errors]) -> Array:
     # A certain end gets a cell of next to no width, in which nobody else's end lies.
     nodes = np.unique(np.concatenate([nodes, np.array(certain) + 1e-3 * margin]))
     return np.concatenate([[nodes[0] - margin], nodes, [nodes[-1] + margin]])
+
+
+def _is_positive(final: QuantileForecast) -> bool:
+    """Whether its forecaster takes nothing below zero for possible: a surprise does not lie there either."""
+    return float(final.values[0]) > 0
 
 
 def _spread(final: QuantileForecast, stretch: float, count: int) -> Array:

@@ -48,6 +48,29 @@ def test_two_normal_ends_are_compared_as_the_normal_difference_says() -> None:
     )
 
 
+@pytest.mark.parametrize("errors", [Errors(), Errors(0.8, 1.1, 0.07, 5.8), Errors(0.3, 0.7, 1.0, 2.8)])
+@pytest.mark.parametrize("mean", [2.0, -2.0])
+def test_a_certain_reference_is_compared_as_a_contest_would(errors: Errors, mean: float) -> None:
+    """In closed form: of the contest, whose grid is some hundred values, a thousandth remains."""
+    skewed = QuantileForecast(np.array(LEVELS), mean + np.array([-0.05, -0.03, 0.0, 0.06, 0.2]))
+    for value in (mean - 0.3, mean - 0.04, mean, mean + 0.1, mean + 0.5):
+        fought = 1 - contest([skewed, value - 0.01], errors).best()[0]
+        assert probability_not_below(skewed, value, errors, delta=0.01) == pytest.approx(fought, abs=0.004)
+
+
+def test_a_positive_end_does_not_lie_below_a_reference_that_is_not() -> None:
+    doubting = Errors(surprise=0.5, reach=50.0)
+    assert probability_not_below(normal_end(1.0, 0.1), 0.0, doubting) == 1.0
+    assert probability_not_below(normal_end(1.0, 0.1), 0.01, doubting) < 0.95
+    assert probability_not_below(normal_end(0.1, 0.1), 0.0, doubting) < 0.95  # this one may be negative
+
+
+def test_with_errors_for_each_end_a_certain_reference_is_held_to_those_of_the_run() -> None:
+    own, reference = (Errors(surprise=1.0, reach=3.0), Errors())
+    expected = norm.cdf(-1 / 3)
+    assert probability_not_below(normal_end(52.0, 1.0), 51.0, (own, reference)) == pytest.approx(1 - expected, abs=1e-9)
+
+
 def test_errors_that_are_shared_tell_near_ties_apart() -> None:
     near, better = normal_end(2.02, 0.1), normal_end(2.0, 0.1)
     apart = probability_not_below(near, better, Errors(0.0))
