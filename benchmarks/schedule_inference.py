@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.curves.curve import Curve
-from app.curves.inference import infer_schedule
+from app.curves.inference.infer import infer_schedule
 
 SEEN = (0.2, 0.4, 0.6, 0.8)
 RIGHT, MISLED = 0.05, 0.10

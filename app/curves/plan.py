@@ -19,7 +19,8 @@ import numpy as np
 from app.curves.config_keys import EPOCH_KEYS, Config, as_number, configured_schedule, configured_total
 from app.curves.curve import Curve
 from app.curves.families import FAMILIES, REACTIVE, build_schedule, family_name
-from app.curves.inference import HOLD, InferredSchedule, infer_schedule
+from app.curves.inference.infer import infer_schedule
+from app.curves.inference.inferred import HOLD, InferredSchedule
 from app.curves.schedule import Schedule, next_step
 from app.curves.warmup import unseen_warmup
 from app.errors import BadInput

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.curves.curve import Curve
-from app.curves.inference import HOLD
+from app.curves.inference.inferred import HOLD
 from app.curves.plan import ASSUMED, Plan
 from app.curves.schedule import Schedule
 from app.errors import CurveTooShort

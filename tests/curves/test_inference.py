@@ -10,7 +10,8 @@ import pytest
 
 from app.curves.curve import Curve
 from app.curves.families import build_schedule
-from app.curves.inference import DOUBT_LIMIT, HOLD, InferredSchedule, infer_schedule
+from app.curves.inference.infer import DOUBT_LIMIT, infer_schedule
+from app.curves.inference.inferred import HOLD, InferredSchedule
 from app.curves.schedule import Schedule
 
 PEAK = 3e-4
