@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from app.curves.curve import Curve
 from app.curves.roles import ACCURACY_ROLES, FORECAST_ROLES
 from app.dashboard.figures.compare import MOST_RUNS, Along, RunLine
-from app.dashboard.figures.loss import Scale
+from app.dashboard.figures.loss_chart import Scale
 from app.dashboard.liveness import Liveness, liveness
 from app.dashboard.readings import roles_and_loss
 from app.errors import NotFound

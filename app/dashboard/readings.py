@@ -19,7 +19,7 @@ from app.curves.measure import Measure
 from app.curves.roles import ACCURACY_ROLES, FORECAST_ROLES, LOSS_ROLES, assign_roles, forecastable, primary_loss
 from app.dashboard.event_plots import EventPlot, read_event_plots
 from app.dashboard.figures.axes import POINTS_A_TRACE
-from app.dashboard.figures.loss import Restart
+from app.dashboard.figures.loss_chart import Restart
 from app.dashboard.glyphs import Sparkline, sparkline
 from app.dashboard.liveness import Liveness, liveness
 from app.diagnostics.dynamics.dynamic import Dynamic

@@ -7,7 +7,7 @@ import pytest
 
 from app.dashboard.compared_runs import CompareForm
 from app.dashboard.figures.compare import Along, CompareChart, RunLine, compare_figure, spread
-from app.dashboard.figures.loss import Scale
+from app.dashboard.figures.loss_chart import Scale
 from app.dashboard.theme import DARK, Display
 from app.forecasting.forecast import LEVELS
 from app.runs import StoredForecast

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.dashboard.figures.loss import LossChart, Restart, Scale, loss_figure
+from app.dashboard.figures.loss import loss_figure
+from app.dashboard.figures.loss_chart import LossChart, Restart, Scale
 from app.dashboard.theme import DARK, Display
 from app.runs import Points, StoredForecast
 

@@ -12,7 +12,8 @@ import plotly.graph_objects as go
 
 from app.dashboard.figures.axes import Floats, axis, base_layout, plain_list, step_axis, value_range
 from app.dashboard.figures.empty import sentence
-from app.dashboard.figures.loss import LABEL_OPACITY, Scale
+from app.dashboard.figures.loss_chart import Scale
+from app.dashboard.figures.loss_marks import LABEL_OPACITY
 from app.dashboard.figures.smooth import smoothed
 from app.dashboard.formatting import chart_text, format_band
 from app.dashboard.theme import Display, Palette, translucent

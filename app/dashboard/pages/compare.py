@@ -37,7 +37,7 @@ from app.dashboard.components import (
     value_text,
 )
 from app.dashboard.figures.compare import MOST_RUNS, Along, CompareChart, compare_figure, run_colour
-from app.dashboard.figures.loss import Scale
+from app.dashboard.figures.loss_chart import Scale
 from app.dashboard.formatting import MISSING, format_band, format_value
 from app.dashboard.glyphs import RangeGlyph
 from app.dashboard.liveness import Liveness

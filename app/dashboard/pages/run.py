@@ -23,7 +23,8 @@ from app.dashboard.components import (
     value_text,
 )
 from app.dashboard.figures.empty import empty_figure
-from app.dashboard.figures.loss import LossChart, Scale, loss_figure
+from app.dashboard.figures.loss import loss_figure
+from app.dashboard.figures.loss_chart import LossChart, Scale
 from app.dashboard.figures.metric import metric_figure
 from app.dashboard.pages import run_deletion, what_if
 from app.dashboard.pages.health import health_report
