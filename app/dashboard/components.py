@@ -131,7 +131,7 @@ def progress(last_step: int | None, total_steps: int | None, source: str | None,
             [html.Span(["step ", html.B(format_step(last_step))]), html.Span("total not known", className="muted")],
             className="progress-text",
         )
-    share = min(1.0, last_step / total_steps)
+    share = min(1.0, max(0.0, last_step / total_steps))
     label = f"{format_step(last_step)} of {format_step(total_steps)} steps"
     return html.Div(
         [
@@ -142,7 +142,7 @@ def progress(last_step: int | None, total_steps: int | None, source: str | None,
                 **aria(
                     valuemin="0",
                     valuemax=str(total_steps),
-                    valuenow=str(min(last_step, total_steps)),
+                    valuenow=str(min(max(last_step, 0), total_steps)),
                     label=label,
                 ),
             ),

@@ -101,7 +101,7 @@ def read_event_plots(
         panels = metrics_of(event, health.watched, known)
         if not panels:
             continue
-        first, last = shown_steps(event, [known[metric] for panel in panels for metric in panel])
+        first, last = shown_steps(event, [known[metric] for panel in panels for metric in panel], health.read_to)
         read = {
             metric: points.read_points(
                 connection, run_id, metric, from_step=first, to_step=last, max_points=POINTS_A_LINE
@@ -141,9 +141,12 @@ def metrics_of(event: Event, watched: Mapping[str, str], known: Mapping[str, Ser
     return panels[:MOST_LINES]
 
 
-def shown_steps(event: Event, series: Sequence[Series]) -> tuple[int, int]:
-    """All of them, or those around the event."""
-    ends = [(one.first_step or 0, one.last_step or 0) for one in series]
+def shown_steps(event: Event, series: Sequence[Series], read_to: int | None = None) -> tuple[int, int]:
+    """All of them, or those around the event.
+
+    What was not read is not shown: a step far beyond all others (`app.curves.strays`), and negative ones beside others.
+    """
+    ends = [_span(one, read_to) for one in series]
     first, last = min(begin for begin, _ in ends), max(end for _, end in ends)
     if event.kind in PANELS:
         return first, last
@@ -151,6 +154,13 @@ def shown_steps(event: Event, series: Sequence[Series]) -> tuple[int, int]:
     densest = min((ends[at][1] - ends[at][0]) / max(one.points - 1, 1) for at, one in enumerate(series))
     air = math.ceil(max(AROUND * (end - begin), FEWEST_AROUND * densest, 1.0))
     return max(first, begin - air), min(last, end + air)
+
+
+def _span(series: Series, read_to: int | None) -> tuple[int, int]:
+    first, last = series.first_step or 0, series.last_step or 0
+    if read_to is not None:
+        last = min(last, read_to)
+    return max(first, 0) if last >= 0 else first, last
 
 
 def drawn(

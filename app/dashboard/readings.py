@@ -210,6 +210,17 @@ class RunReading:
     end: End | None = None  # of the metric shown first; None while the run goes on
 
     @property
+    def newest(self) -> tuple[int | None, float | None]:
+        """The last step of the metric shown first, and its value; a step far beyond its curve is none."""
+        series, summary = self.series_of(self.metric), self.summary
+        if series is None or series.last_step is None:
+            return None, None
+        is_stray = self.run.last_step is not None and series.last_step > self.run.last_step
+        if is_stray and summary is not None and summary.metric == self.metric and summary.last_step is not None:
+            return summary.last_step, summary.last_value
+        return series.last_step, series.last_value
+
+    @property
     def is_over(self) -> bool:
         return self.run.status is not RunStatus.RUNNING
 

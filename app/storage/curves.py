@@ -94,6 +94,20 @@ def record_fitted(connection: Connection, mark: FitMark) -> None:
     )
 
 
+def take_back_strays(connection: Connection, mark: FitMark, *, strays_from: int, last_step: int) -> None:
+    """Let the run be no further than its curves, where `strays_from` and what follows it is far beyond them.
+
+    Not while newer batches wait for their refit: only that one knows how far they have come.
+    """
+    connection.execute(
+        text("""
+            UPDATE run_progress SET last_step = :last_step
+            WHERE run_key = :key AND arrivals = :arrivals AND last_step >= :strays_from
+        """),
+        {"key": mark.run_key, "arrivals": mark.arrivals, "strays_from": strays_from, "last_step": last_step},
+    )
+
+
 def uncompacted_batches(connection: Connection, run_key: int) -> int:
     return int(
         connection.execute(

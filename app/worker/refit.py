@@ -31,6 +31,7 @@ from app.storage.curves import (
     record_fitted,
     save_curve_states,
     save_summary,
+    take_back_strays,
 )
 from app.storage.database import Database
 from app.storage.points import segment_starts
@@ -75,8 +76,18 @@ class Loaded:
     def strays_from(self) -> int | None:
         """The first step that lies far beyond all curves; None where there is none, or another metric goes so far."""
         strays = [int(each.strays.steps[0]) for each in self.curves.values() if len(each.strays)]
-        last = max((each.last_step for each in self.reductions.values() if each.last_step is not None), default=0)
-        return min(strays) if strays and min(strays) > last else None
+        return min(strays) if strays and min(strays) > (self.last_step or 0) else None
+
+    @property
+    def last_step(self) -> int | None:
+        """The last step of all curves."""
+        return max((each.last_step for each in self.reductions.values() if each.last_step is not None), default=None)
+
+    @property
+    def cutoff(self) -> int | None:
+        """The last step of the curves that are forecast."""
+        reductions = [self.reduction(metric) for metric in self.selected.forecast]
+        return max((each.last_step for each in reductions if each.last_step is not None), default=None)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -164,21 +175,18 @@ def _curve_of_role(loaded: Loaded, role: str) -> Curve | None:
 
 
 def _plan(loaded: Loaded) -> Plan | None:
-    reductions = [loaded.reduction(metric) for metric in loaded.selected.forecast]
-    cutoffs = [one.last_step for one in reductions if one.last_step is not None]
-    if not cutoffs or max(cutoffs) > FURTHEST_STEP:
-        return None
-    return _plan_from(loaded, max(cutoffs))
+    cutoff = loaded.cutoff
+    return None if cutoff is None or not 0 <= cutoff <= FURTHEST_STEP else _plan_from(loaded, cutoff)
 
 
-def _plan_without_loss(loaded: Loaded) -> Plan | None:
-    """What the run declares of itself, where it logs nothing that is forecast: to be told, not to be acted on."""
+def _plan_without_forecast(loaded: Loaded) -> Plan | None:
+    """What the run declares of itself, where nothing of it is forecast: to be told, not to be acted on."""
     run = loaded.run
-    last = run.last_step or 0
-    if loaded.selected.forecast or not run.declared_plan or last > FURTHEST_STEP:
+    last = max(run.last_step or 0, 0)
+    if not run.declared_plan or last > FURTHEST_STEP:
         return None
-    if run.last_step is None and run.status is RunStatus.FINISHED:
-        return None  # it ended before it logged anything
+    if run.status is RunStatus.FINISHED and (run.last_step is None or run.last_step < 0):
+        return None  # it ended before it came to a step that counts
     plan = _plan_from(loaded, last)
     return plan if plan is not None and plan.total_source in (DECLARED, ENDED) else None
 
@@ -237,6 +245,8 @@ def _forecasts(
     loaded: Loaded, plan: Plan | None, priors: dict[str, StoredPrior]
 ) -> tuple[dict[str, Forecast], list[str]]:
     """The forecasts worth storing, and what to tell where there is none."""
+    if plan is None and loaded.cutoff is not None and loaded.cutoff < 0:
+        return {}, ["Every step so far lies below zero. A forecast needs steps that are counted from 0 or 1."]
     if plan is None and loaded.selected.forecast:
         return {}, [f"Steps beyond {FURTHEST_STEP:,} cannot be forecast; is the step that was logged really one?"]
     if plan is None:
@@ -332,7 +342,7 @@ def save(connection: Connection, loaded: Loaded, concluded: Conclusions, targets
     shown = next(iter(loaded.selected.forecast), None)
     previous = loaded.previous.get(shown) if shown and not _is_broken(loaded, shown) else None
     reduction = loaded.reduction(shown) if shown else None
-    plan = concluded.plan or _plan_without_loss(loaded)
+    plan = concluded.plan or _plan_without_forecast(loaded)
     save_summary(
         connection,
         key,
@@ -351,6 +361,8 @@ def save(connection: Connection, loaded: Loaded, concluded: Conclusions, targets
     )
     fired = [alerts.fire(connection, key, finding, targets) for finding in concluded.decisions.fire]
     resolved = [alerts.resolve(connection, key, cleared, targets) for cleared in concluded.decisions.resolve]
+    if loaded.strays_from is not None and loaded.last_step is not None:
+        take_back_strays(connection, loaded.mark, strays_from=loaded.strays_from, last_step=loaded.last_step)
     save_priors(connection, concluded.subject, loaded.standing, concluded.priors)
     offer_or_withdraw(connection, concluded.subject, loaded.standing)
     record_fitted(connection, loaded.mark)

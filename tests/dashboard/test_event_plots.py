@@ -59,6 +59,13 @@ def test_a_spike_is_shown_with_what_lies_around_it_and_a_collapse_with_the_whole
     assert shown_steps(event("rank_loss"), [series("rank")]) == (0, 1000)
 
 
+def test_a_step_far_beyond_what_was_read_stretches_no_drawing() -> None:
+    far = Series(1, "run", "loss", 401, -5, 10**15, 1.0)
+    assert shown_steps(event("rank_loss", 300, None), [far], 399) == (0, 399)
+    first, last = shown_steps(event("spike", 300, 310), [far], 399)
+    assert 0 < first < 300 < 310 < last < 399
+
+
 def test_what_is_logged_rarely_is_shown_further_around() -> None:
     assert shown_steps(event(step=50_000, resolved_at=None), [series("loss", last_step=100_000, points=101)]) == (
         10_000,

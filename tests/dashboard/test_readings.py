@@ -5,6 +5,8 @@ import pytest
 from sqlalchemy import event
 
 from app.dashboard.compared_runs import read_comparison
+from app.dashboard.pages.run_head import header
+from app.dashboard.pages.run_tiles import tiles
 from app.dashboard.readings import (
     PAGE_SIZE,
     RunsFilter,
@@ -241,6 +243,32 @@ def test_metrics_are_found_by_a_part_of_their_name(database: Database, seed: See
     found, total = read_metrics(database, "run", "loss", 10)
     assert [series.metric for series, _ in found] == ["损失/Loss"]
     assert total == 1
+
+
+def test_a_far_step_that_comes_first_is_on_no_tile_and_no_bar(database: Database, seed: Seeder) -> None:
+    seed.open("run", plan={"total_steps": 1000})
+    seed.log("run", np.array([10**15]), {"loss": np.array([77.0])})
+    seed.log("run", np.arange(1, 400), {"loss": decaying(np.arange(1, 400))})
+    reading = read_run(database, "run")
+    assert reading.newest == (399, decaying(np.arange(1, 400))[-1])
+    shown = str(header(reading)) + str(tiles(reading))
+    assert "1,000,000,000,000,000" not in shown
+    assert "100 %" not in shown
+    chart = read_chart(database, "run", None, None)
+    assert chart is not None
+    assert chart.last_step == 399
+
+
+def test_a_run_of_negative_steps_alone_has_no_bar_and_no_horizon(database: Database, seed: Seeder) -> None:
+    seed.open("run")
+    seed.log("run", np.arange(-40, -1), {"loss": decaying(np.arange(1, 40))})
+    reading = read_run(database, "run")
+    assert "total not known" in str(header(reading))
+    assert "-2 steps" not in str(tiles(reading))
+    with database.write() as connection:
+        runs.describe_run(connection, "run", plan={"total_steps": 1000})
+    seed.refit("run")
+    assert "'width': '0.00%'" in str(header(read_run(database, "run")))
 
 
 def test_an_unknown_run_is_not_found(database: Database) -> None:

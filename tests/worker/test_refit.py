@@ -13,7 +13,7 @@ from sqlalchemy import text
 from app.importers.run_files import read_file
 from app.runs import Batch, RunStatus, Summary
 from app.storage import alerts, forecasts, runs
-from app.storage.curves import fit_mark, read_curve_states, runs_to_fit
+from app.storage.curves import fit_mark, read_curve_states, runs_to_fit, take_back_strays
 from app.storage.database import Database
 from app.worker.refit import refit_run
 from tests.storage_helpers import compact, make_batch, start, store
@@ -290,6 +290,56 @@ def test_strays_leave_curve_and_forecast_as_they_were(database: Database, strays
     assert spoilt.forecast is not None
     assert (spoilt.total_steps, spoilt.last_step) == (clean.total_steps, clean.last_step)
     assert math.isclose(spoilt.forecast.p50, clean.forecast.p50, rel_tol=1e-6)
+
+
+def test_a_far_step_that_comes_first_is_not_where_the_run_is(database: Database) -> None:
+    start(database)
+    with database.write() as connection:
+        runs.describe_run(connection, "run", plan={"total_steps": 1000})
+    store(database, make_batch([10**15], loss=[9.0]), seq=0)
+    refit(database)
+    for seq, steps in enumerate(np.array_split(np.arange(1, 400), 4), 1):
+        store(database, make_batch(steps.tolist(), loss=[3.0 - at / 400 for at in steps.tolist()]), seq=seq)
+        if seq != 2:  # so that one refit finds two batches
+            refit(database)
+    summary = refit(database)
+    with database.read() as connection:
+        assert runs.get_run(connection, "run").last_step == 399
+    assert (summary.last_step, summary.total_steps) == (399, 1000)
+    assert f"up to step {10**15:,}" in summary.notes[0]
+    assert_rebuild_agrees(database)
+
+
+def test_a_batch_that_no_refit_has_seen_is_not_taken_back_with_a_stray(database: Database) -> None:
+    start(database)
+    store(database, make_batch([*range(100), 10**9], loss=[3.0] * 101), seq=0)
+    with database.write() as connection:
+        mark = fit_mark(connection, "run")
+    assert mark is not None
+    store(database, make_batch([100], loss=[3.0]), seq=1)
+    with database.write() as connection:
+        take_back_strays(connection, mark, strays_from=10**9, last_step=99)
+        assert runs.get_run(connection, "run").last_step == 10**9
+    refit(database)
+    with database.read() as connection:
+        assert runs.get_run(connection, "run").last_step == 100
+
+
+@pytest.mark.parametrize("status", [None, RunStatus.FINISHED])
+def test_a_run_of_negative_steps_alone_has_no_horizon_and_no_forecast(
+    database: Database, status: RunStatus | None
+) -> None:
+    start(database)
+    store(database, make_batch(list(range(-60, -1)), loss=[3.0 - at / 100 for at in range(59)]), seq=0)
+    if status is not None:
+        with database.write() as connection:
+            runs.finish_run(connection, "run", status, None)
+    summary = refit(database)
+    assert (summary.metric, summary.last_step) == ("loss", -2)
+    assert (summary.total_steps, summary.forecast) == (None, None)
+    assert "counted from 0 or 1" in summary.notes[0]
+    store(database, make_batch(list(range(60)), loss=[2.4 - at / 100 for at in range(60)]), seq=1)
+    assert not [note for note in refit(database).notes if "counted from" in note]
 
 
 def test_a_run_that_really_goes_on_far_out_is_shown_there(database: Database) -> None:

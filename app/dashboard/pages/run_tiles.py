@@ -32,13 +32,12 @@ FAMILY_NAMES = {
 
 def tiles(reading: RunReading) -> list[Component]:
     summary = reading.summary
-    main = reading.series_of(reading.metric)
-    last_value = main.last_value if main else None
+    last_step, last_value = reading.newest
     return [
         tile(
             ["Last ", html.Code(reading.metric or "loss", className="metric-name", title=reading.metric or "")],
             value_text(last_value),
-            below=f"at step {format_step(main.last_step)}" if main else "no number yet",
+            below="no number yet" if last_step is None else f"at step {format_step(last_step)}",
         ),
         forecast_tile(reading, last_value),
         tile(
