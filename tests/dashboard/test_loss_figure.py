@@ -245,3 +245,45 @@ def test_the_note_on_the_start_makes_room_for_the_mark_of_a_forecast_near_the_le
     near, far = heights(5000), heights(800)
     assert near[0] < near[1] - 0.1
     assert far[0] > 0.95
+
+
+def overfitting() -> Points:
+    """A validation loss, logged now and then, that turns and rises well above the training loss."""
+    steps = np.arange(25, 501, 25)
+    return points(3.6 + np.where(steps < 200, 20.0 / steps, 20.0 / 200 + 0.006 * (steps - 200)), first=25, every=25)
+
+
+def test_the_newest_validation_loss_is_in_the_focused_view_with_air_above() -> None:
+    validation = overfitting()
+    low, high = draw(others={"val_loss": validation})["layout"]["yaxis"]["range"]
+    assert high > validation.values[-1] + 0.01 * (high - low)
+
+
+def test_where_another_loss_is_now_stays_in_view_though_its_past_does_not_fit() -> None:
+    came_down = points(np.linspace(60.0, 3.4, 20), every=25)
+    low, high = draw(others={"val_loss": came_down})["layout"]["yaxis"]["range"]
+    assert low < 3.4 < high < 10
+
+
+def test_a_line_that_ends_outside_the_focused_view_says_where_it_is() -> None:
+    figure = draw(others={"val_loss": points(np.full(20, 900.0), every=25), "tiny": points(np.full(20, -80.0))})
+    notes = [
+        note for note in figure["layout"]["annotations"] if note["text"][0] in "↑↓" and "start" not in note["text"]
+    ]
+    assert [note["text"] for note in notes] == ["↑ val_loss lies above, at 900.0", "↓ tiny lies below, at -80.00"]
+    assert not any(
+        "lies" in note["text"]
+        for note in draw(others={"near": overfitting()}, scale=Scale.FULL)["layout"]["annotations"]
+    )
+
+
+def test_of_a_handful_of_points_none_is_cut_off() -> None:
+    figure = draw(points=points([9.0, 5.0, 4.0, 3.5]))
+    assert figure["layout"]["yaxis"]["range"][1] > 9.0
+
+
+def test_a_few_validation_points_lie_on_top_of_a_dense_training_loss() -> None:
+    order = [one.get("name") for one in draw(others={"val_loss": overfitting()})["data"]]
+    assert order.index("loss") < order.index("val_loss")
+    order = [one.get("name") for one in draw(others={"other_loss": falling()})["data"]]
+    assert order.index("other_loss") < order.index("loss")

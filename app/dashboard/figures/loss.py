@@ -9,9 +9,9 @@ import plotly.graph_objects as go
 
 from app.dashboard.figures.axes import Floats, axis, axis_holders, base_layout, panel_title, plain_list, step_axis
 from app.dashboard.figures.loss_chart import LossChart, Scale
-from app.dashboard.figures.loss_marks import cut_off_note, cutoff_mark, restart_marks
+from app.dashboard.figures.loss_marks import beyond_notes, cut_off_note, cutoff_mark, restart_marks
 from app.dashboard.figures.loss_rate import rate_lines, rate_traces
-from app.dashboard.figures.loss_view import loss_range, steps_in_view
+from app.dashboard.figures.loss_view import steps_in_view, values_in_view
 from app.dashboard.figures.smooth import smoothed
 from app.dashboard.formatting import chart_text, format_band
 from app.dashboard.theme import Display, Palette, translucent
@@ -38,7 +38,7 @@ def _layout(chart: LossChart, display: Display, *, has_rate: bool) -> dict[str, 
     palette = display.palette
     bottom = 0.30 if has_rate else 0.0
     steps = steps_in_view(chart)
-    values, cut_off = loss_range(chart)
+    values = values_in_view(chart)
     layout = base_layout(palette, narrow=display.narrow)
     layout["margin"]["t"] = 96 if display.narrow else 62
     layout |= {
@@ -70,10 +70,10 @@ def _layout(chart: LossChart, display: Display, *, has_rate: bool) -> dict[str, 
             palette,
             domain=[bottom, 1.0],
             type="log" if chart.scale is Scale.LOG else "linear",
-            range=list(values),
+            range=[values.low, values.high],
             # The height always fits what is in view; zooming is along the steps.
             fixedrange=True,
-            uirevision=f"{chart.scale}|{values}",
+            uirevision=f"{chart.scale}|{values.low}|{values.high}",
             tickformat="~g" if chart.scale is Scale.LOG else ".4~g",
             nticks=8,
         ),
@@ -100,8 +100,9 @@ def _layout(chart: LossChart, display: Display, *, has_rate: bool) -> dict[str, 
     }
     if has_rate:
         layout["annotations"].append(panel_title("<b>learning rate</b>", palette, top=bottom - 0.11))
-    if cut_off is not None:
-        layout["annotations"].append(cut_off_note(cut_off, chart, display, bottom=bottom))
+    if values.cut_off is not None:
+        layout["annotations"].append(cut_off_note(values.cut_off, chart, display, bottom=bottom))
+    layout["annotations"] += beyond_notes(values, chart, display, bottom=bottom)
     for lines, labels in (cutoff_mark(chart, display), restart_marks(chart, palette)):
         layout["shapes"] += lines
         layout["annotations"] += labels
@@ -160,10 +161,13 @@ def _row(forecast: StoredForecast, level: float) -> list[float]:
 
 
 def _loss_lines(chart: LossChart, palette: Palette) -> list[go.Scatter]:
-    traces = []
-    for colour, (metric, points) in zip(palette.others, chart.others.items(), strict=False):
-        traces += _line(metric, points, colour, chart, width=1.4)
-    return traces + _line(chart.metric, chart.points, palette.loss, chart, width=1.6)
+    """The chosen metric last, on top of the others; but few points, as of a validation, would vanish behind many."""
+    others = [
+        (points, _line(metric, points, colour, chart, width=1.4))
+        for colour, (metric, points) in zip(palette.others, chart.others.items(), strict=False)
+    ]
+    lines = [*others, (chart.points, _line(chart.metric, chart.points, palette.loss, chart, width=1.6))]
+    return [trace for _, traces in sorted(lines, key=lambda line: -len(line[0])) for trace in traces]
 
 
 def _line(metric: str, points: Points, colour: str, chart: LossChart, *, width: float) -> list[go.Scatter]:

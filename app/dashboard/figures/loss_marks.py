@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from app.dashboard.figures.loss_chart import LossChart
-from app.dashboard.figures.loss_view import steps_in_view
-from app.dashboard.formatting import format_step, format_value
+from app.dashboard.figures.loss_view import ValuesInView, steps_in_view
+from app.dashboard.formatting import chart_text, format_step, format_value
 from app.dashboard.theme import Display, Palette, translucent
 
 LABELLED_RESTARTS = 6  # more labels than this would cover each other
 LABEL_OPACITY = 0.8  # of the ground of a label, so that a line behind it does not cross it out
 NOTE_REACHES = 0.45  # of the width: the note on what is cut off, with the length of a label that ends before it
+NOTE_LINE = 0.06  # of the height of the chart, between two notes
 
 
 def cut_off_note(worst: float, chart: LossChart, display: Display, *, bottom: float) -> dict[str, Any]:
@@ -31,6 +32,36 @@ def cut_off_note(worst: float, chart: LossChart, display: Display, *, bottom: fl
         "bgcolor": translucent(display.palette.surface, LABEL_OPACITY),
         "font": {"size": 11, "color": display.palette.muted},
     }
+
+
+def beyond_notes(values: ValuesInView, chart: LossChart, display: Display, *, bottom: float) -> list[dict[str, Any]]:
+    """Where a line that runs out of the chart has come to, in its colour, beside its newest step."""
+    low, high = steps_in_view(chart)
+    colours = dict(zip(chart.others, display.palette.others, strict=False))
+    notes = []
+    for place, (metric, newest) in enumerate(values.beyond.items()):
+        is_above = newest > values.high
+        step = float(min(chart.others[metric].steps[-1], high))
+        is_late = step > low + 0.5 * (high - low)
+        # Late, it ends before the cutoff; early, it stands below what is written to the right of that.
+        top = (0.93 if is_late else 0.8) - NOTE_LINE * place
+        word = "" if display.narrow else " lies above," if is_above else " lies below,"
+        notes.append(
+            {
+                "text": f"{'↑' if is_above else '↓'} {chart_text(metric)}{word} at {format_value(newest)}",
+                "xref": "x",
+                "yref": "paper",
+                "x": step,
+                "y": top if is_above else bottom + 0.015 + NOTE_LINE * (place + 1),
+                "xanchor": "right" if is_late else "left",
+                "yanchor": "top" if is_above else "bottom",
+                "xshift": -5 if is_late else 5,
+                "showarrow": False,
+                "bgcolor": translucent(display.palette.surface, LABEL_OPACITY),
+                "font": {"size": 11, "color": colours.get(metric, display.palette.muted)},
+            }
+        )
+    return notes
 
 
 def _is_forecast_from_the_left(chart: LossChart) -> bool:

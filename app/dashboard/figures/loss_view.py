@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -11,6 +12,22 @@ from app.dashboard.figures.loss_chart import LossChart, Scale
 from app.runs import Points
 
 BEGINNING = 0.05  # of the steps so far: what the focused scale may cut off at the top
+FEW_TO_CUT = 20  # points: with fewer, the first drop is most of what there is to see
+FLATTENS = 3.0  # times the height of the chosen metric: a line that needs more would press it flat
+
+
+@dataclass(frozen=True, slots=True)
+class ValuesInView:
+    """The range of the upper axis, in its own units, and what lies outside of it.
+
+    cut_off : the worst value of the chosen metric, where the start of it is cut off
+    beyond : newest values of other metrics, where they are of another size
+    """
+
+    low: float
+    high: float
+    cut_off: float | None = None
+    beyond: Mapping[str, float] = field(default_factory=dict)
 
 
 def steps_in_view(chart: LossChart) -> tuple[float, float]:
@@ -24,46 +41,57 @@ def steps_in_view(chart: LossChart) -> tuple[float, float]:
     return float(start - air), float(end + air)
 
 
-def loss_range(chart: LossChart) -> tuple[tuple[float, float], float | None]:
-    """The range of the upper axis, and the worst value of the chosen metric where that lies outside."""
-    log = chart.scale is Scale.LOG
+def values_in_view(chart: LossChart) -> ValuesInView:
     view = steps_in_view(chart)
     steps, values = _in_view(chart.points, view)
-    others = [_in_view(points, view)[1] for points in chart.others.values()]
+    others = {metric: _in_view(points, view) for metric, points in chart.others.items()}
     fan = _fan_edges(chart, *view)
-    everything = value_range([values, fan, *others], log=log) or (0.0, 1.0)
-    if chart.scale is not Scale.FOCUS:
-        return everything, None
+    everything = value_range([values, fan, *(seen for _, seen in others.values())], log=chart.scale is Scale.LOG)
+    if chart.scale is not Scale.FOCUS or everything is None:
+        return ValuesInView(*(everything or (0.0, 1.0)))
     # Only the beginning may leave the chart: a spike later on is news.
-    start = view[0] if chart.view or not len(steps) else steps[0] + BEGINNING * (steps[-1] - steps[0])
-    focused = value_range([values[steps > start], fan], log=False)
-    if focused is None:
-        return everything, None
-    focused = _stretched(focused, [_in_view(points, (start, view[1]))[1] for points in chart.others.values()])
+    start = view[0] if chart.view or len(steps) < FEW_TO_CUT else steps[0] + BEGINNING * (steps[-1] - steps[0])
+    shown = [values[steps > start], fan]
+    if value_range(shown, log=False) is None:
+        return ValuesInView(*everything)
+    for other_steps, other in others.values():
+        shown += _as_much_as_fits(other[other_steps > start], shown)
+    low, high = value_range(shown, log=False) or everything
+    newest = {metric: seen[np.isfinite(seen)][-1:] for metric, (_, seen) in others.items()}
+    return ValuesInView(
+        low,
+        high,
+        cut_off=_worst_outside(values, low, high, rises=chart.rises),
+        beyond={metric: float(value) for metric, last in newest.items() for value in last if not low <= value <= high},
+    )
+
+
+def _as_much_as_fits(other: Floats, shown: Sequence[Floats]) -> list[Floats]:
+    """All of another metric, else where it is now, else nothing of it: the chosen one must not be pressed flat."""
+    height = np.ptp(_finite(shown))
+    for part in (other, other[np.isfinite(other)][-1:]):
+        if len(_finite([part])) and np.ptp(_finite([*shown, part])) <= FLATTENS * height:
+            return [part]
+    return []
+
+
+def _finite(arrays: Sequence[Floats]) -> Floats:
+    together = np.concatenate(arrays)
+    return together[np.isfinite(together)]
+
+
+def _worst_outside(values: Floats, low: float, high: float, *, rises: bool) -> float | None:
     finite = values[np.isfinite(values)]
-    if chart.rises:
+    if rises:
         lowest = float(np.min(finite, initial=np.inf))
-        return focused, lowest if lowest < focused[0] else None
+        return lowest if lowest < low else None
     top = float(np.max(finite, initial=-np.inf))
-    return focused, top if top > focused[1] else None
+    return top if top > high else None
 
 
 def _in_view(points: Points, view: tuple[float, float]) -> tuple[Floats, Floats]:
     inside = (points.steps >= view[0]) & (points.steps <= view[1])
     return points.steps[inside].astype(np.float64), points.values[inside]
-
-
-def _stretched(focused: tuple[float, float], others: Sequence[Floats]) -> tuple[float, float]:
-    """The focused range with the other losses that are of its size; one of another size would flatten the chart."""
-    for other in others:
-        both = value_range([np.asarray(focused), other], log=False)
-        if both is not None and both[1] - both[0] <= 3 * (focused[1] - focused[0]):
-            finite = other[np.isfinite(other)]
-            focused = (
-                float(np.min(finite, initial=focused[0])),
-                float(np.max(finite, initial=focused[1])),
-            )
-    return focused
 
 
 def _fan_edges(chart: LossChart, low: float, high: float) -> Floats:
