@@ -9,6 +9,7 @@ further, since most of what they say passes by itself: spikes and risks. What is
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from enum import Enum
 from types import MappingProxyType
 
@@ -75,12 +76,16 @@ def judge_events(events: Sequence[Event], open_alerts: Collection[AlertKey]) -> 
 def without_repeats(judgements: Sequence[Judgement], open_alerts: Collection[AlertKey]) -> list[Judgement]:
     """What the rules of `app.alerts.rules` say, less gradient norms where something as bad of their cause is open.
 
-    A loss that is not finite calls whatever is open: a high loss may come back, this hardly does.
+    A loss that is not finite fires whatever is open, since a high loss may come back and this hardly does. Where a
+    divergence or a cold start has called before it, it is the same event and calls nobody again.
     """
     known = [_OPEN[key.kind] for key in open_alerts if key.kind in _OPEN]
     said_already = any(cause is Cause.OPTIMISATION or severity is Severity.CRITICAL for cause, severity in known)
+    called_already = (Cause.OPTIMISATION, Severity.CRITICAL) in known
     return [
-        judgement
+        replace(judgement, calls=False)
+        if called_already and isinstance(judgement, Finding) and judgement.kind == NONFINITE_LOSS
+        else judgement
         for judgement in judgements
         if not (said_already and isinstance(judgement, Finding) and judgement.kind == NONFINITE_GRAD_NORM)
     ]

@@ -50,6 +50,7 @@ class Finding:
     step: int  # where it began [steps]
     message: str
     evidence: Mapping[str, Any] = field(default_factory=dict)  # fit for JSON: "NaN" and "Infinity" are spelled out
+    calls: bool = True  # False: people were called for its cause already, so that it is only shown
 
     @property
     def key(self) -> AlertKey:

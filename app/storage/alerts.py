@@ -51,7 +51,7 @@ def open_keys(connection: Connection, run_key: int) -> set[AlertKey]:
 
 
 def fire(connection: Connection, run_key: int, finding: Finding, targets: Sequence[Target]) -> int | None:
-    """Open an alert and queue its messages; None where one of its kind and metric is open already."""
+    """Open an alert and queue its messages, where it calls; None where one of its kind and metric is open already."""
     alert_id = connection.execute(
         text("""
             INSERT INTO alert (run_key, kind, severity, metric, step, message, evidence)
@@ -70,12 +70,13 @@ def fire(connection: Connection, run_key: int, finding: Finding, targets: Sequen
     ).scalar_one_or_none()
     if alert_id is None:
         return None
-    _queue(connection, alert_id, "fired", targets)
+    if finding.calls:
+        _queue(connection, alert_id, "fired", targets)
     return int(alert_id)
 
 
 def resolve(connection: Connection, run_key: int, cleared: AllClear, targets: Sequence[Target]) -> int | None:
-    """Close the open alert of this kind and metric and queue the good news."""
+    """Close the open alert of this kind and metric and queue the good news, where there were bad ones."""
     alert_id = connection.execute(
         text("""
             UPDATE alert SET resolved_at = now()
@@ -85,7 +86,8 @@ def resolve(connection: Connection, run_key: int, cleared: AllClear, targets: Se
     ).scalar_one_or_none()
     if alert_id is None:
         return None
-    _queue(connection, alert_id, "resolved", targets)
+    if list_deliveries(connection, [alert_id]):
+        _queue(connection, alert_id, "resolved", targets)
     return int(alert_id)
 
 

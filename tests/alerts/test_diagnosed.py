@@ -102,10 +102,20 @@ def test_a_broken_gradient_norm_is_no_news_beside_what_is_as_bad_but_a_broken_lo
     loss = Finding("nonfinite_loss", Severity.CRITICAL, "loss", 90, "NaN")
     over = AllClear("nonfinite_grad_norm", "grad_norm", 90, "over")
     for kind in ("cold_start", "divergence", "spike", "nonfinite_loss"):
-        assert without_repeats([norm, loss], [AlertKey(kind, "loss")]) == [loss]
+        (still,) = without_repeats([norm, loss], [AlertKey(kind, "loss")])
+        assert still == replace(loss, calls=kind == "spike")
         assert without_repeats([over], [AlertKey(kind, "loss")]) == [over]
     for kind in ("overfit", "stop_advised"):
         assert without_repeats([norm, loss], [AlertKey(kind, "loss")]) == [norm, loss]
+
+
+def test_a_loss_that_turns_nan_after_it_blew_up_is_shown_but_calls_nobody_again() -> None:
+    loss = Finding("nonfinite_loss", Severity.CRITICAL, "loss", 90, "NaN")
+    for kind, calls in {"cold_start": False, "divergence": False, "dead": False, "divergence_risk": True}.items():
+        (finding,) = without_repeats([loss], [AlertKey(kind, "loss")])
+        assert isinstance(finding, Finding)
+        assert finding.calls is calls, kind
+    assert without_repeats([loss], [AlertKey("overfit", "val_loss")]) == [loss]
 
 
 def test_an_alert_resolves_with_its_event_and_says_how_it_went_on() -> None:
