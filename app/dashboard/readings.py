@@ -16,7 +16,9 @@ from sqlalchemy import Connection
 
 from app.curves.curve import Curve
 from app.curves.measure import Measure
+from app.curves.plan import ASSUMED, resolve_plan
 from app.curves.roles import ACCURACY_ROLES, FORECAST_ROLES, LOSS_ROLES, assign_roles, forecastable, primary_loss
+from app.curves.schedule import Schedule
 from app.dashboard.event_plots import EventPlot, read_event_plots
 from app.dashboard.figures.axes import POINTS_A_TRACE
 from app.dashboard.figures.loss_chart import Restart
@@ -399,6 +401,7 @@ class ChartReading:
     others: Mapping[str, Points]
     forecast: StoredForecast | None
     rate: Points
+    unlogged_rate: Schedule | None
     restarts: Sequence[Restart]
     last_step: int
     rises: bool = False  # more is better
@@ -423,12 +426,14 @@ def read_chart(
         alike = [name for name in known if roles.get(name) in kind and name != chosen]
         rates = [name for name in known if roles.get(name) == "lr"]
         seen = _seen_range(view)
+        forecast = forecasts.latest_forecast(connection, run_id, chosen)
         return ChartReading(
             metric=chosen,
             points=_read(connection, run_id, chosen, seen),
             others={name: _read(connection, run_id, name, seen, share=2) for name in alike[:OTHERS_IN_CHART]},
-            forecast=forecasts.latest_forecast(connection, run_id, chosen),
+            forecast=forecast,
             rate=_read(connection, run_id, rates[0], seen, share=2) if rates else Points.empty(),
+            unlogged_rate=None if rates or forecast is None else _said_rate(run, forecast),
             restarts=[
                 Restart(one.number, start)
                 for one in runs.list_segments(connection, run_id)
@@ -437,6 +442,13 @@ def read_chart(
             last_step=run.last_step or 0,
             rises=roles.get(chosen) in ACCURACY_ROLES,
         )
+
+
+def _said_rate(run: Run, forecast: StoredForecast) -> Schedule | None:
+    """The schedule that the forecast counted on, from the first step on, where the job or its config says it."""
+    declared = {**run.declared_plan, "total_steps": forecast.horizon}
+    plan = resolve_plan(declared=declared, config=run.config, rate=None, cutoff=forecast.cutoff)
+    return None if plan.schedule_source == ASSUMED else plan.schedule
 
 
 def _start(segment: Segment) -> int | None:

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from app.curves.schedule import Schedule
 from app.dashboard.figures.loss import loss_figure
 from app.dashboard.figures.loss_chart import LossChart, Restart, Scale
 from app.dashboard.theme import DARK, Display
@@ -145,6 +146,22 @@ def test_the_planned_rate_is_dashed_from_the_cutoff_on() -> None:
     planned = trace(figure, "planned rate")
     assert planned["x"][0] == 500
     assert planned["line"]["dash"] != "solid"
+
+
+def test_a_declared_rate_that_is_not_logged_is_drawn_dashed_from_the_first_step_on() -> None:
+    said = Schedule(np.array([0.0, 100.0, 1000.0]), np.array([0.0, 2e-3, 0.0]))
+    figure = draw(forecast=forecast(), unlogged_rate=said)
+    planned = trace(figure, "planned rate")
+    assert planned["x"][:3] == [0, 100, 500]
+    assert planned["y"][:2] == [0.0, 2e-3]
+    assert planned["x"] == sorted(set(planned["x"]))
+    assert "learning rate" not in names(figure)
+
+
+def test_a_constant_rate_of_one_knot_is_drawn_from_the_first_step_on() -> None:
+    figure = draw(forecast=forecast(), unlogged_rate=Schedule(np.array([0.0]), np.array([1e-3])))
+    planned = trace(figure, "planned rate")
+    assert (planned["x"][0], planned["y"][0]) == (0, 1e-3)
 
 
 def test_a_rate_that_nobody_told_is_not_drawn() -> None:

@@ -151,6 +151,22 @@ def test_a_run_that_no_worker_has_seen_shows_its_loss(database: Database, seed: 
     assert len(chart.rate) == 49
 
 
+def test_a_rate_that_is_declared_and_not_logged_is_known_from_the_first_step_on(
+    database: Database, seed: Seeder
+) -> None:
+    steps = np.arange(1, 301)
+    seed.open("told", plan={"total_steps": 1000, "schedule": {"family": "cosine", "peak": 3e-4, "warmup_steps": 100}})
+    seed.open("untold", plan={"total_steps": 1000})
+    for run_id in ("told", "untold"):
+        seed.log(run_id, steps, {"loss": decaying(steps)})
+    told, untold = (read_chart(database, run_id, None, None) for run_id in ("told", "untold"))
+    assert told is not None
+    assert untold is not None
+    assert told.unlogged_rate is not None
+    assert told.unlogged_rate.rate_at([100, 1000]) == pytest.approx([3e-4, 0.0], abs=1e-6)
+    assert untold.unlogged_rate is None
+
+
 def test_a_run_without_numbers_has_no_chart(database: Database, seed: Seeder) -> None:
     seed.open("run")
     assert read_run(database, "run").metric is None

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from app.curves.schedule import Schedule
 from app.runs import Points, StoredForecast
 
 
@@ -33,6 +34,7 @@ class LossChart:
     others : further metrics of its kind, drawn thinner
     rises : more is better; then the first rise may leave the bottom of the chart
     rate : the learning rate as logged; empty if it was not
+    unlogged_rate : what the job or its config says of a rate that it does not log, past and to come
     last_step : of the whole run, in view or not; the buttons below the chart count from it
     """
 
@@ -41,6 +43,7 @@ class LossChart:
     others: Mapping[str, Points] = field(default_factory=dict)
     forecast: StoredForecast | None = None
     rate: Points = field(default_factory=Points.empty)
+    unlogged_rate: Schedule | None = None
     restarts: Sequence[Restart] = ()
     last_step: int = 0
     view: tuple[float, float] | None = None

@@ -12,7 +12,10 @@ from app.dashboard.theme import Palette
 
 
 def rate_lines(chart: LossChart) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats]]:
-    """(steps, rates) of the past and of the plan. What was logged beats what the schedule says of the past."""
+    """(steps, rates) as logged, and as planned: from the cutoff on, or all along where none is logged.
+
+    A stored forecast keeps the rates that were to come, not those before it.
+    """
     knots = chart.forecast.schedule if chart.forecast else {}
     steps = np.asarray(knots.get("steps") or [], np.float64)
     rates = np.asarray(knots.get("rates") or [], np.float64)
@@ -23,9 +26,12 @@ def rate_lines(chart: LossChart) -> tuple[tuple[Floats, Floats], tuple[Floats, F
     if not len(past[0]) and knots.get("source") == "assumed":
         return nothing, nothing  # the size of a rate that nobody told us is made up
     cutoff, horizon = float(chart.forecast.cutoff), float(chart.forecast.horizon)
-    if not len(past[0]) and steps[0] < cutoff:
-        past = _stretch(steps, rates, float(steps[0]), cutoff)
-    return past, _stretch(steps, rates, cutoff, horizon) if horizon > cutoff else nothing
+    planned = _stretch(steps, rates, cutoff, horizon) if horizon > cutoff else nothing
+    said = chart.unlogged_rate
+    if len(past[0]) or said is None or said.steps[0] >= cutoff:
+        return past, planned
+    before = _stretch(said.steps, said.rates, float(said.steps[0]), cutoff)
+    return past, (np.concatenate((before[0][:-1], planned[0])), np.concatenate((before[1][:-1], planned[1])))
 
 
 def _stretch(steps: Floats, rates: Floats, start: float, end: float) -> tuple[Floats, Floats]:

@@ -305,6 +305,7 @@ def _chart(
         others=reading.others,
         forecast=reading.forecast,
         rate=reading.rate,
+        unlogged_rate=reading.unlogged_rate,
         restarts=reading.restarts,
         last_step=reading.last_step,
         view=view,
