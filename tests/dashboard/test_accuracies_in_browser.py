@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from app.importers.run_files import read_file
+from tests.conftest import TemplateOf
 from tests.dashboard.browser import DESKTOP, PHONE, PICTURES, open_page
 from tests.dashboard.seeding import Seeder
 
@@ -36,13 +37,20 @@ def log_text_run(seed: Seeder, *columns: str) -> None:
         seed.log("run", whole.steps[here], {column: whole.values[at, here]}, refit=column == columns[-1])
 
 
+@pytest.fixture(scope="module")
+def text_run(template_of: TemplateOf) -> str:
+    return template_of(
+        lambda database: log_text_run(Seeder(database), "lr", "train_loss", "val_loss", "train_acc", "val_acc")
+    )
+
+
 @pytest.mark.parametrize(
     ("size", "theme"), [(DESKTOP, "light"), (DESKTOP, "dark"), (PHONE, "light"), (PHONE, "dark")], ids=str
 )
+@pytest.mark.begins_with("text_run")
 def test_accuracies_stand_beside_the_loss_with_their_best_and_the_chance_of_a_better(
-    browser: Browser, base_url: str, seed: Seeder, size: tuple[int, int], theme: str
+    browser: Browser, base_url: str, size: tuple[int, int], theme: str
 ) -> None:
-    log_text_run(seed, "lr", "train_loss", "val_loss", "train_acc", "val_acc")
     watched = open_page(browser, base_url, size=size, theme=theme)
     page = watched.page
     watched.open("/runs/run")

@@ -13,21 +13,28 @@ from app.runs import RunStatus
 from app.storage.database import Database
 from app.storage.runs import finish_run
 from app.worker.scoring import score_run
+from tests.conftest import TemplateOf
 from tests.dashboard.browser import DESKTOP, PHONE, Watched, open_page
 from tests.dashboard.seeding import Seeder, replayed
 
 PATIENCE_MS = 60_000
 
 
-def siblings(seed: Seeder) -> None:
+@pytest.fixture(scope="module")
+def siblings(template_of: TemplateOf) -> str:
+    return template_of(log_siblings)
+
+
+def log_siblings(database: Database) -> None:
+    seed = Seeder(database)
     replayed(seed, "done", "lm_cosine.csv", 50_000, share=1.0, status=RunStatus.FINISHED)
     replayed(seed, "half", "lm_cosine.csv", 50_000, share=0.5)
     replayed(seed, "short", "lm_wsd.csv", 15_000, share=0.6)
     replayed(seed, "hot", "lm_too_hot.csv", 50_000, share=0.45)
 
 
-def test_an_ended_run_is_compared_by_its_end_and_a_live_one_by_its_forecast(database: Database, seed: Seeder) -> None:
-    siblings(seed)
+@pytest.mark.begins_with("siblings")
+def test_an_ended_run_is_compared_by_its_end_and_a_live_one_by_its_forecast(database: Database) -> None:
     done, half = read_comparison(database, ["done", "half"], None).runs
     assert done.forecast is None
     assert done.predicted is not None
@@ -53,15 +60,15 @@ def test_a_revision_changes_with_the_points_and_with_nothing_else(database: Data
     assert comparison_revision(database, ["run", "gone"]) != before
 
 
+@pytest.mark.begins_with("siblings")
 def test_a_project_begins_with_the_runs_that_go_on(database: Database, seed: Seeder) -> None:
-    siblings(seed)
     seed.open("empty", project="lm")
     assert runs_at_first(database, "lm") == ["hot", "short", "half", "done"]
 
 
 @pytest.mark.browser
-def test_a_projects_runs_are_compared_and_the_address_says_which(desktop: Watched, seed: Seeder) -> None:
-    siblings(seed)
+@pytest.mark.begins_with("siblings")
+def test_a_projects_runs_are_compared_and_the_address_says_which(desktop: Watched) -> None:
     page = desktop.page
     desktop.open("/projects/lm")
     page.get_by_role("link", name="Compare runs").click()
@@ -171,10 +178,8 @@ def test_without_runs_the_page_says_what_to_do(desktop: Watched) -> None:
 @pytest.mark.browser
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
-def test_a_comparison_fits_its_screen(
-    browser: Browser, base_url: str, seed: Seeder, size: tuple[int, int], theme: str
-) -> None:
-    siblings(seed)
+@pytest.mark.begins_with("siblings")
+def test_a_comparison_fits_its_screen(browser: Browser, base_url: str, size: tuple[int, int], theme: str) -> None:
     watched = open_page(browser, base_url, size=size, theme=theme, touch=size == PHONE)
     watched.open("/compare?project=lm")
     expect(watched.page.locator(".compare-table tbody tr")).to_have_count(4)

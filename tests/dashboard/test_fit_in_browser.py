@@ -13,10 +13,12 @@ from app.importers.run_files import read_file
 from app.runs import RunStatus
 from app.storage import runs
 from app.storage.batches import PendingBatch, write_batches
+from app.storage.database import Database
+from tests.conftest import TemplateOf
 from tests.dashboard.browser import DESKTOP, PHONE, Watched, open_page
 from tests.dashboard.seeding import Seeder
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.begins_with("three_finished")]
 
 DATA = Path(__file__).parents[1] / "data"
 WARMUP = np.arange(0, 2161, 120)
@@ -34,6 +36,15 @@ def finished(seed: Seeder, name: str) -> None:
     seed.refit(name)
 
 
+@pytest.fixture(scope="module")
+def three_finished(template_of: TemplateOf) -> str:
+    def fill(database: Database) -> None:
+        for name in ("cosine_24000", "constant_24000", "wsdcon_9"):
+            finished(Seeder(database), name)
+
+    return template_of(fill)
+
+
 def rows(page: Page) -> list[str]:
     return page.locator(".fit-table tbody tr").all_inner_texts()
 
@@ -45,8 +56,6 @@ def choose(page: Page, run: str) -> None:
 
 
 def test_a_finished_run_is_asked_about_the_schedules_that_people_weigh(desktop: Watched, seed: Seeder) -> None:
-    for name in ("cosine_24000", "constant_24000"):
-        finished(seed, name)
     seed.open("still-running", project="mpl")
     seed.log("still-running", np.arange(1, 50), {"loss": 3 + 1 / np.arange(1, 50), "lr": np.full(49, 1e-3)})
     page = desktop.page
@@ -80,8 +89,7 @@ def test_a_finished_run_is_asked_about_the_schedules_that_people_weigh(desktop: 
     assert rows(page) == again
 
 
-def test_what_cannot_be_fitted_is_said_on_the_page(desktop: Watched, seed: Seeder) -> None:
-    finished(seed, "cosine_24000")
+def test_what_cannot_be_fitted_is_said_on_the_page(desktop: Watched) -> None:
     page = desktop.page
     desktop.open("/fit")
     expect(page.get_by_role("heading", name="Other schedules")).to_be_visible()
@@ -97,11 +105,7 @@ def test_what_cannot_be_fitted_is_said_on_the_page(desktop: Watched, seed: Seede
 
 
 @pytest.mark.parametrize(("size", "theme"), [(DESKTOP, "light"), (DESKTOP, "dark"), (PHONE, "light")])
-def test_the_page_fits_its_window(
-    browser: Browser, base_url: str, seed: Seeder, size: tuple[int, int], theme: str
-) -> None:
-    for name in ("cosine_24000", "constant_24000", "wsdcon_9"):
-        finished(seed, name)
+def test_the_page_fits_its_window(browser: Browser, base_url: str, size: tuple[int, int], theme: str) -> None:
     watched = open_page(browser, base_url, size=size, theme=theme, touch=size == PHONE)
     watched.open(
         "/fit?run=cosine_24000&run=constant_24000&run=wsdcon_9&schedule=cosine+final_fraction=0.1"

@@ -24,10 +24,24 @@ from app.storage import runs
 from app.storage.database import Database
 from app.storage.track_record import ProjectTrackRecord
 from app.worker.scoring import score_run
+from tests.conftest import TemplateOf
 from tests.dashboard.browser import DESKTOP, PHONE, open_page
 from tests.dashboard.seeding import Seeder
 
 DATA = Path(__file__).parents[2] / "app" / "demo" / "data"
+PROJECT = "pre/training <b>"
+
+
+@pytest.fixture(scope="module")
+def two_finished_and_one_running(template_of: TemplateOf) -> str:
+    def fill(database: Database) -> None:
+        seed = Seeder(database)
+        for run_id, file, total in (("a", "lm_cosine.csv", 50_000), ("b", "lm_wsd.csv", 15_000)):
+            trained(seed, run_id, file, total, project=PROJECT)
+            ended(seed, run_id)
+        trained(seed, "c", "lm_too_hot.csv", 50_000, project=PROJECT, share=0.6)
+
+    return template_of(fill)
 
 
 def trained(
@@ -130,15 +144,12 @@ def test_a_run_that_ended_early_says_what_its_forecasts_were_held_to(database: D
     assert "ended before its horizon" in history_text(read_history(database, "run", None))
 
 
+@pytest.mark.begins_with("two_finished_and_one_running")
 def test_a_project_is_summed_up_in_words(database: Database, seed: Seeder) -> None:
-    for run_id, file, total in (("a", "lm_cosine.csv", 50_000), ("b", "lm_wsd.csv", 15_000)):
-        trained(seed, run_id, file, total)
-        ended(seed, run_id)
-    trained(seed, "c", "lm_wsd.csv", 15_000, share=0.5)
     ended(seed, "c", RunStatus.STOPPED)
-    reading = read_record(database, "gpt")
+    reading = read_record(database, PROJECT)
     assert reading is not None
-    assert read_record(database, "gpt", unless=reading.revision) is None
+    assert read_record(database, PROJECT, unless=reading.revision) is None
     held = sum(run.half_way.score.cover90 for run in reading.record.runs if run.half_way)
     first, second, third = project_verdict(reading)
     assert first.startswith(f"Of 2 finished runs, the 90 % band at half-way held {held}. Too few runs")
@@ -155,26 +166,22 @@ def test_an_unknown_project_gets_a_page_that_says_so(database: Database) -> None
 @pytest.mark.browser
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.begins_with("two_finished_and_one_running")
 def test_a_project_and_its_record_are_shown(
     browser: Browser, base_url: str, seed: Seeder, size: tuple[int, int], theme: str
 ) -> None:
-    name = "pre/training <b>"
-    for run_id, file, total in (("a", "lm_cosine.csv", 50_000), ("b", "lm_wsd.csv", 15_000)):
-        trained(seed, run_id, file, total, project=name)
-        ended(seed, run_id)
-    trained(seed, "c", "lm_too_hot.csv", 50_000, project=name, share=0.6)
     seed.open("elsewhere", project="other")
     watched = open_page(browser, base_url, size=size, theme=theme, touch=size == PHONE)
     watched.open("/")
     page = watched.page
-    page.locator(".runs").get_by_role("link", name=name, exact=True).first.click()
-    expect(page.locator("h1")).to_have_text(name)
+    page.locator(".runs").get_by_role("link", name=PROJECT, exact=True).first.click()
+    expect(page.locator("h1")).to_have_text(PROJECT)
     expect(page.locator("#project-verdict")).to_contain_text("Of 2 finished runs")
     expect(page.locator("#project-errors .js-plotly-plot .scatterlayer .trace")).to_have_count(2)
     expect(page.locator("#project-reliability .js-plotly-plot .scatterlayer .trace")).to_have_count(2)
     expect(page.locator("#project-buckets tbody tr")).to_have_count(5)
     expect(page.locator(".runs tbody tr")).to_have_count(3)
-    expect(page).to_have_title(f"{name} · Losscast")
+    expect(page).to_have_title(f"{PROJECT} · Losscast")
     page.wait_for_timeout(500)
     watched.keep_picture(f"project-{theme}-{size[0]}")
     assert not watched.has_horizontal_scrollbar()
@@ -184,7 +191,7 @@ def test_a_project_and_its_record_are_shown(
     page.locator("#run-history").scroll_into_view_if_needed()
     page.wait_for_timeout(800)
     watched.keep_picture(f"run-scored-{theme}-{size[0]}")
-    page.locator(".crumbs").get_by_role("link", name=name).click()
+    page.locator(".crumbs").get_by_role("link", name=PROJECT).click()
     expect(page.locator("#project-verdict")).to_contain_text("Of 2 finished runs")
     assert watched.errors == []
     page.context.close()

@@ -10,6 +10,7 @@ from app.dashboard.pages.sweep import sweep_name, sweep_text
 from app.dashboard.theme import Display
 from app.diagnostics.dynamics.sensitivity import SweptRun, sensitivity
 from app.storage.sweeps import Sweep
+from tests.conftest import TemplateOf
 from tests.dashboard.browser import DESKTOP, PHONE, PICTURES, open_page
 from tests.dashboard.seeding import Seeder
 from tests.dashboard.sweep_seeding import real_sweep
@@ -37,12 +38,17 @@ def test_the_figure_stays_readable_with_many_sweeps() -> None:
     assert len(figure.data) == SHOWN
 
 
+@pytest.fixture(scope="module")
+def sweep(template_of: TemplateOf) -> str:
+    return template_of(lambda database: real_sweep(Seeder(database), "sweep"))
+
+
 @pytest.mark.browser
 @pytest.mark.parametrize(("size", "theme"), [(DESKTOP, "light"), (PHONE, "dark")])
+@pytest.mark.begins_with("sweep")
 def test_a_real_sweep_is_shown_on_the_page_of_its_project(
-    browser: Browser, base_url: str, seed: Seeder, size: tuple[int, int], theme: str
+    browser: Browser, base_url: str, size: tuple[int, int], theme: str
 ) -> None:
-    real_sweep(seed, "sweep")
     watched = open_page(browser, base_url, size=size, theme=theme)
     watched.open("/projects/sweep")
     card = watched.page.locator("#project-sweeps")

@@ -17,15 +17,28 @@ from app.storage.database import Database
 from app.storage.goals import Goal, read_project_policy
 from app.verdicts.judging import amount
 from app.verdicts.stopping import Mode
+from tests.conftest import TemplateOf
 from tests.dashboard.browser import DESKTOP, PHONE, Watched, open_page
 from tests.dashboard.seeding import Seeder, decaying, replayed
 
+ODD_PROJECT = "größe/of <b>runs"
 
-def siblings(seed: Seeder, project: str = "lm") -> None:
+
+def log_siblings(seed: Seeder, project: str) -> None:
     """One that has finished well, its like half-way, and one at five times the rate that never learns."""
     replayed(seed, "done", "lm_cosine.csv", 50_000, share=1.0, status=RunStatus.FINISHED, project=project)
     replayed(seed, "half", "lm_cosine.csv", 50_000, share=0.5, project=project)
     replayed(seed, "hot", "lm_too_hot.csv", 50_000, share=0.45, parts=4, project=project)
+
+
+@pytest.fixture(scope="module")
+def siblings(template_of: TemplateOf) -> str:
+    return template_of(lambda database: log_siblings(Seeder(database), "lm"))
+
+
+@pytest.fixture(scope="module")
+def oddly_named_siblings(template_of: TemplateOf) -> str:
+    return template_of(lambda database: log_siblings(Seeder(database), ODD_PROJECT))
 
 
 def rows(page: Page) -> list[str]:
@@ -79,8 +92,8 @@ def test_parameters_are_written_as_they_are_read() -> None:
             read_parameters(nonsense)
 
 
-def test_the_ranking_puts_runs_by_their_ends_and_says_whom_to_stop(database: Database, seed: Seeder) -> None:
-    siblings(seed)
+@pytest.mark.begins_with("siblings")
+def test_the_ranking_puts_runs_by_their_ends_and_says_whom_to_stop(database: Database) -> None:
     reading, revision = read_ranking(database, "lm")
     assert reading is not None
     assert reading.ranking is not None
@@ -93,8 +106,8 @@ def test_the_ranking_puts_runs_by_their_ends_and_says_whom_to_stop(database: Dat
     assert 0 < float(str(said[-1]).rstrip(".")) < 0.01
 
 
+@pytest.mark.begins_with("siblings")
 def test_pinning_twice_is_not_pinning(database: Database, seed: Seeder) -> None:
-    siblings(seed)
     first, second = turn_pin(database, "lm", "done"), turn_pin(database, "lm", "half")
     assert second > first
     turn_pin(database, "lm", "done")
@@ -108,8 +121,8 @@ def test_pinning_twice_is_not_pinning(database: Database, seed: Seeder) -> None:
 
 
 @pytest.mark.browser
-def test_a_run_that_will_not_catch_up_says_so_and_why(desktop: Watched, seed: Seeder) -> None:
-    siblings(seed)
+@pytest.mark.begins_with("siblings")
+def test_a_run_that_will_not_catch_up_says_so_and_why(desktop: Watched) -> None:
     page = desktop.page
     desktop.open("/runs/hot")
     verdict = page.locator("#verdict")
@@ -125,8 +138,8 @@ def test_a_run_that_will_not_catch_up_says_so_and_why(desktop: Watched, seed: Se
 
 
 @pytest.mark.browser
+@pytest.mark.begins_with("siblings")
 def test_a_person_is_asked_and_answers(desktop: Watched, seed: Seeder, database: Database) -> None:
-    siblings(seed)
     page = desktop.page
     desktop.open("/projects/lm")
     open_the_form(page)
@@ -156,9 +169,8 @@ def test_a_person_is_asked_and_answers(desktop: Watched, seed: Seeder, database:
 
 
 @pytest.mark.browser
-def test_a_projects_page_ranks_pins_and_asks_what_if(desktop: Watched, seed: Seeder, database: Database) -> None:
-    project = "größe/of <b>runs"
-    siblings(seed, project)
+@pytest.mark.begins_with("oddly_named_siblings")
+def test_a_projects_page_ranks_pins_and_asks_what_if(desktop: Watched, database: Database) -> None:
     page = desktop.page
     desktop.open("/projects/gr%C3%B6%C3%9Fe%2Fof%20%3Cb%3Eruns")
     expect(page.locator(".ranking-table tbody tr")).to_have_count(3)
@@ -174,14 +186,14 @@ def test_a_projects_page_ranks_pins_and_asks_what_if(desktop: Watched, seed: See
     expect(page.get_by_role("button", name="Pinned", exact=True)).to_have_count(1)
     expect(page.locator("#goals-now")).to_contain_text("Baselines")
     with database.read() as connection:
-        assert len(read_project_policy(connection, project).baselines) == 1
+        assert len(read_project_policy(connection, ODD_PROJECT).baselines) == 1
     page.get_by_role("link", name="Compare the first 3").click()
     expect(page.locator(".compare-table tbody tr")).to_have_count(3)
 
 
 @pytest.mark.browser
+@pytest.mark.begins_with("siblings")
 def test_a_goal_is_set_changed_and_refused_in_words(desktop: Watched, seed: Seeder, database: Database) -> None:
-    siblings(seed)
     page = desktop.page
     desktop.open("/projects/lm")
     open_the_form(page)
@@ -233,10 +245,10 @@ def test_too_little_is_said_to_be_too_little(desktop: Watched, seed: Seeder) -> 
 @pytest.mark.browser
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.begins_with("siblings")
 def test_verdict_and_ranking_fit_their_screen(
-    browser: Browser, base_url: str, seed: Seeder, size: tuple[int, int], theme: str
+    browser: Browser, base_url: str, size: tuple[int, int], theme: str
 ) -> None:
-    siblings(seed)
     watched = open_page(browser, base_url, size=size, theme=theme, touch=size == PHONE)
     watched.open("/projects/lm")
     expect(watched.page.locator(".ranking-table tbody tr")).to_have_count(3)
