@@ -399,7 +399,7 @@ class ChartReading:
     metric: str
     points: Points
     others: Mapping[str, Points]
-    forecast: StoredForecast | None
+    forecast: StoredForecast | None  # None once the run is over: nothing is left to come
     rate: Points
     unlogged_rate: Schedule | None
     restarts: Sequence[Restart]
@@ -426,7 +426,8 @@ def read_chart(
         alike = [name for name in known if roles.get(name) in kind and name != chosen]
         rates = [name for name in known if roles.get(name) == "lr"]
         seen = _seen_range(view)
-        forecast = forecasts.latest_forecast(connection, run_id, chosen)
+        is_over = run.status is not RunStatus.RUNNING
+        forecast = None if is_over else forecasts.latest_forecast(connection, run_id, chosen)
         return ChartReading(
             metric=chosen,
             points=_read(connection, run_id, chosen, seen),

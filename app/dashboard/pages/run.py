@@ -90,7 +90,7 @@ def layout(reading: RunReading, worth: Component) -> Component:
                 tools=chart_tools(reading),
                 class_name="card-chart",
             ),
-            what_if_card() if not reading.is_over or reading.ended_early else None,
+            html.Div(what_if_card(), id="run-what-if", hidden=not may_go_on(reading)),
             html.Div(
                 [
                     card(
@@ -135,6 +135,11 @@ def layout(reading: RunReading, worth: Component) -> Component:
         className="page page-run",
         **data(tick="run-tick"),
     )
+
+
+def may_go_on(reading: RunReading) -> bool:
+    """Whether there is a way from here to ask about: a run that ended early may be taken up again."""
+    return not reading.is_over or reading.ended_early
 
 
 def chart_tools(reading: RunReading) -> list[Component]:
@@ -210,6 +215,7 @@ def register(app: dash.Dash, database: Database, ask_for_refit: Callable[[set[st
         Output("run-others", "children"),
         Output("run-details", "children"),
         Output("run-metric", "options"),
+        Output("run-what-if", "hidden"),
         Input("run-revision", "data"),
         State("run-id", "data"),
         prevent_initial_call=True,
@@ -226,6 +232,7 @@ def register(app: dash.Dash, database: Database, ask_for_refit: Callable[[set[st
             other_forecasts(reading),
             details(reading),
             metric_options(reading),
+            not may_go_on(reading),
         )
 
     @app.callback(
