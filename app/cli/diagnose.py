@@ -164,6 +164,6 @@ def _print(record: Mapping[str, Any]) -> None:
 def _words(event: Mapping[str, Any]) -> str:
     from rich.markup import escape
 
-    probability = "" if event["probability"] is None else f" ({event['probability']:.0%})"
+    probability = "" if event["probability"] is None else f" ({100 * event['probability']:.0f} %)"
     outcome = f" [bold]{event['outcome']}[/bold]" if event["outcome"] else ""
     return f"{escape(event['message'])}{probability}{outcome}"

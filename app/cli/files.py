@@ -215,7 +215,7 @@ def _print(read: FileCurve, curve: Any, plan: Plan, forecast: Forecast, notes: l
     )
     if forecast.improvement is not None:
         best = "highest" if forecast.measure.rises else "lowest"
-        console.print(f"Chance of a new {best} level before the end: {forecast.improvement:.0%}")
+        console.print(f"Chance of a new {best} level before the end: {100 * forecast.improvement:.0f} %")
     for note in notes:
         console.print(f"· {note}", style="dim", markup=False)
 

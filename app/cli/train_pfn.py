@@ -136,7 +136,7 @@ def _train(training: Training, workers: int, url: str | None) -> None:
                 whole = scores["all"]
                 console.print(
                     f"{entry['seconds'] / 60:6.1f} min {state}, log score {whole['log_score']:+.4f} ({by_share}), "
-                    f"error {whole['error']:.3f}, 90 % band holds {whole['cover_90']:.1%}",
+                    f"error {whole['error']:.3f}, 90 % band holds {100 * whole['cover_90']:.1f} %",
                     highlight=False,
                     soft_wrap=True,
                 )

@@ -264,7 +264,8 @@ def _beyond(total: _Total | None, cutoff: int, rate: Curve | None) -> _Total:
     if total.steps >= cutoff:
         return total
     ahead = cutoff + math.ceil(_OVERRUN * length)
-    why = f"The run is past its {total.steps:,} steps; the forecast looks another {_OVERRUN:.0%} of its length ahead."
+    further = f"another {100 * _OVERRUN:.0f} % of its length"
+    why = f"The run is past its {total.steps:,} steps; the forecast looks {further} ahead."
     return _Total(ahead, ASSUMED, why)
 
 

@@ -232,8 +232,8 @@ class Collapse:
         if kind == "mode_collapse":
             told = self._fall("modes", "sample_spread")
             if self.few_modes >= NEVER_MANY:
-                share = self.seen["relative_modes"].now
-                return f"The samples are few of what there is: {share:.0%} of the real modes, by perplexity; {told}."
+                share = f"{100 * self.seen['relative_modes'].now:.0f} %"
+                return f"The samples are few of what there is: {share} of the real modes, by perplexity; {told}."
             return f"The samples have become few of what they were: {told}."
         rank = self._fall("feature_rank")
         if kind == "rank_loss":

@@ -397,7 +397,7 @@ class DivergenceRisk:
             severity=Severity.WARNING,
             step=step,
             raised_at=step,
-            message=f"{_why(source, metric)} within {HORIZONS[i]:,} steps: {risks[i]:.0%}.",
+            message=f"{_why(source, metric)} within {HORIZONS[i]:,} steps: {100 * risks[i]:.0f} %.",
             inputs=(metric,),
             evidence=evidence,
             probability=risks[i],

@@ -290,7 +290,7 @@ class Spike:
         metric = window.inputs.metric("loss") or ""
         first, best, value = math.exp(self.progress.first), math.exp(self.progress.best), math.exp(log)
         share = self.progress.lost_share(log)
-        how_much = f"{share:.0%} of" if share <= 1 else "more than"
+        how_much = f"{100 * share:.0f} % of" if share <= 1 else "more than"
         return Event(
             kind="divergence",
             severity=Severity.CRITICAL,

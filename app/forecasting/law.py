@@ -60,8 +60,8 @@ class LawForecaster:
             )
             notes.append(
                 "The learning rate's future is not known: the band covers a rate that stays as it is "
-                f"({1 - DECAY_PROBABILITY:.0%}) and one that decays to zero before the end ({DECAY_PROBABILITY:.0%}). "
-                "Declare the schedule for a sharper forecast."
+                f"({100 * (1 - DECAY_PROBABILITY):.0f} %) and one that decays to zero before the end "
+                f"({100 * DECAY_PROBABILITY:.0f} %). Declare the schedule for a sharper forecast."
             )
         else:
             values = posterior.paths(plan.schedule, steps, n_paths=self.n_paths, seed=self.seed)

@@ -61,14 +61,14 @@ def _guards(situation: Situation, estimate: Estimate | None) -> Iterator[Guard]:
         yield Guard("no_forecast", "There is no forecast yet: too little has been seen.")
         return
     if situation.cutoff < LEAST_SHARE_SEEN * situation.total_steps:
-        yield Guard("too_early", f"Less than {LEAST_SHARE_SEEN:.0%} of the run has been seen.")
+        yield Guard("too_early", f"Less than {100 * LEAST_SHARE_SEEN:.0f} % of the run has been seen.")
     if not outlook.schedule_known:
         yield Guard("schedule_assumed", "Nobody said how the learning rate goes on: it is only assumed.")
     if not outlook.total_known:
         yield Guard("length_assumed", "Nobody said how long the run will be: its end is only assumed.")
     if situation.missed is not None and situation.missed > MOST_MISSED:
         yield Guard(
-            "missed", f"{situation.missed:.0%} of the earlier forecasts of this run missed where it stands now."
+            "missed", f"{100 * situation.missed:.0f} % of the earlier forecasts of this run missed where it stands now."
         )
     if outlook.is_atypical:
         yield Guard("unlike", "The curve is unlike those that the forecasters know.")

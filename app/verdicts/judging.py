@@ -61,7 +61,7 @@ def _broken(situation: Situation, policy: Policy) -> Verdict:
     since = situation.broken_since or 0
     return Verdict(
         decision=Decision.STOP,
-        sentence=f"NaN or infinite since step {since:,}, for good; stopping now saves {saved:.0%} of the run.",
+        sentence=f"NaN or infinite since step {since:,}, for good; stopping now saves {100 * saved:.0f} % of the run.",
         policy=policy.name,
         probability=1.0,
         reference="",
@@ -122,7 +122,8 @@ def _sentence(
         return f"{percent(1 - judged.probability)} sure that this beats {against}: go on."
     sure = f"{percent(judged.probability)} sure that this ends {behind} {against}"
     if decision is Decision.STOP:
-        return f"{sure}; stopping now saves {saved:.0%} of the run, expected regret {amount(judged.regret, level)}."
+        regret = amount(judged.regret, level)
+        return f"{sure}; stopping now saves {100 * saved:.0f} % of the run, expected regret {regret}."
     if ruling.decision is Decision.STOP:
         return f"{sure}, but no stop: {' '.join(guard.sentence for guard in forbidding)}{again}"
     return f"{sure}: {ruling.reason}.{again}"

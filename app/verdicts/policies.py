@@ -66,7 +66,7 @@ class Predictive:
         if estimate.probability < 0.5:
             return Ruling(Decision.CONTINUE, "going on is likelier than not to pay")
         if estimate.probability < self.confidence:
-            return Ruling(Decision.UNDECIDED, f"that is less than the {self.confidence:.0%} asked for")
+            return Ruling(Decision.UNDECIDED, f"that is less than the {100 * self.confidence:.0f} % asked for")
         if estimate.chance_lost > 1 - self.confidence:
             words = "it is not the least likely of its siblings to end best, and not all can be stopped at once"
             return Ruling(Decision.UNDECIDED, words)
@@ -101,9 +101,9 @@ class LcPfn:
         chance = float(outlook.chances_below(best - situation.delta).max())
         if chance <= self.least:
             return Ruling(
-                Decision.STOP, f"at no step to come it passes the best so far with more than {self.least:.0%}"
+                Decision.STOP, f"at no step to come it passes the best so far with more than {100 * self.least:.0f} %"
             )
-        return Ruling(Decision.CONTINUE, f"it may pass the best so far, with {chance:.0%}")
+        return Ruling(Decision.CONTINUE, f"it may pass the best so far, with {100 * chance:.0f} %")
 
 
 @dataclass(frozen=True, slots=True)

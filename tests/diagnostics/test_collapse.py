@@ -91,7 +91,7 @@ def test_a_generator_that_never_made_more_than_one_mode_is_named_once() -> None:
     assert (event.step, event.raised_at) == (475, 525)
     assert event.is_open
     assert event.inputs == ("samples/modes_covered", "samples/relative_modes", "samples/spread")
-    assert "13% of the real modes" in event.message
+    assert "13 % of the real modes" in event.message
 
 
 def test_a_generator_that_is_still_finding_its_modes_has_not_collapsed() -> None:

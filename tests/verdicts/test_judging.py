@@ -50,7 +50,7 @@ def test_a_run_that_will_end_above_a_finished_sibling_is_stopped() -> None:
     assert verdict.decision is Decision.STOP
     assert (verdict.reference, verdict.saved_steps) == ("run-12", 600)
     assert verdict.saved == pytest.approx(0.6)
-    assert verdict.sentence.startswith("More than 99 % sure that this ends above run-12 (2.8); stopping now saves 60%")
+    assert verdict.sentence.startswith("More than 99 % sure that this ends above run-12 (2.8); stopping now saves 60 %")
     assert verdict.next_step is None
     assert verdict.regret == pytest.approx(0.0, abs=1e-3)  # what a surprise could bring
 

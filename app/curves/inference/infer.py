@@ -89,8 +89,8 @@ def _judged(
     doubt = _doubt(descent, hypotheses, best, cell, np.linspace(float(steps[-1]), horizon, 129))
     if doubt > DOUBT_LIMIT:
         why = (
-            f"The learning rate is falling, but schedules that fit it so far disagree by {doubt:.0%} of the peak on "
-            "what follows; the last one is held."
+            f"The learning rate is falling, but schedules that fit it so far disagree by {100 * doubt:.0f} % "
+            "of the peak on what follows; the last one is held."
         )
         return held(steps, rates, total_steps, why)
     ahead = _ahead(best, cell, float(steps[-1]), horizon, decay_end)
@@ -178,4 +178,4 @@ def _told(
             text += " (where a straight line ends cannot be seen; it is taken to go on to there)"
         if total_steps is not None and decay_end < total_steps:
             text += f", and is taken to stay there until step {total_steps:,}"
-    return f"{text}; its future is known to within {max(doubt, 0.001):.1%} of the peak."
+    return f"{text}; its future is known to within {100 * max(doubt, 0.001):.1f} % of the peak."

@@ -55,8 +55,8 @@ def noise_scale(metric: str, steps: Floats, scales: Floats, batch: tuple[str, fl
     of_step, of_sample = 1 / (1 + level / batch[1]), 1 / (1 + batch[1] / level)
     numbers |= {"batch_size": batch[1], "step_efficiency": of_step, "sample_efficiency": of_sample}
     text += (
-        f". At a batch of {_amount(batch[1])}, if that counts the same unit, a step makes {of_step:.0%} of the "
-        f"progress that the exact gradient would, and a sample {of_sample:.0%} of what it could"
+        f". At a batch of {_amount(batch[1])}, if that counts the same unit, a step makes {100 * of_step:.0f} % of the "
+        f"progress that the exact gradient would, and a sample {100 * of_sample:.0f} % of what it could"
     )
     return Dynamic("noise_scale", (metric, batch[0]), f"{text}.", numbers)
 
