@@ -55,11 +55,7 @@ def postgres_environment() -> dict[str, str]:
 
 def make_cluster(layout: Layout, binaries: Binaries, account: Account | None, password: str) -> None:
     """Make `layout.cluster` in one step: it is either complete or absent, whenever we are killed."""
-    for unfinished in layout.home.glob("cluster.unfinished-*"):
-        if unfinished.is_dir():
-            shutil.rmtree(unfinished, ignore_errors=True)
-        else:
-            unfinished.unlink(missing_ok=True)  # the password for a killed initdb
+    _clear_unfinished(layout)
     staged = Path(tempfile.mkdtemp(prefix="cluster.unfinished-", dir=layout.home))  # made with mode 0700
     password_copy = staged.with_name(f"{staged.name}.password")
     try:
@@ -73,7 +69,16 @@ def make_cluster(layout: Layout, binaries: Binaries, account: Account | None, pa
     finally:
         password_copy.unlink(missing_ok=True)
     staged.rename(layout.cluster)
+    _clear_unfinished(layout)  # again: an initdb that outlived its owner may have gone on writing below our feet
     sync_folder(layout.home)
+
+
+def _clear_unfinished(layout: Layout) -> None:
+    for unfinished in layout.home.glob("cluster.unfinished-*"):
+        if unfinished.is_dir():
+            shutil.rmtree(unfinished, ignore_errors=True)
+        else:
+            unfinished.unlink(missing_ok=True)  # the password for a killed initdb
 
 
 def _run_initdb(folder: Path, binaries: Binaries, account: Account | None, password_file: Path) -> None:

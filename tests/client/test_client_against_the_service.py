@@ -8,12 +8,16 @@ from collections.abc import Iterator
 import pytest
 
 import losscast
+from tests.conftest import database_named
 from tests.service import Web, new_id
 
 
-@pytest.fixture
-def web(database_url: str) -> Iterator[Web]:
-    with Web(database_url) as running:
+@pytest.fixture(scope="module")
+def web(postgres_url: str, migrated_template: str) -> Iterator[Web]:
+    with (
+        database_named(postgres_url, new_id("client").replace("-", "_"), template=migrated_template) as url,
+        Web(url) as running,
+    ):
         yield running
 
 
