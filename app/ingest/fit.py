@@ -18,7 +18,7 @@ from app.forecasting.other_schedules import (
 )
 from app.forecasting.recorded_run import RecordedRun
 from app.ingest.routes import BUSY, NO_RUN, ROUTE_ERRORS, Service
-from app.ingest.schemas import Number, PathPoint, RunId, Wire, number, numbers
+from app.ingest.schemas import Number, PathPoint, RunId, StepCount, Wire, number, numbers
 from app.storage.recorded_runs import read_recorded_runs
 
 router = APIRouter(prefix="/api/v1", responses=ROUTE_ERRORS)
@@ -38,9 +38,7 @@ class AskedFit(Wire):
             "Peak, warm-up and total that are left out are the fitted runs'.",
         ),
     ]
-    total_steps: Annotated[int, Field(ge=1, lt=2**62)] | None = Field(
-        None, description="Of every schedule that names none."
-    )
+    total_steps: StepCount | None = Field(None, description="Of every schedule that names none.")
 
 
 class FittedView(Wire):

@@ -37,6 +37,7 @@ from app.ingest.schemas import (
     RunList,
     RunOpened,
     SeriesList,
+    Whole,
 )
 from app.ingest.views import (
     alert_view,
@@ -263,7 +264,7 @@ async def log_row(
     request: Request,
     service: Service,
     project: Annotated[str, Query(min_length=1, max_length=500)] = "default",
-    total_steps: Annotated[int | None, Query(ge=1, lt=2**63)] = None,
+    total_steps: Annotated[Whole | None, Query(ge=1, lt=2**62)] = None,
 ) -> BatchStored:
     """`curl HOST/api/v1/log/my-run -d step=100 -d loss=2.31`. Makes the run if needed; without step: the next one."""
     fields = await _fields(request, service.body_limit)
@@ -362,10 +363,10 @@ async def get_series(
     run_id: RunIdPath,
     service: Service,
     metric: Annotated[str | None, Query(max_length=600)] = None,
-    from_step: Annotated[int | None, Query(ge=-(2**63), lt=2**63)] = None,
-    to_step: Annotated[int | None, Query(ge=-(2**63), lt=2**63)] = None,
+    from_step: Annotated[Whole | None, Query(ge=-(2**63), lt=2**63)] = None,
+    to_step: Annotated[Whole | None, Query(ge=-(2**63), lt=2**63)] = None,
     max_points: Annotated[
-        int | None,
+        Whole | None,
         Query(
             ge=10,
             le=1_000_000,

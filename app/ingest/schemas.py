@@ -7,12 +7,37 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic_core import PydanticCustomError
 
 # Anything a file system, a URL and a person can carry; "/" is left to the URL.
 RunId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._~-]{0,199}$")]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=500)]
-Step = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+
+
+def _whole(value: object) -> object:
+    """Reads 2e4 and "2e4" too; of other numbers and of text it says what is needed."""
+    if not isinstance(value, str | float):
+        return value
+    try:
+        return int(value) if isinstance(value, str) else _int_of(value)
+    except ValueError:
+        pass
+    try:
+        return _int_of(float(value))
+    except (ValueError, OverflowError):
+        raise PydanticCustomError("whole_number", "A whole number is needed, such as 20000 or 2e4") from None
+
+
+def _int_of(number: float) -> int:
+    if not number.is_integer():
+        raise ValueError(number)
+    return int(number)
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
+Step = Annotated[Whole, Field(ge=-(2**63), lt=2**63)]
+StepCount = Annotated[Whole, Field(ge=1, lt=2**62)]
 Number = float | str | None  # NaN and the infinities travel as strings
 
 
@@ -169,13 +194,17 @@ class SiblingView(Wire):
     id: str
     name: str | None = Field(description="null: the run has been deleted since.")
     similarity: float = Field(description="How alike it is, and so how much it counts, in [0, 1].")
+    made: float = Field(
+        description="1: it had finished. Else it was still going, and had made this share of its steps at least: "
+        "0.2, 0.4, 0.6 or 0.8."
+    )
 
 
 class PriorView(Wire):
     """What the forecast was judged from before anything was seen of the run."""
 
     source: Literal["project", "population"] = Field(
-        description="project: finished runs of this project, beside public ones; population: public ones only."
+        description="project: other runs of this project, beside public ones; population: public ones only."
     )
     runs: list[SiblingView]
 

@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field, FiniteFloat, StringConstraints
 from sqlalchemy import Connection
 
 from app.ingest.routes import NO_RUN, ROUTE_ERRORS, Metric, RunIdPath, Service
-from app.ingest.schemas import Done, ErrorBody, Name, RunId, Step, Wire
+from app.ingest.schemas import Done, ErrorBody, Name, RunId, Step, StepCount, Wire
 from app.storage.goals import Goal, ProjectPolicy, read_project_policy, save_project_policy, unlogged_metrics
 from app.storage.json import storable_text
 from app.storage.stops import StopEntry, StopState, answer_as_person, list_stops, read_stop_state, record_heard
@@ -102,9 +102,7 @@ class GoalView(Wire):
     model_config = ConfigDict(extra="forbid")
     target: FiniteFloat | None = Field(None, description="The level to reach.")
     delta: Annotated[FiniteFloat, Field(ge=0)] = Field(0.0, description="By how much others must be beaten.")
-    budget_steps: Annotated[int, Field(ge=1, lt=2**62)] | None = Field(
-        None, description="The target is wanted by this step."
-    )
+    budget_steps: StepCount | None = Field(None, description="The target is wanted by this step.")
 
 
 class Goals(Wire):

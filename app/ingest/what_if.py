@@ -16,7 +16,7 @@ from app.errors import BadInput
 from app.forecasting.forecast import Forecast, forecast_curve
 from app.forecasting.what_if import Answer, Cooldown, Question, answer, best_cooldown
 from app.ingest.routes import BUSY, NO_RUN, ROUTE_ERRORS, RunIdPath, Service
-from app.ingest.schemas import Number, PathPoint, PriorView, Wire, numbers
+from app.ingest.schemas import Number, PathPoint, PriorView, StepCount, Whole, Wire, numbers
 from app.ingest.views import prior_view
 from app.laws.prior import Prior
 from app.runs import SiblingRun
@@ -29,10 +29,10 @@ router = APIRouter(prefix="/api/v1", responses=ROUTE_ERRORS)
 class AskedCooldown(Wire):
     """A decay from wherever the rate then is."""
 
-    steps: Annotated[int, Field(ge=1, lt=2**62)] | None = Field(
+    steps: StepCount | None = Field(
         None, description="How long it takes; left out: lengths are tried, and the best is answered."
     )
-    start: Annotated[int, Field(ge=0, lt=2**62)] | None = Field(None, description="Left out: now.")
+    start: Annotated[Whole, Field(ge=0, lt=2**62)] | None = Field(None, description="Left out: now.")
     shape: Literal["linear", "cosine", "sqrt", "exponential"] = "linear"
     final_fraction: Annotated[float, Field(ge=0, le=1)] = 0.0
 
@@ -43,7 +43,7 @@ class WhatIf(Wire):
     metric: str | None = Field(
         None, max_length=600, description="A loss or an accuracy; without it: the one that lists show."
     )
-    total_steps: Annotated[int, Field(ge=1, lt=2**62)] | None = None
+    total_steps: StepCount | None = None
     cooldown: AskedCooldown | None = None
     schedule: dict[str, Any] | None = Field(None, description='Such as {"family": "cosine"}; docs/schedules.md.')
 

@@ -323,3 +323,31 @@ def test_a_config_of_any_shape_is_kept(web: Web) -> None:
     assert answer.status_code == 201, answer.text
     config = web.get(f"/runs/{run_id}")["config"]
     assert (config["nan"], config["nul"], config["list"]) == ("NaN", "a\ufffdb", [1, None])
+
+
+@pytest.mark.parametrize("said", ["2e4", "20000.0", "+20000", " 20_000 "])
+def test_a_total_may_be_written_in_any_notation_of_a_whole_number(web: Web, said: str) -> None:
+    run_id = new_id("curl")
+    answer = web.http.post(f"/api/v1/log/{run_id}", params={"total_steps": said}, data={"step": "1e2", "loss": 2.31})
+    assert answer.status_code == 200, answer.text
+    assert web.get(f"/runs/{run_id}")["declared_plan"]["total_steps"] == 20_000
+    assert web.points(run_id, from_step="1e2", to_step="1e2", max_points="1e3") == {100: 2.31}
+    opened = web.http.post("/api/v1/runs", json={"id": run_id, "session": "again", "resume_step": 1e2})
+    assert opened.status_code == 200, opened.text
+    asked = web.http.put("/api/v1/projects/default/goals", json={"goals": {"loss": {"target": 2, "budget_steps": 2e4}}})
+    assert asked.status_code == 200, asked.text
+    web.http.put("/api/v1/projects/default/goals", json={}).raise_for_status()
+
+
+@pytest.mark.parametrize("said", ["many", "1.5", "nan", "1e400", "20,000", ""])
+def test_a_total_that_is_no_whole_number_is_refused_in_plain_words(web: Web, said: str) -> None:
+    answer = web.http.post(f"/api/v1/log/{new_id()}", params={"total_steps": said}, data={"loss": 2.31})
+    assert answer.status_code == 422
+    assert "query.total_steps: A whole number is needed, such as 20000 or 2e4." in answer.json()["message"]
+
+
+def test_a_step_beyond_the_floats_is_taken_exactly(web: Web) -> None:
+    run_id = new_id("curl")
+    for step in (2**53 + 1, 2**53 + 3):
+        web.append(run_id if step > 2**53 + 1 else web.new_run(id=run_id), [step], loss=[1.0])
+    assert web.points(run_id, from_step=2**53 + 2) == {2**53 + 3: 1.0}
