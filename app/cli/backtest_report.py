@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app.cli.printing import open_console, print_table
+
 if TYPE_CHECKING:
     from app.forecasting.backtest import Score
 
@@ -54,11 +56,7 @@ def _forecasters(results: Sequence[FileResult], names: Sequence[str]) -> Record:
 
 def print_tables(record: Record) -> None:
     """Errors and coverage for people, each folder first where they were asked for."""
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 200  # a pipe has no edge to break lines at
+    console = open_console()
     for folder, part in record.get("folders", {}).items():
         _print_table(console, f"{folder}: {_runs(part['runs'])}", part["forecasters"])
     if record["runs"]:
@@ -82,7 +80,7 @@ def _print_table(console: Any, title: str, forecasters: Mapping[str, Any]) -> No
         table.add_column(heading, justify="left" if heading == head[0] else "right", no_wrap=True)
     for row in rows:
         table.add_row(*row)
-    console.print(table)
+    print_table(console, table)
 
 
 def as_markdown(record: Record) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.cli.backtest_report import COLOURS
+from app.cli.printing import open_console, print_table
 
 if TYPE_CHECKING:
     from app.cli.backtest_verdicts import Skipped
@@ -84,19 +85,16 @@ def _reliability(outcomes: Sequence[GroupOutcome]) -> list[Record]:
 
 def print_tables(record: Record) -> None:
     """The policies, the groups, and how far stated probabilities can be believed."""
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 200  # a pipe has no edge to break lines at
+    console = open_console()
     for title, (head, *rows) in _tables(record).items():
         table = Table(title=title, title_justify="left", box=None, header_style="dim")
         for heading in head:
             table.add_column(heading, justify="left" if heading == head[0] else "right", no_wrap=True)
         for row in rows:
             table.add_row(*row)
-        console.print(table)
+        print_table(console, table)
     console.print(
         "saved: share of the runs' lengths not run; of steps: share of all steps, groups counting the same. regret: "
         "best level a group came to above its best final level. wrong: groups whose best run was stopped; costly: with "

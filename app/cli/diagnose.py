@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from app.cli.printing import open_console, print_table
 from app.errors import BadInput, LosscastError
 
 if TYPE_CHECKING:
@@ -133,12 +134,9 @@ def _json_number(value: Any) -> Any:
 
 
 def _print(record: Mapping[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 200  # a pipe has no edge to break lines at
+    console = open_console()
     for run in record["runs"]:
         console.print(f"{run['file']}: {run['points']:,} logged steps", style="bold", markup=False, soft_wrap=True)
         console.print("  " + ", ".join(f"{name}: {state}" for name, state in run["states"].items()), style="dim")
@@ -156,7 +154,7 @@ def _print(record: Mapping[str, Any]) -> None:
                 "-" if event["resolved_at"] is None else f"{event['resolved_at']:,}",
                 _words(event),
             )
-        console.print(table)
+        print_table(console, table)
     for each in record["skipped"]:
         console.print(f"skipped {each['file']}: {each['why']}", style="yellow", markup=False, soft_wrap=True)
 

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from app.cli.printing import open_console, print_table
+from app.cli.step_counts import step_count
 from app.errors import BadInput, LosscastError
 
 if TYPE_CHECKING:
@@ -34,7 +36,8 @@ def import_files(
     files: Files,
     project: Annotated[str, typer.Option(help="Project to put them in.")] = "imported",
     total_steps: Annotated[
-        int | None, typer.Option(min=1, help="Where training ends, if the file does not say.")
+        int | None,
+        typer.Option(parser=step_count(1), metavar="N", help="Last step of training, if the file does not say."),
     ] = None,
     finished: Annotated[
         bool, typer.Option("--finished", help="They ran to their end: nothing is left to forecast.")
@@ -126,7 +129,8 @@ def _digest(path: Path) -> str:
 def forecast_file(
     file: Annotated[Path, typer.Argument(help="A CSV or JSONL file with a step column.", show_default=False)],
     total_steps: Annotated[
-        int | None, typer.Option(min=1, help="Where training ends, if the file does not say.")
+        int | None,
+        typer.Option(parser=step_count(1), metavar="N", help="Last step of training, if the file does not say."),
     ] = None,
     metric: Annotated[
         str | None, typer.Option(help="What to forecast; else the loss that is found, or an accuracy.")
@@ -190,10 +194,9 @@ def _levels(quantiles: Mapping[float, float]) -> dict[str, float]:
 
 
 def _print(read: FileCurve, curve: Any, plan: Plan, forecast: Forecast, notes: list[str]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
+    console = open_console()
     console.print(f"[bold]{read.name}[/bold]: {read.metric} at step {forecast.cutoff:,} of {forecast.horizon:,}")
     for why in (plan.total_why, plan.schedule_why):
         console.print(f"  {why}", style="dim", markup=False)
@@ -206,7 +209,7 @@ def _print(read: FileCurve, curve: Any, plan: Plan, forecast: Forecast, notes: l
         table.add_row(f"{forecast.path_steps[at]:,}", *(f"{value:.{digits}g}" for value in row))
     for column in table.columns:
         column.justify = "right"
-    console.print(table)
+    print_table(console, table)
     low, median, high = (f"{final[level]:.{digits}g}" for level in (0.05, 0.5, 0.95))
     # The median, as on the run's page: the mean of a skewed band may lie outside all rows of the table.
     console.print(

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli.greedy_options import greedy_command
+from app.cli.printing import open_console, print_table
+from app.cli.step_counts import step_count
 
 if TYPE_CHECKING:
     from app.forecasting.across_runs import Agreement
@@ -40,12 +42,19 @@ def fit(
         ),
     ] = None,
     total_steps: Annotated[
-        int | None, typer.Option(min=2, help="Length of the schedules that name none; else the longest fitted run's.")
+        int | None,
+        typer.Option(
+            parser=step_count(2), metavar="N", help="Steps of the schedules that name none; else the longest run's."
+        ),
     ] = None,
     metric: Annotated[str | None, typer.Option(help="What to fit; else each run's own loss.")] = None,
     warmup_steps: Annotated[
         int | None,
-        typer.Option(min=0, help="Length of a warm-up that the files leave out; else judged by where they begin."),
+        typer.Option(
+            parser=step_count(0),
+            metavar="N",
+            help="Steps of a warm-up that the files leave out; else judged by where they begin.",
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
 ) -> None:
@@ -138,13 +147,13 @@ def _finite(one: Agreement) -> dict[str, float | int | None]:
 
 
 def _print(record: Mapping[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
+    console = open_console()
     for name, said in record["laws"].items():
         parameters = ", ".join(f"{key} {value:.4g}" for key, value in said["parameters"].items())
-        table = Table("", "", box=None, padding=(0, 2), header_style="dim")
+        table = Table("", box=None, padding=(0, 2), header_style="dim")
+        table.add_column("", overflow="fold")
         for heading in ("mean |error| %", "worst %", "R2", "final %"):
             table.add_column(heading, justify="right")
         for part in ("fitted", "predicted"):
@@ -153,7 +162,7 @@ def _print(record: Mapping[str, Any]) -> None:
         if "predicted_overall" in said:
             _add_row(table, "predicted", "[bold]all[/bold]", said["predicted_overall"])
         console.print(f"[bold]{name}[/bold] law of {record['metric']}: {parameters}", soft_wrap=True)
-        console.print(table)
+        print_table(console, table)
     if "schedules" in record:
         _print_schedules(console, record)
     elif not record["predicted"]:
@@ -164,13 +173,13 @@ def _print_schedules(console: Any, record: Mapping[str, Any]) -> None:
     from rich.table import Table
 
     table = Table("schedule, best first", box=None, padding=(0, 2), header_style="dim")
-    for heading in ("final", "90 % band", "to best run"):
+    for heading in ("final, median", "90 % band", "to best run"):
         table.add_column(heading, justify="right")
     for one in record["schedules"]:
         final = one["final"]
         band = f"{final['p05']:.4g} to {final['p95']:.4g}"
-        table.add_row(one["asked"], f"{final['mean']:.4g}", band, f"{one['against_best_run']:+.2g}")
-    console.print(table)
+        table.add_row(one["asked"], f"{final['p50']:.4g}", band, f"{one['against_best_run']:+.2g}")
+    print_table(console, table)
     for one in record["schedules"]:
         for note in one["notes"]:
             console.print(f"{one['asked']}: {note}", soft_wrap=True)

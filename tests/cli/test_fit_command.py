@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -96,6 +97,17 @@ def test_people_get_the_schedules_in_a_table_with_what_cannot_be_known() -> None
     assert "cosine over 48,000 steps" in " ".join(answer.stdout.split())
     assert "2 times as long as the longest fitted run" in answer.stdout
     assert "cannot be judged" in answer.stdout
+
+
+def test_a_schedules_end_is_headed_by_the_median_of_its_band() -> None:
+    asked = ("fit", FITTED[0], "--schedule", "constant", "--total-steps", "3e4")
+    table = losscast(*asked).stdout
+    (one,) = json.loads(losscast(*asked, "--json").stdout)["schedules"]
+    final = one["final"]
+    assert one["total_steps"] == 30_000
+    assert "final, median" in table
+    row = next(line for line in table.splitlines() if line.startswith("  constant over 30,000 steps"))
+    assert re.split(r"\s{2,}", row.strip())[1:3] == [f"{final['p50']:.4g}", f"{final['p05']:.4g} to {final['p95']:.4g}"]
 
 
 @pytest.mark.parametrize(
