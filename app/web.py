@@ -88,7 +88,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
         openapi_url="/api/openapi.json",
     )
-    app.state.ingest = Ingest(
+    service = app.state.ingest = Ingest(
         database=database,
         commits=commits,
         ask_for_refit=refits.add,
@@ -119,7 +119,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.add_middleware(auth.LoopbackOnly)
     app.add_middleware(UnpackedBodies, limit=settings.body_limit)
     app.add_middleware(SecurityHeaders)
-    dashboard.mount(app, database, ask_for_refit=refits.add)
+    dashboard.mount(app, database, ask_for_refit=refits.add, fits=service.fits, what_ifs=service.what_ifs)
     return app
 
 

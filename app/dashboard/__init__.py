@@ -12,14 +12,23 @@ if TYPE_CHECKING:
     import dash
     from fastapi import FastAPI
 
+    from app.calculations import Calculations
     from app.storage.database import Database
 
 
-def mount(app: FastAPI, database: Database, *, ask_for_refit: Callable[[set[str]], None]) -> dash.Dash:
+def mount(
+    app: FastAPI,
+    database: Database,
+    *,
+    ask_for_refit: Callable[[set[str]], None],
+    fits: Calculations,
+    what_ifs: Calculations,
+) -> dash.Dash:
     """Serve the pages at "/" of `app`. Routes registered before keep their paths; Dash answers every other GET.
 
-    `ask_for_refit` takes the ids of runs that a reader's doing has changed, on the event loop.
+    `ask_for_refit` takes the ids of runs that a reader's doing has changed, on the event loop. What is
+    worked out for a reader counts among `fits` and `what_ifs`, which the API's own should be too.
     """
     from app.dashboard.site import build_site
 
-    return build_site(app, database, ask_for_refit)
+    return build_site(app, database, ask_for_refit=ask_for_refit, fits=fits, what_ifs=what_ifs)

@@ -18,6 +18,7 @@ from dash.development.base_component import Component
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.calculations import Calculations
 from app.dashboard.clientside import in_browser
 from app.dashboard.compared_runs import CompareForm
 from app.dashboard.components import aria, message_page
@@ -59,7 +60,14 @@ INDEX = """<!DOCTYPE html>
 </html>"""
 
 
-def build_site(app: FastAPI, database: Database, ask_for_refit: Callable[[set[str]], None]) -> dash.Dash:
+def build_site(
+    app: FastAPI,
+    database: Database,
+    *,
+    ask_for_refit: Callable[[set[str]], None],
+    fits: Calculations,
+    what_ifs: Calculations,
+) -> dash.Dash:
     """Mount the pages on `app` at "/"."""
     site = dash.Dash(
         "losscast",
@@ -78,10 +86,10 @@ def build_site(app: FastAPI, database: Database, ask_for_refit: Callable[[set[st
     _register_frame(site)
     _register_router(site, database)
     runs.register(site, database)
-    run.register(site, database, ask_for_refit)
+    run.register(site, database, ask_for_refit, what_ifs)
     project.register(site, database)
     alerts.register(site, database)
-    fit.register(site, database)
+    fit.register(site, database, fits)
     compare.register(site, database)
     verdict.register(site, database)
     ranking.register(site, database)

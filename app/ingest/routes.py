@@ -13,11 +13,11 @@ from fastapi import APIRouter, Depends, HTTPException, Path, Query, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 from sqlalchemy import Connection
 
+from app.calculations import Calculations
 from app.curves.plan import validate_declared_plan
 from app.curves.roles import ROLES
 from app.errors import BadInput, NotFound, RunDeleted
 from app.ingest.bodies import read_body
-from app.ingest.calculations import Calculations
 from app.ingest.group_commit import GroupCommit
 from app.ingest.parsing import ParsedBatch, parse_batch, parse_object, parse_row
 from app.ingest.schemas import (

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from app.calculations import Calculations
 from app.errors import BadInput, Busy
-from app.ingest.calculations import Calculations
 from tests.api.test_fit_route import send
 from tests.service import Web
 

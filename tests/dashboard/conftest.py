@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from playwright.sync_api import Browser, expect
 
 from app import dashboard
+from app.calculations import Calculations
 from app.storage.database import Database
 from tests.dashboard.browser import DESKTOP, Watched, chromium, open_page
 from tests.dashboard.seeding import Seeder
@@ -30,9 +31,17 @@ def asked_for() -> set[str]:
 
 
 @pytest.fixture
-def site(database: Database, asked_for: set[str]) -> FastAPI:
+def calculations() -> Iterator[Calculations]:
+    """For what-ifs and fits: one at a time, and four may wait."""
+    bounded = Calculations(most_running=1, most_waiting=4, seconds=3.0)
+    yield bounded
+    bounded.close()
+
+
+@pytest.fixture
+def site(database: Database, asked_for: set[str], calculations: Calculations) -> FastAPI:
     app = FastAPI()
-    dashboard.mount(app, database, ask_for_refit=asked_for.update)
+    dashboard.mount(app, database, ask_for_refit=asked_for.update, fits=calculations, what_ifs=calculations)
     return app
 
 

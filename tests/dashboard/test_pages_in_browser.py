@@ -5,13 +5,17 @@ The pages forbid `eval`, so what is waited for is written as a function: `() => 
 
 from __future__ import annotations
 
+import asyncio
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
 import numpy as np
 import pytest
 from playwright.sync_api import Browser, expect
 
+from app.calculations import Calculations
 from app.errors import NotFound
 from app.runs import RunStatus
 from app.storage import runs
@@ -302,6 +306,35 @@ def test_futures_are_compared_on_demand(desktop: Watched, seed: Seeder) -> None:
     expect(table).to_contain_text("As planned")
     expect(table).to_contain_text("Cool down now over 50 steps")
     expect(table).to_contain_text("Best linear cool-down: from step")
+
+
+def test_where_too_many_ask_at_once_the_pages_say_when_to_ask_again(
+    desktop: Watched, seed: Seeder, calculations: Calculations
+) -> None:
+    half_done(seed)
+    finished_sibling(seed, "old", "an old attempt")
+    page, gate, busy = desktop.page, threading.Event(), threading.Event()
+
+    async def keep_busy() -> None:
+        asked = [asyncio.create_task(calculations.run(gate.wait, PATIENCE_MS / 1000)) for _ in range(5)]
+        await asyncio.sleep(0)
+        busy.set()
+        await asyncio.gather(*asked)
+
+    with ThreadPoolExecutor(1) as others:
+        asked = others.submit(asyncio.run, keep_busy())
+        assert busy.wait(30)
+        try:
+            desktop.open("/runs/run")
+            page.get_by_role("button", name="Compare").click()
+            expect(page.locator("#what-if-body [role=alert]")).to_contain_text("ask again in 3 s")
+            desktop.open("/fit?run=old&schedule=cosine")
+            expect(page.locator("#fit-result [role=alert]")).to_contain_text("ask again in 3 s")
+        finally:
+            gate.set()
+            asked.result()
+    page.get_by_role("button", name="Predict").click()
+    expect(page.locator(".fit-table tbody tr")).to_have_count(1)
 
 
 def test_the_law_and_the_network_are_shown_side_by_side(desktop: Watched, seed: Seeder) -> None:

@@ -6,11 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import dash
 import httpx
 import pytest
 from fastapi import FastAPI
 
 from app import dashboard
+from app.calculations import Calculations
 from app.dashboard.pages.runs import filter_from_query
 from app.dashboard.readings import RunsFilter
 from app.dashboard.site import page_at
@@ -18,11 +20,16 @@ from app.storage.database import Database
 from app.storage.deletion import delete_run
 from tests.dashboard.seeding import Seeder
 
+
+def mounted(app: FastAPI, database: Database, calculations: Calculations) -> dash.Dash:
+    return dashboard.mount(app, database, ask_for_refit=set[str]().update, fits=calculations, what_ifs=calculations)
+
+
 # A plain `def` callback would run on the event loop and hold up every training job that reports meanwhile.
 
 
-def test_every_callback_is_a_coroutine_function(database: Database) -> None:
-    site = dashboard.mount(FastAPI(), database, ask_for_refit=set[str]().update)
+def test_every_callback_is_a_coroutine_function(database: Database, calculations: Calculations) -> None:
+    site = mounted(FastAPI(), database, calculations)
     on_the_server = {
         name: entry["callback"].__wrapped__ for name, entry in site.callback_map.items() if "callback" in entry
     }
@@ -31,8 +38,8 @@ def test_every_callback_is_a_coroutine_function(database: Database) -> None:
     assert blocking == []
 
 
-def test_callbacks_of_the_browser_exist_in_the_script(database: Database) -> None:
-    site = dashboard.mount(FastAPI(), database, ask_for_refit=set[str]().update)
+def test_callbacks_of_the_browser_exist_in_the_script(database: Database, calculations: Calculations) -> None:
+    site = mounted(FastAPI(), database, calculations)
     script = (Path(site.config.assets_folder) / "losscast.js").read_text()
     wired = [entry["clientside_function"] for entry in site._callback_list if entry["clientside_function"]]
     assert len(wired) >= 5
@@ -69,14 +76,14 @@ def test_a_reload_of_a_run_may_be_the_first_request(base_url: str) -> None:
     assert "assets/styles/01_tokens.css" in page
 
 
-def test_routes_of_the_service_keep_their_paths(database: Database) -> None:
+def test_routes_of_the_service_keep_their_paths(database: Database, calculations: Calculations) -> None:
     app = FastAPI()
 
     @app.get("/healthz")
     async def health() -> dict[str, str]:
         return {"status": "ok"}
 
-    dashboard.mount(app, database, ask_for_refit=set[str]().update)
+    mounted(app, database, calculations)
     assert app.url_path_for("health") == "/healthz"
 
 

@@ -14,13 +14,14 @@ from dash import ALL, Input, Output, State, dcc, html
 from dash.development.base_component import Component
 from sqlalchemy import Connection
 
+from app.calculations import Calculations
 from app.curves.schedule_text import read_schedules, write_schedule
 from app.dashboard.clientside import in_browser
 from app.dashboard.components import BAND_MEANING, aria, card, data, field, hint, named
 from app.dashboard.figures.fit import fit_figure, prediction_colour
 from app.dashboard.formatting import format_band, format_rate, format_step, format_value
 from app.dashboard.theme import Display, Palette
-from app.errors import BadInput, LosscastError, NotFound
+from app.errors import BadInput, Busy, LosscastError, NotFound
 from app.forecasting.other_schedules import MOST_RUNS, Comparison, Prediction, candidate, compare_schedules
 from app.forecasting.recorded_run import RecordedRun
 from app.runs import RunRow, RunStatus
@@ -202,7 +203,7 @@ def _schedule_row(row: int, form: FitForm) -> Component:
     )
 
 
-def register(app: dash.Dash, database: Database) -> None:
+def register(app: dash.Dash, database: Database, fits: Calculations) -> None:
     in_browser(
         app,
         "showOneMore",
@@ -242,7 +243,10 @@ def register(app: dash.Dash, database: Database) -> None:
         # The browser tells its theme a moment after the page is there: fitting twice would show the same twice.
         if display is None or not (form.runs or clicks):
             return dash.no_update, dash.no_update
-        shown = await asyncio.to_thread(result, database, form, Display.from_browser(display))
+        try:
+            shown = await fits.run(result, database, form, Display.from_browser(display))
+        except Busy as error:
+            shown = _refused(error)
         return shown, form.query() if clicks else dash.no_update
 
 
@@ -296,7 +300,7 @@ def result(database: Database, form: FitForm, display: Display) -> Component:
             runs = [run for _, run in read_recorded_runs(connection, list(dict.fromkeys(form.runs)), form.metric)]
         found = compare_schedules(runs, [candidate(spec, runs) for spec in form.schedules])
     except LosscastError as error:
-        return html.P(str(error), className="banner", role="alert")
+        return _refused(error)
     return html.Div(
         [
             card(
@@ -318,6 +322,10 @@ def result(database: Database, form: FitForm, display: Display) -> Component:
             ),
         ]
     )
+
+
+def _refused(error: LosscastError) -> Component:
+    return html.P(str(error), className="banner", role="alert")
 
 
 def _schedule_table(found: Comparison, palette: Palette) -> Component:

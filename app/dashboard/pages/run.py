@@ -10,6 +10,7 @@ import dash
 from dash import Input, Output, State, dcc, html
 from dash.development.base_component import Component
 
+from app.calculations import Calculations
 from app.curves.roles import FORECAST_ROLES
 from app.dashboard.clientside import in_browser
 from app.dashboard.components import (
@@ -178,9 +179,11 @@ def metric_options(reading: RunReading) -> list[dict[str, str]]:
     ]
 
 
-def register(app: dash.Dash, database: Database, ask_for_refit: Callable[[set[str]], None]) -> None:
+def register(
+    app: dash.Dash, database: Database, ask_for_refit: Callable[[set[str]], None], what_ifs: Calculations
+) -> None:
     """The page's callbacks. The revision decides what is read again; most ticks read three rows and stop."""
-    what_if.register(app, database)
+    what_if.register(app, database, what_ifs)
     run_deletion.register(app, database, ask_for_refit)
     in_browser(
         app,

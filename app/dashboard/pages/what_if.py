@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -10,12 +9,13 @@ import dash
 from dash import Input, Output, State, dcc, html
 from dash.development.base_component import Component
 
+from app.calculations import Calculations
 from app.curves.curve import Curve
 from app.curves.measure import Measure
 from app.curves.plan import Plan
 from app.dashboard.components import BAND_MEANING, card, data, hint, named
 from app.dashboard.formatting import format_band, format_step, format_value
-from app.errors import LosscastError
+from app.errors import Busy, LosscastError
 from app.forecasting.forecast import Forecast, forecast_curve
 from app.forecasting.what_if import Cooldown, Question, answer, best_cooldown
 from app.laws.prior import Prior
@@ -75,7 +75,7 @@ def what_if_card() -> Component:
     )
 
 
-def register(app: dash.Dash, database: Database) -> None:
+def register(app: dash.Dash, database: Database, what_ifs: Calculations) -> None:
     @app.callback(
         Output("what-if-body", "children"),
         Input("what-if-ask", "n_clicks"),
@@ -85,7 +85,10 @@ def register(app: dash.Dash, database: Database) -> None:
         prevent_initial_call=True,
     )
     async def compare(_clicks: int, steps: float | None, metric: str | None, run_id: str) -> object:
-        return await asyncio.to_thread(compared, database, run_id, metric, None if steps is None else int(steps))
+        try:
+            return await what_ifs.run(compared, database, run_id, metric, None if steps is None else int(steps))
+        except Busy as error:
+            return html.P(str(error), className="muted", role="alert")
 
 
 def compared(database: Database, run_id: str, metric: str | None, own_steps: int | None) -> Component:
