@@ -115,11 +115,17 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class SiblingRun:
-    """A finished run of the same project that a forecast listened to."""
+    """Another run of the same project that a forecast listened to."""
 
     run_id: str
     similarity: float  # how alike it is, in [0, 1]
     name: str | None = None  # None where it was not looked up, or the run has been deleted since
+    made: float = 1.0  # share of its steps at the mark that it had passed by then; 1: it had finished
+
+    @property
+    def was_going(self) -> bool:
+        """Whether it had not ended when it was heard."""
+        return self.made < 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -143,7 +149,7 @@ class StoredForecast:
     schedule: Mapping[str, Any]  # {"source", "family", "why", "steps": [...], "rates": [...]}
     forecasters: Mapping[str, Any]  # name -> {"weight", "final": {...}}
     notes: tuple[str, ...]
-    siblings: tuple[SiblingRun, ...] = ()  # whose end it was judged from; none: from public runs only
+    siblings: tuple[SiblingRun, ...] = ()  # which it was judged from; none: from public runs only
     improvement: float | None = None  # probability of a new best level before the end; None where nobody said
     upper: float | None = None  # what an accuracy cannot exceed, 1 or 100; None for a loss
 

@@ -173,11 +173,12 @@ def read_projects(database: Database) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class SiblingsReading:
-    """Whose end the newest forecast was judged from, beside public runs."""
+    """Which runs the newest forecast was judged from, beside public ones."""
 
     heard: tuple[SiblingRun, ...]
     finished: int  # other finished runs of the project
     may_speak: int  # those of them that have something to say
+    going: int  # others that have something to say, and are still going
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,7 +329,7 @@ def read_run(database: Database, run_id: str) -> RunReading:
 def _siblings(connection: Connection, run_id: str, newest: StoredForecast | None) -> SiblingsReading | None:
     if newest is None:
         return None
-    return SiblingsReading(priors.named(connection, newest.siblings), *priors.count_finished(connection, run_id))
+    return SiblingsReading(priors.named(connection, newest.siblings), *priors.count_others(connection, run_id))
 
 
 def _other_forecasts(

@@ -25,13 +25,13 @@ from app.laws.posterior import Observations, infer
 from app.laws.prior import Prior
 
 MAX_SIBLINGS = 12
-"""The most similar finished runs are asked; more of them say little more, at ten milliseconds each and round."""
+"""The most similar runs are asked; more of them say little more, at ten milliseconds each and round."""
 
 ROUNDS = 4
 """Rounds of expectation and maximisation: what siblings say of D depends on what is believed of the exponent."""
 
 LEAST_BINS = 16
-"""A finished run with fewer bins says nothing that a prior could be learned from."""
+"""A run with fewer bins says nothing that a prior could be learned from."""
 
 PEAK_RATE = "peak rate"
 
@@ -55,7 +55,10 @@ RATIO_SCALE = 3.0
 
 
 LEVEL_SHARES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
-"""Shares of a finished run's steps at which its loss is remembered, to compare another run's with."""
+"""Shares of a run's steps at which its loss is remembered, to compare another run's with."""
+
+MARKS = (0.2, 0.4, 0.6, 0.8)
+"""Shares of its steps at which a run that is still going speaks anew: some of `LEVEL_SHARES` (docs/forecasting.md)."""
 
 LEVEL_BINS = 5
 """The level at a share is the median of so many bins up to it."""
@@ -65,14 +68,14 @@ LEVEL_SCALE = 0.5
 logarithm scatters by 0.05 to 0.14 at the same share; a perplexity is 1.5 and more above its cross-entropy."""
 
 UNKNOWN_SIMILARITY = 0.1
-"""What a finished run counts for at most of which nothing but the peak rate can be compared (docs/decisions/0008)."""
+"""What a run counts for at most of which nothing but the peak rate can be compared (docs/decisions/0008)."""
 
 LEAST_SIMILARITY = 0.05
-"""A finished run less alike than this says nothing: a dozen of them would say less than one that is alike."""
+"""A run less alike than this says nothing: a dozen of them would say less than one that is alike."""
 
 
 DIVERGED_SINCE = 0.1
-"""A finished run that ends above where it stood at this share of its steps says nothing of where a healthy one ends."""
+"""A run that stands above where it stood at this share of its steps says nothing of where a healthy one ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +88,10 @@ class Traits:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A finished run that might speak of another.
+    """A run that might speak of another.
 
     key : its number in storage
-    levels : its loss at `LEVEL_SHARES` of its steps   [of the loss]
+    levels : its loss at `LEVEL_SHARES` of its steps, as many as it has reached   [of the loss]
     revision : grows with each finished run; of equals, the newest are asked
     """
 
@@ -98,6 +101,11 @@ class Candidate:
     traits: Traits
     levels: tuple[float, ...]
     revision: int
+
+    @property
+    def made(self) -> float:
+        """The share of its steps that it tells of."""
+        return share_told(self.levels)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -149,13 +157,29 @@ def is_unknown(own: Traits, other: Traits) -> bool:
     return not ((own.numbers.keys() & other.numbers.keys()) - {PEAK_RATE} or own.words.keys() & other.words.keys())
 
 
-def levels_of(curve: Curve) -> tuple[float, ...]:
-    """Its loss at `LEVEL_SHARES` of the steps of a run that ended; of the first bin where a share has none."""
-    return tuple(_level(curve, share * curve.cutoff) for share in LEVEL_SHARES)
+def levels_of(curve: Curve, total_steps: int | None = None, mark: float = 1.0) -> tuple[float, ...]:
+    """Its loss at `LEVEL_SHARES` of a run's steps; of the first bin where a share has none.
+
+    total_steps, mark : of a run that is still going, which tells no more than it has reached   [steps], [1]
+    """
+    total = curve.cutoff if total_steps is None else total_steps
+    return tuple(
+        _level(curve, share * total) for share in LEVEL_SHARES if share <= mark and share * total <= curve.cutoff
+    )
+
+
+def share_told(levels: Sequence[float]) -> float:
+    """The share of a run's steps that its levels tell of: 1 of one that has finished, else a mark."""
+    return LEVEL_SHARES[len(levels) - 1]
+
+
+def mark_passed(cutoff: int, total_steps: int) -> float | None:
+    """The last of `MARKS` that a run has passed."""
+    return max((mark for mark in MARKS if mark * total_steps <= cutoff), default=None)
 
 
 def has_diverged(levels: Sequence[float]) -> bool:
-    """Whether a run that ended, by its `levels_of`, stands higher than after its first tenth."""
+    """Whether a run, by its levels up to where it stands, stands higher than after its first tenth."""
     return levels[-1] > levels[LEVEL_SHARES.index(DIVERGED_SINCE)]
 
 
@@ -170,11 +194,11 @@ def _level(curve: Curve, step: float) -> float:
 
 
 def similarity_of_levels(level: float, share: float, levels: Sequence[float]) -> float:
-    """How alike the loss of a run at a share of its way is to another's at the same share.
+    """How alike the loss of a run at a share of its way is to another's at the same share, which that has reached.
 
     Losses of both signs have no ratio: where neither is above zero nothing is compared, where one is they are unlike.
     """
-    other = float(np.interp(share, LEVEL_SHARES, levels))
+    other = float(np.interp(share, LEVEL_SHARES[: len(levels)], levels))
     if level <= 0 or other <= 0:
         return float(level <= 0 and other <= 0)
     return float(np.exp(-((np.log(level / other) / LEVEL_SCALE) ** 2) / 2))
@@ -183,14 +207,22 @@ def similarity_of_levels(level: float, share: float, levels: Sequence[float]) ->
 def closest(
     own: Traits, curve: Curve, total_steps: int, candidates: Sequence[Candidate]
 ) -> list[tuple[Candidate, float]]:
-    """The finished runs to ask, the most similar first, each with its similarity (two digits).
+    """The runs to ask, the most similar first, each with its similarity (two digits).
 
-    Two digits, so that what hardly changes is not learned from again.
+    One that is still going ranks by its similarity times the share of its way that it has made. Two digits, and marks,
+    so that what hardly changes is not learned from again.
     """
-    level, share = level_now(curve), min(curve.cutoff / max(total_steps, 1), 1.0)
-    judged = [(each, round(_likeness(own, level, share, each), 2)) for each in candidates]
-    ranked = sorted(judged, key=lambda pair: (-pair[1], -pair[0].revision))
-    return [pair for pair in ranked[:MAX_SIBLINGS] if pair[1] >= LEAST_SIMILARITY]
+    own_levels = {made: _level_beside(curve, total_steps, made) for made in {each.made for each in candidates}}
+    judged = [(each, round(_likeness(own, *own_levels[each.made], each), 2)) for each in candidates]
+    ranked = sorted(judged, key=lambda pair: (-pair[1] * pair[0].made, -pair[0].revision))
+    return [pair for pair in ranked if pair[1] >= LEAST_SIMILARITY][:MAX_SIBLINGS]
+
+
+def _level_beside(curve: Curve, total_steps: int, made: float) -> tuple[float, float]:
+    """A run's level as far along as both it and one that has made a share of its way have come, and where that is."""
+    if curve.cutoff <= made * total_steps:
+        return level_now(curve), curve.cutoff / max(total_steps, 1)
+    return _level(curve, made * total_steps), made
 
 
 def _likeness(own: Traits, level: float, share: float, other: Candidate) -> float:

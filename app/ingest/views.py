@@ -102,7 +102,7 @@ def forecast_summary(point: ForecastPoint) -> ForecastSummary:
 def prior_view(siblings: Sequence[SiblingRun]) -> PriorView:
     return PriorView(
         source="project" if siblings else "population",
-        runs=[SiblingView(id=one.run_id, name=one.name, similarity=one.similarity) for one in siblings],
+        runs=[SiblingView(id=one.run_id, name=one.name, similarity=one.similarity, made=one.made) for one in siblings],
     )
 
 

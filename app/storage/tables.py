@@ -198,8 +198,8 @@ run_summary = Table(
     comment="What the last refit concluded, one row a run",
 )
 
-finished_run = Table(
-    "finished_run",
+offer = Table(
+    "offer",
     metadata,
     Column("run_key", ForeignKey("run.key", ondelete="CASCADE"), primary_key=True, comment="the run"),
     Column("project_id", ForeignKey("project.id"), nullable=False, comment="its project"),
@@ -208,8 +208,15 @@ finished_run = Table(
     Column("arrivals", BigInteger, nullable=False, comment="batches of the run that had been taken in"),
     Column("traits", JSONB, nullable=False, comment="what of its config runs are compared by"),
     Column("losses", JSONB, nullable=False, comment="metric -> role and levels; empty where it has nothing to say"),
-    Index("ix_finished_run_project_id_revision", "project_id", text("revision DESC")),
-    comment="Finished runs as the next runs of their project see them",
+    Column(
+        "made",
+        Double,
+        nullable=False,
+        server_default="1",
+        comment="share of its steps at the mark it last passed; 1: it has finished",
+    ),
+    Index("ix_offer_project_id_revision", "project_id", text("revision DESC")),
+    comment="Runs as the others of their project see them: finished, or a fifth made at least",
 )
 
 run_prior = Table(
@@ -218,13 +225,13 @@ run_prior = Table(
     Column("run_key", ForeignKey("run.key", ondelete="CASCADE"), primary_key=True, comment="the run"),
     Column("metric", Text, primary_key=True, comment="what is forecast"),
     Column("prior", JSONB, comment="learned from the siblings, app.laws.prior; null: the population's"),
-    Column("siblings", JSONB, nullable=False, comment="finished runs that were heard, and how alike each is"),
+    Column("siblings", JSONB, nullable=False, comment="runs that were heard, with their likeness and the share made"),
     Column("sibling_keys", ARRAY(BigInteger), nullable=False, comment="the same runs, by their keys"),
     Column("siblings_revision", BigInteger, nullable=False, comment="the project's when they were chosen"),
     Column("inputs", Text, nullable=False, comment="digest of whatever else the prior depends on"),
     Column("cutoff", BigInteger, nullable=False, comment="the run's last step when they were chosen [steps]"),
     Column("learned_at", DateTime(timezone=True), nullable=False, server_default=_now, comment="when it was learned"),
-    comment="What a run's forecasts take from the finished runs of its project",
+    comment="What a run's forecasts take from the other runs of its project",
 )
 
 forecast = Table(

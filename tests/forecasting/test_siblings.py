@@ -13,6 +13,7 @@ from app.curves.schedule import Schedule
 from app.forecasting.forecast import forecast_curve
 from app.forecasting.siblings import (
     LEVEL_SHARES,
+    MARKS,
     MAX_SIBLINGS,
     UNKNOWN_SIMILARITY,
     Candidate,
@@ -22,6 +23,8 @@ from app.forecasting.siblings import (
     has_diverged,
     learn_prior,
     levels_of,
+    mark_passed,
+    share_told,
     similarity,
     similarity_of_levels,
     traits_of,
@@ -151,6 +154,40 @@ def test_a_loss_at_another_height_is_not_asked() -> None:
 def test_heights_are_compared_at_the_same_share_of_the_way() -> None:
     """A run at a twentieth of its way stands far above where others ended; they are alike all the same."""
     assert asked([candidate(1)], last=200)[1] > 0.95
+
+
+def going(key: int, last: int, mark: float, traits: Traits = LIKE) -> Candidate:
+    levels = levels_of(curve_of(0.1, last=last, seed=key), TOTAL, mark)
+    return Candidate(key, f"run-{key}", "loss", traits, levels, revision=0)
+
+
+def test_a_run_still_going_tells_no_level_beyond_its_mark_nor_beyond_its_last_step() -> None:
+    whole, curve = levels_of(curve_of(0.1)), curve_of(0.1, last=2000)
+    assert levels_of(curve, TOTAL, 0.4) == pytest.approx(whole[: LEVEL_SHARES.index(0.4) + 1], rel=0.02)
+    assert levels_of(curve, TOTAL, 0.8) == levels_of(curve, TOTAL, 0.4)  # this loss has not come so far
+    assert share_told(whole) == 1
+    assert set(MARKS) <= set(LEVEL_SHARES)
+
+
+def test_marks_are_passed_at_fifths_of_the_way() -> None:
+    passed = [mark_passed(cutoff, TOTAL) for cutoff in (0, 799, 800, 1599, 1600, 4000, 9000)]
+    assert passed == [None, None, 0.2, 0.2, 0.4, 0.8, 0.8]
+
+
+def test_heights_are_compared_no_further_than_both_have_come() -> None:
+    for last in (400, 1700, 4000):
+        assert asked([going(1, last=1700, mark=0.4)], last=last)[1] > 0.95
+
+
+def test_a_run_still_going_ranks_by_what_it_has_made_and_counts_by_how_alike_it_is() -> None:
+    other_data = Traits(LIKE.numbers, {"data": "code"})
+    unlike = candidate(1, other_data)
+    pool = [going(2, last=900, mark=0.2), unlike, going(3, last=3300, mark=0.8), candidate(4)]
+    assert list(asked(pool)) == [4, 3, 1, 2]
+    assert asked(pool)[2] > 0.95
+    crowd = [going(key, last=900, mark=0.2) for key in range(10, 10 + MAX_SIBLINGS)]
+    kept = asked([*crowd, unlike])
+    assert (len(kept), next(iter(kept))) == (MAX_SIBLINGS, 1)
 
 
 def test_losses_of_both_signs_have_no_ratio() -> None:

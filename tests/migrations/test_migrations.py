@@ -28,6 +28,48 @@ def test_up_then_down_then_up_leaves_nothing_behind(empty_database_url: str) -> 
     database.close()
 
 
+def test_runs_that_finished_before_others_spoke_too_speak_on(empty_database_url: str) -> None:
+    database = Database(empty_database_url)
+    migrate.upgrade(database, "20261123_failed_refits")
+    with database.write() as connection:
+        connection.execute(text("INSERT INTO project (name, siblings_revision) VALUES ('llama', 3)"))
+        for run_id in ("old", "older", "live"):
+            connection.execute(
+                text("INSERT INTO run (id, project_id, name) SELECT :run_id, id, :run_id FROM project"),
+                {"run_id": run_id},
+            )
+        connection.execute(text(OF_A_WORKER_OF_BEFORE), {"run_id": "old", "arrivals": 7})
+    migrate.upgrade(database)
+    assert made_by_run(database) == {"old": 1.0}
+    with database.write() as connection:  # a worker of before may still be at work
+        connection.execute(text(OF_A_WORKER_OF_BEFORE), {"run_id": "old", "arrivals": 8})
+        connection.execute(text(OF_A_WORKER_OF_BEFORE), {"run_id": "older", "arrivals": 1})
+        connection.execute(text(OF_A_WORKER_OF_BEFORE), {"run_id": "live", "arrivals": 1})
+        connection.execute(text("UPDATE offer SET made = 0.4 FROM run WHERE run.key = run_key AND run.id = 'live'"))
+        assert connection.execute(text("SELECT arrivals FROM finished_run ORDER BY arrivals")).scalars().all() == [1, 8]
+    assert made_by_run(database) == {"old": 1.0, "older": 1.0, "live": 0.4}
+    migrate.downgrade(database, "20261123_failed_refits")
+    with database.read() as connection:
+        kept = connection.execute(text("SELECT run.id FROM finished_run JOIN run ON run.key = run_key ORDER BY 1"))
+        assert kept.scalars().all() == ["old", "older"]
+    migrate.upgrade(database)
+    assert made_by_run(database) == {"old": 1.0, "older": 1.0}
+    database.close()
+
+
+OF_A_WORKER_OF_BEFORE = """
+    INSERT INTO finished_run (run_key, project_id, revision, rules, arrivals, traits, losses)
+    SELECT key, project_id, 3, 1, :arrivals, '{"numbers": {}, "words": {}}', '{}' FROM run WHERE id = :run_id
+    ON CONFLICT (run_key) DO UPDATE SET arrivals = excluded.arrivals
+"""
+
+
+def made_by_run(database: Database) -> dict[str, float]:
+    with database.read() as connection:
+        rows = connection.execute(text("SELECT run.id, offer.made FROM offer JOIN run ON run.key = offer.run_key"))
+        return {row.id: row.made for row in rows}
+
+
 def test_tables_and_migrations_agree(database: Database) -> None:
     migrate.check(database)
 

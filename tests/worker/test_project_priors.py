@@ -5,115 +5,37 @@ from __future__ import annotations
 import json
 import math
 import threading
-from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import Row, text
+from sqlalchemy import text
 
 from app.forecasting.forecast import forecast_curve
-from app.importers.run_files import read_file
-from app.runs import Batch, RunStatus, StoredForecast
-from app.storage import forecasts, runs
+from app.runs import Batch, RunStatus
+from app.storage import runs
 from app.storage.database import Database
 from app.storage.priors import named, runs_to_offer
 from app.worker import priors, refit
 from app.worker.priors import RULES
 from app.worker.refit import refit_run
+from tests.project_runs import (
+    CONFIG,
+    FAMILY,
+    LIVE,
+    PLAN,
+    band,
+    changed,
+    delete,
+    finish_family,
+    forecast_of,
+    go_live,
+    heard,
+    log,
+    real_run,
+    stored_prior,
+)
 from tests.storage_helpers import make_batch, store
-
-DATA = Path(__file__).parents[1] / "data"
-FAMILY = ("multipowerlaw_25M_cosine_24000", "multipowerlaw_25M_wsd_20000_24000", "multipowerlaw_25M_wsdcon_9")
-LIVE = "multipowerlaw_25M_wsdld"
-HALF = 12_000
-CONFIG = {"model": "llama", "n_params": 25e6, "lr": 3e-4, "data": "fineweb"}
-PLAN = {
-    "total_steps": 24_000,
-    "schedule": {"family": "wsd_linear", "peak": 3e-4, "warmup_steps": 2160, "decay_steps": 4000},
-}
-
-
-def real_run(name: str, first: int = 0, last: int = 10**9) -> Batch:
-    """A stretch of a real run, in one batch."""
-    whole = list(read_file(DATA / f"{name}.csv").batches)
-    batch = whole[0]
-    assert len(whole) == 1
-    here = (batch.steps > first) & (batch.steps <= last)
-    return Batch(batch.steps[here], batch.times[here], batch.metrics, batch.values[:, here], batch.present[:, here])
-
-
-def changed(batch: Batch, change: Callable[[np.ndarray], np.ndarray]) -> Batch:
-    """The same run with other losses."""
-    values = batch.values.copy()
-    row = batch.metrics.index("val_loss")
-    values[row] = change(values[row])
-    return Batch(batch.steps, batch.times, batch.metrics, values, batch.present)
-
-
-def log(
-    database: Database,
-    run_id: str,
-    batch: Batch,
-    *,
-    config: Mapping[str, Any] = CONFIG,
-    plan: Mapping[str, Any] | None = None,
-    project: str = "llama",
-    end: RunStatus | None = None,
-    seq: int = 0,
-) -> None:
-    """Log a batch as a job would, end the run if asked to, and refit it."""
-    with database.write() as connection:
-        runs.open_run(
-            connection,
-            runs.RunRequest(run_id, project=project, name=f"the {run_id}", config=config, plan=plan, session="first"),
-        )
-    store(database, batch, run_id=run_id, seq=seq)
-    if end is not None:
-        with database.write() as connection:
-            runs.finish_run(connection, run_id, end, None)
-    refit_run(database, run_id, [])
-
-
-def finish_family(database: Database, names: tuple[str, ...] = FAMILY, **options: Any) -> None:
-    for name in names:
-        log(database, name, real_run(name), end=RunStatus.FINISHED, **options)
-
-
-def go_live(database: Database, run_id: str = "live", last: int = HALF, **options: Any) -> StoredForecast:
-    log(database, run_id, real_run(LIVE, last=last), plan=PLAN, **options)
-    return forecast_of(database, run_id)
-
-
-def forecast_of(database: Database, run_id: str = "live") -> StoredForecast:
-    with database.read() as connection:
-        found = forecasts.latest_forecast(connection, run_id, "val_loss")
-    assert found is not None
-    return found
-
-
-def heard(database: Database, run_id: str = "live") -> set[str]:
-    return {each.run_id for each in forecast_of(database, run_id).siblings}
-
-
-def stored_prior(database: Database, run_id: str = "live") -> Row[Any]:
-    with database.read() as connection:
-        return connection.execute(
-            text(
-                "SELECT p.* FROM run_prior p JOIN run ON run.key = p.run_key WHERE run.id = :id AND metric = 'val_loss'"
-            ),
-            {"id": run_id},
-        ).one()
-
-
-def band(forecast: StoredForecast) -> float:
-    return forecast.final_quantiles[0.95] - forecast.final_quantiles[0.05]
-
-
-def delete(database: Database, run_id: str) -> None:
-    with database.write() as connection:
-        connection.execute(text("DELETE FROM run WHERE id = :id"), {"id": run_id})
 
 
 def test_finished_runs_of_the_project_narrow_the_band_and_are_named(database: Database) -> None:
@@ -133,16 +55,16 @@ def test_finished_runs_of_the_project_narrow_the_band_and_are_named(database: Da
 
 def test_nothing_is_learned_again_while_nothing_changes(database: Database) -> None:
     finish_family(database)
-    go_live(database, last=9000)
+    go_live(database, last=9800)
     before = stored_prior(database)
-    for seq, last in enumerate((10_000, 11_000, 12_000), start=1):
-        log(database, "live", real_run(LIVE, first=last - 1000, last=last), plan=PLAN, seq=seq)
-    log(database, "other", real_run(LIVE, last=5000), plan=PLAN)  # a run that goes on says nothing to others
+    for seq, last in enumerate((10_400, 11_000, 11_600), start=1):
+        log(database, "live", real_run(LIVE, first=last - 600, last=last), plan=PLAN, seq=seq)
+    log(database, "other", real_run(LIVE, last=5000), plan=PLAN)  # what a run that goes on says is heard at a mark
     refit_run(database, "live", [])
     assert tuple(stored_prior(database)) == tuple(before)
 
 
-def test_a_newly_finished_run_is_heard_at_the_next_refit_and_a_resumed_one_no_more(database: Database) -> None:
+def test_a_newly_finished_run_is_heard_at_the_next_refit_and_a_resumed_one_not_as_finished(database: Database) -> None:
     finish_family(database, FAMILY[:2])
     first = go_live(database)
     learned_at = stored_prior(database).learned_at
@@ -155,7 +77,7 @@ def test_a_newly_finished_run_is_heard_at_the_next_refit_and_a_resumed_one_no_mo
         runs.open_run(connection, runs.RunRequest(FAMILY[0], project="llama", session="second"))
     refit_run(database, FAMILY[0], [])
     refit_run(database, "live", [])
-    assert heard(database) == set(FAMILY[1:])
+    assert {each.run_id for each in forecast_of(database).siblings if not each.was_going} == set(FAMILY[1:])
 
 
 def test_a_finished_run_is_judged_once_however_often_it_is_refitted(database: Database) -> None:
@@ -235,11 +157,11 @@ def blows_up(loss: np.ndarray) -> np.ndarray:
         (changed(real_run(FAMILY[0]), blows_up), RunStatus.FINISHED),
         (real_run(FAMILY[0]), RunStatus.FAILED),
         (real_run(FAMILY[0]), RunStatus.STOPPED),
-        (real_run(FAMILY[0]), None),
+        (real_run(FAMILY[1], last=15_000), None),
         (real_run(FAMILY[0], last=2600), RunStatus.FINISHED),
         (make_batch(list(range(0, 24_000, 100)), val_loss=[3.0] * 240), RunStatus.FINISHED),
     ],
-    ids=["ends in NaN", "diverged", "failed", "stopped", "still running", "too short", "no learning rate"],
+    ids=["ends in NaN", "diverged", "failed", "stopped", "of unknown length", "too short", "no learning rate"],
 )
 def test_runs_that_have_nothing_to_say_are_not_heard(database: Database, batch: Batch, end: RunStatus | None) -> None:
     log(database, "silent", batch, end=end, config={**CONFIG})
@@ -268,7 +190,7 @@ def test_two_runs_that_finish_at_once_are_both_heard(database: Database) -> None
     refit_run(database, "live", [])
     assert heard(database) == set(FAMILY[:2])
     with database.read() as connection:
-        revisions = connection.execute(text("SELECT revision FROM finished_run ORDER BY revision")).scalars().all()
+        revisions = connection.execute(text("SELECT revision FROM offer WHERE made = 1 ORDER BY 1")).scalars().all()
         assert list(revisions) == [1, 2]
 
 
@@ -308,7 +230,7 @@ def test_a_prior_that_cannot_be_learned_blocks_no_forecast(
 def test_runs_that_finished_before_the_upgrade_are_found_by_the_sweep(database: Database) -> None:
     finish_family(database)
     with database.write() as connection:
-        connection.execute(text("DELETE FROM finished_run"))
+        connection.execute(text("DELETE FROM offer"))
     with database.read() as connection:
         assert set(runs_to_offer(connection, RULES)) == set(FAMILY)
     for name in FAMILY:

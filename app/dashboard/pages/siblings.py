@@ -1,4 +1,4 @@
-"""The finished runs that a forecast was judged from, as the page of a run tells of them."""
+"""The other runs of its project that a forecast was judged from, as the page of a run tells of them."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ ALIKE = (
     "peak rate, a run counts 10 % at most."
 )
 
+MADE = "As far as it had come when it was heard, at least. It is heard anew when this run has made another tenth."
+
 
 def sibling_list(reading: SiblingsReading | None) -> Component | None:
     """Who spoke, with links and how alike each is, or why nobody did. None before the first forecast."""
@@ -25,11 +27,13 @@ def sibling_list(reading: SiblingsReading | None) -> Component | None:
     if not reading.heard:
         return html.P(_why_nobody(reading), className="siblings-none")
     first, rest = reading.heard[:SHOWN_AT_ONCE], reading.heard[SHOWN_AT_ONCE:]
+    going = sum(each.was_going for each in reading.heard)
+    who = _runs(len(reading.heard) - going, going)
     return html.Div(
         [
             html.P(
                 [
-                    f"Beside public runs, {_runs(len(reading.heard))} of this project spoke, each by how ",
+                    f"Beside public runs, {who} of this project spoke, each by how ",
                     hint("alike", ALIKE),
                     " it is:",
                 ]
@@ -42,25 +46,36 @@ def sibling_list(reading: SiblingsReading | None) -> Component | None:
 
 
 def _why_nobody(reading: SiblingsReading) -> str:
-    public, finished = "Judged from public runs of other projects:", _runs(reading.finished)
-    if not reading.finished:
-        return f"{public} this project has no other finished run yet."
-    if not reading.may_speak:
+    public = "Judged from public runs of other projects:"
+    if not reading.finished and not reading.going:
+        return f"{public} this project has no other finished run yet, and none that has made a fifth of its way."
+    if not reading.may_speak and not reading.going:
         why = "too short, diverged, NaN at the end, or no learning rate logged"
-        return f"{public} {finished} of this project can say nothing ({why})."
-    return f"{public} {finished} of this project, and none that is alike enough."
+        return f"{public} {_runs(reading.finished)} of this project can say nothing ({why})."
+    return f"{public} {_runs(reading.finished, reading.going)} of this project, and none that is alike enough."
 
 
-def _runs(count: int) -> str:
-    return "one finished run" if count == 1 else f"{count} finished runs"
+def _runs(finished: int, going: int = 0) -> str:
+    ended = "one finished run" if finished == 1 else f"{finished} finished runs"
+    if not going:
+        return ended
+    if not finished:
+        return "one run still going" if going == 1 else f"{going} runs still going"
+    return f"{ended} and {'one' if going == 1 else going} still going"
 
 
 def _pairs(siblings: tuple[SiblingRun, ...]) -> Component:
     rows = [
-        html.Div([html.Dt(_named(each)), html.Dd(f"counts {format_percent(each.similarity)}")], className="pair")
+        html.Div([html.Dt(_told(each)), html.Dd(f"counts {format_percent(each.similarity)}")], className="pair")
         for each in siblings
     ]
     return html.Dl(rows, className="pairs")
+
+
+def _told(sibling: SiblingRun) -> list[Component | str]:
+    if not sibling.was_going:
+        return [_named(sibling)]
+    return [_named(sibling), " (still going, ", hint(f"{format_percent(sibling.made)} made", MADE), ")"]
 
 
 def _named(sibling: SiblingRun) -> Component:
