@@ -12,6 +12,7 @@ from urllib.parse import quote
 from dash import dcc, html
 from dash.development.base_component import Component
 
+from app.dashboard.diagnosis_words import kind_word
 from app.dashboard.formatting import (
     MISSING,
     format_ago,
@@ -255,7 +256,7 @@ def graph(graph_id: str | dict[str, int], figure: object, size: str, *, config: 
 
 
 def alert_item(alert: StoredAlert, now: datetime, *, with_run: bool) -> Component:
-    look = ALERT_LOOKS[alert.state]
+    look, word = ALERT_LOOKS[alert.state], kind_word(alert.kind)
     facts: list[Component | str | None] = [
         html.Span(["step ", html.Span(format_step(alert.step), className="number")]),
         html.Code(alert.metric, className="metric-name", title=alert.metric) if alert.metric else None,
@@ -268,7 +269,7 @@ def alert_item(alert: StoredAlert, now: datetime, *, with_run: bool) -> Componen
                 [
                     severity_badge(alert.severity),
                     html.Span(look.word, className="alert-state", title=look.meaning),
-                    html.Span(alert.kind.replace("_", " "), className="alert-kind"),
+                    html.Span(word.text, className="alert-kind", title=word.meaning),
                     dcc.Link(alert.run_name, href=run_href(alert.run_id), className="alert-run", title=alert.run_name)
                     if with_run
                     else None,
@@ -291,7 +292,8 @@ def severest_first(alerts: Sequence[StoredAlert]) -> list[StoredAlert]:
 def evidence(numbers: Mapping[str, Any]) -> Component | None:
     if not numbers:
         return None
-    return html.Details([html.Summary("Evidence"), definition_list(numbers.items())], className="fold evidence")
+    named = ((name.replace("_", " "), value) for name, value in numbers.items())
+    return html.Details([html.Summary("Evidence"), definition_list(named)], className="fold evidence")
 
 
 def definition_list(pairs: Iterable[tuple[str, Any]]) -> Component:

@@ -37,6 +37,7 @@ def test_a_healthy_run_says_what_was_watched_and_what_would_say_more(desktop: Wa
     expect(health).to_contain_text("More could be said with the gradient norm")
     health.get_by_text("What was looked for").click()
     expect(health).to_contain_text("fault within 1,000 steps")
+    expect(health.locator(".pair").filter(has_text="NaN and infinities")).to_contain_text("none now")
     desktop.keep_picture("health-well-light")
 
 

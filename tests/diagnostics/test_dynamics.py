@@ -231,7 +231,7 @@ def test_a_rank_that_only_wavers_has_no_phase() -> None:
 def test_what_no_rule_reads_is_shown_with_the_reason() -> None:
     (said,) = real_dynamics("lm_wsd")["not_judged"]
     assert said.startswith("logz_mean is 5.")
-    assert "decides nothing" in said
+    assert "No alert and no verdict rests on it" in said
     assert UNJUDGED["log_z"].why in said
     assert not UNJUDGED.keys() & {*CRITICAL, *PRECURSORS}, "what a rule reads is not called unread"
 

@@ -8,6 +8,7 @@ from dash import html
 from dash.development.base_component import Component
 
 from app.dashboard.components import SEVERITIES, aria, definition_list, hint, severity_badge
+from app.dashboard.diagnosis_words import kind_word, looked_for, outcome_words, state_words
 from app.dashboard.event_plots import EventPlot, PlottedPanel
 from app.dashboard.formatting import MISSING, format_percent, format_step, format_value
 from app.dashboard.readings import RunReading
@@ -57,7 +58,7 @@ def verdict(health: Health) -> list[Component | str]:
     troubles = [event for event in health.events if event.severity is not Severity.INFO]
     still = worst_first([event for event in troubles if event.is_open])
     if still:
-        kinds = list(dict.fromkeys(kind_words(event) for event in still))
+        kinds = list(dict.fromkeys(kind_word(event.kind).text for event in still))
         return [severity_badge(still[0].severity, still[0].severity.capitalize()), html.B(", ".join(kinds))]
     if not health.is_complete:
         return [html.Span("Reading", className="badge"), html.B(f"up to step {format_step(health.read_to)} so far")]
@@ -72,12 +73,12 @@ def health_mark(glance: HealthGlance | None) -> Component:
     if glance is None:
         return html.Span(MISSING, className="muted", title="Not diagnosed yet")
     if glance.troubles:
-        kinds = list(dict.fromkeys(trouble.kind.replace("_", " ") for trouble in glance.troubles))
+        kinds = list(dict.fromkeys(kind_word(trouble.kind).text for trouble in glance.troubles))
         shown = ", ".join(kinds[:KINDS_IN_MARK]) + (
             f" +{len(kinds) - KINDS_IN_MARK}" if len(kinds) > KINDS_IN_MARK else ""
         )
         lines = [
-            f"{trouble.severity.capitalize()}, {trouble.kind.replace('_', ' ')} at step {trouble.step:,}: "
+            f"{trouble.severity.capitalize()}, {kind_word(trouble.kind).text} at step {trouble.step:,}: "
             f"{trouble.message}"
             for trouble in glance.troubles[:TROUBLES_IN_TOOLTIP]
         ]
@@ -129,14 +130,14 @@ def event_list(events: Sequence[Event], plots: Mapping[str, EventPlot], *, is_ov
 def event_item(event: Event, plot: EventPlot | None, *, is_over: bool) -> Component:
     """One line; what it rests on when opened. What is wrong now is drawn without that."""
     lasting = "at the end of the run" if is_over else "now"
-    state = event.outcome or (lasting if event.is_open else "over")
+    word, state = kind_word(event.kind), outcome_words(event.outcome) or (lasting if event.is_open else "over")
     is_plain = plot is not None and event.is_open and event.severity is not Severity.INFO
     folded = html.Details(
         [
             html.Summary(
                 [
                     severity_badge(event.severity),
-                    html.Span(kind_words(event), className="health-kind"),
+                    html.Span(word.text, className="health-kind", title=word.meaning),
                     html.Span(f"step {format_step(event.step)}", className="number"),
                     html.Span(state, className="health-state"),
                 ]
@@ -252,14 +253,23 @@ def dynamics_list(dynamics: Sequence[Dynamic]) -> Component | None:
 
 def grounds(health: Health) -> Component:
     """Where each diagnosis stands, how likely a fault is held, and what further scalars would add."""
-    risks = [(f"fault within {horizon:,} steps", _chance(chance)) for horizon, chance in sorted(health.risk.items())]
+    risks = [
+        (f"new fault within {horizon:,} steps", _chance(chance)) for horizon, chance in sorted(health.risk.items())
+    ]
     names = [diagnosis.name for diagnosis in DIAGNOSES if diagnosis.name in health.states]
-    states = [(name.replace("_", " "), health.states[name]) for name in names]
+    states = [(looked_for(name), state_words(name, health.states[name])) for name in names]
     advice = [(SIGNAL_WORDS.get(signal, signal), why) for signal, why in worth_logging(health.watched).items()]
     return html.Details(
         [
             html.Summary("What was looked for"),
-            definition_list([*states, *risks]),
+            html.Dl(
+                [
+                    html.Div([html.Dt(hint(word.text, word.meaning)), html.Dd(state)], className="pair")
+                    for word, state in states
+                ],
+                className="pairs",
+            ),
+            definition_list(risks),
             html.P("What further scalars would add", className="health-subhead") if advice else None,
             definition_list(advice) if advice else None,
         ],
@@ -270,10 +280,6 @@ def grounds(health: Health) -> Component:
 def worst_first(events: Sequence[Event]) -> list[Event]:
     """Of equals the one that came first: it is the likeliest cause of the others."""
     return sorted(events, key=lambda event: (SEVERITIES.index(event.severity.value), event.raised_at))
-
-
-def kind_words(event: Event) -> str:
-    return event.kind.replace("_", " ")
 
 
 def _chance(probability: float) -> str:

@@ -87,7 +87,7 @@ def unjudged(signal: str, metric: str, steps: Floats, values: Floats, rates: Flo
     if signal == "sharpness" and rates is not None:
         numbers["times_rate"] = now(values * rates)
         text += f"; times the rate {numbers['times_rate']:.3g}"
-    text += f". It is shown and decides nothing: {UNJUDGED[signal].why}."
+    text += f". No alert and no verdict rests on it: {UNJUDGED[signal].why}."
     return Dynamic("not_judged", metrics, text, numbers)
 
 
