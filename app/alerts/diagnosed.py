@@ -140,7 +140,7 @@ def _all_clears(
             yield AllClear(key.kind, key.metric, None, "The points that showed it were replaced.")
         else:
             word = f": {event.outcome}" if event.outcome else ""
-            yield AllClear(key.kind, key.metric, event.resolved_at, f"Over at step {event.resolved_at}{word}.")
+            yield AllClear(key.kind, key.metric, event.resolved_at, f"Over at step {event.resolved_at:,}{word}.")
 
 
 def _key(event: Event) -> AlertKey:

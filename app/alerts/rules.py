@@ -248,8 +248,8 @@ def _episode_start(facts: MetricFacts, segment_start: int | None) -> int:
 
 def _zeroed_finding(facts: MetricFacts, grad_norm: MetricFacts) -> Finding:
     message = (
-        f"{facts.metric} is exactly 0.0 at step {facts.last_step} while {grad_norm.metric} is not finite since step "
-        f"{grad_norm.first_nonfinite_step}: the trainer is most likely writing 0 for NaN "
+        f"{facts.metric} is exactly 0.0 at step {facts.last_step:,} while {grad_norm.metric} is not finite since step "
+        f"{grad_norm.first_nonfinite_step:,}: the trainer is most likely writing 0 for NaN "
         f"(Hugging Face does unless logging_nan_inf_filter=False)."
     )
     evidence = _evidence(facts) | {"grad_norm": _evidence(grad_norm)}
@@ -260,30 +260,29 @@ def _all_clear(kind: str, facts: MetricFacts) -> AllClear:
     if facts.last_nonfinite_step is None:
         message = f"Every value of {facts.metric} is finite."
     elif facts.finite_since:
-        message = (
-            f"{facts.metric} has been finite for {facts.finite_since} points, since step {facts.last_nonfinite_step}."
-        )
+        since = f"since step {facts.last_nonfinite_step:,}"
+        message = f"{facts.metric} has been finite for {facts.finite_since:,} points, {since}."
     else:
-        message = f"{facts.metric} was restarted after its last non-finite value at step {facts.last_nonfinite_step}."
+        message = f"{facts.metric} was restarted after its last non-finite value at step {facts.last_nonfinite_step:,}."
     return AllClear(kind, facts.metric, facts.last_step, message)
 
 
 def _what_is_wrong(facts: MetricFacts, step: int) -> str:
     if not _is_nonfinite(facts.last_value):
-        return f"{facts.metric} was not finite at step {facts.last_nonfinite_step}."
+        return f"{facts.metric} was not finite at step {facts.last_nonfinite_step:,}."
     if step == facts.last_step:
-        return f"{facts.metric} is {_spell(facts.last_value)} at step {step}."
-    return f"{facts.metric} is {_spell(facts.last_value)} and has not been finite since step {step}."
+        return f"{facts.metric} is {_spell(facts.last_value)} at step {step:,}."
+    return f"{facts.metric} is {_spell(facts.last_value)} and has not been finite since step {step:,}."
 
 
 def _last_good(facts: MetricFacts) -> str:
     if facts.last_finite_value is None:
         return "It was never finite."
-    return f"Its last finite value was {facts.last_finite_value:.6g} at step {facts.last_finite_step}."
+    return f"Its last finite value was {facts.last_finite_value:.6g} at step {facts.last_finite_step:,}."
 
 
 def _how_many(facts: MetricFacts) -> str:
-    return f" {facts.nonfinite} of {facts.points} points are not finite." if facts.nonfinite > 1 else ""
+    return f" {facts.nonfinite:,} of {facts.points:,} points are not finite." if facts.nonfinite > 1 else ""
 
 
 def _evidence(facts: MetricFacts) -> dict[str, Any]:

@@ -388,7 +388,7 @@ class Grokking:
             step=now.step,
             raised_at=now.step,
             message=(
-                f"Training is solved at step {now.step}, validation is not: {window.inputs.metric('val_loss')} is "
+                f"Training is solved at step {now.step:,}, validation is not: {window.inputs.metric('val_loss')} is "
                 f"{now.loss:.4g}, it began at {self.first_loss:.4g}. Overfitting looks like this, and so does the "
                 "first part of grokking: this alone is no reason to stop. Whether validation turns will show."
             ),
@@ -422,7 +422,7 @@ class Grokking:
             step=now.step,
             raised_at=now.step,
             message=(
-                f"Validation has turned after step {self.memorised_at}, where training was solved: "
+                f"Validation has turned after step {self.memorised_at:,}, where training was solved: "
                 f"{window.inputs.metric('val_loss')} is down to {now.loss:.4g} from {self.peak:.4g}. If it "
                 f"generalises, then most likely around step {expected:,.0f}, with 80 % between {early:,.0f} and "
                 f"{late:,.0f}."

@@ -134,12 +134,12 @@ class Nonfinite:
     def _raised(self, step: int, metric: str, value: float, severity: Severity) -> Event:
         before = self.watched[metric].before_break
         spelled = spelled_out(value)
-        message = f"{metric} is {spelled} at step {step}."
+        message = f"{metric} is {spelled} at step {step:,}."
         if value == 0.0:
             message += " The trainer is most likely writing 0 for NaN (Hugging Face: logging_nan_inf_filter=False)."
         evidence: dict[str, Number] = {"value": spelled}
         if before is not None:
-            message += f" Before that it was {before[1]:.6g}, at step {before[0]}."
+            message += f" Before that it was {before[1]:.6g}, at step {before[0]:,}."
             evidence |= {"last_finite_step": before[0], "last_finite_value": before[1]}
         return Event("nonfinite", severity, step, step, message, (metric,), evidence)
 

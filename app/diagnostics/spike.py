@@ -243,7 +243,7 @@ class Spike:
             "value": value,
             "scales": candidate.excess(candidate.log),
         }
-        text = f"{metric} jumped to {value:.4g} at step {candidate.step}, where {expected:.4g} was expected"
+        text = f"{metric} jumped to {value:.4g} at step {candidate.step:,}, where {expected:.4g} was expected"
         if norm is not None and gradient_jump is not None:
             evidence["grad_norm_scales"] = gradient_jump
             text += f"; {norm} is {gradient_jump:.1f} scales above its level"
@@ -297,7 +297,7 @@ class Spike:
             step=self.lost_since,
             raised_at=step,
             message=(
-                f"{metric} is {value:.4g} at step {step}, up from {best:.4g}: it has lost {how_much} what it had "
+                f"{metric} is {value:.4g} at step {step:,}, up from {best:.4g}: it has lost {how_much} what it had "
                 f"gained since it began at {first:.4g}."
             ),
             inputs=(metric,),

@@ -111,7 +111,7 @@ class StabilityGap:
             severity=Severity.INFO,
             step=change.step,
             raised_at=step,
-            message=f"{metric} rose from {before:.4g} to {now:.4g} after {WORDS[change.kind]} at step {change.step}.",
+            message=f"{metric} rose from {before:.4g} to {now:.4g} after {WORDS[change.kind]} at step {change.step:,}.",
             inputs=(metric,),
             evidence={"before": before, "now": now, "change": change.kind},
             sharpen=window.missing("val_loss"),
