@@ -11,7 +11,8 @@ from app.dashboard.theme import Display, Palette, translucent
 
 LABELLED_RESTARTS = 6  # more labels than this would cover each other
 LABEL_OPACITY = 0.8  # of the ground of a label, so that a line behind it does not cross it out
-NOTE_REACHES = 0.45  # of the width: the note on what is cut off, with the length of a label that ends before it
+NOTE_REACHES = 0.3  # of the width: the note on what is cut off, with the length of a label that ends before it
+NOTE_REACHES_NARROW = 0.45
 NOTE_LINE = 0.06  # of the height of the chart, between two notes
 
 
@@ -25,7 +26,11 @@ def cut_off_note(worst: float, chart: LossChart, display: Display, *, bottom: fl
         "xref": "paper",
         "yref": "paper",
         "x": 0.09,
-        "y": bottom + 0.015 if chart.rises else 0.87 if _is_forecast_from_the_left(chart) else 0.985,
+        "y": bottom + 0.015
+        if chart.rises
+        else 0.87
+        if _is_forecast_from_the_left(chart, narrow=display.narrow)
+        else 0.985,
         "xanchor": "left",
         "yanchor": "bottom" if chart.rises else "top",
         "showarrow": False,
@@ -64,13 +69,13 @@ def beyond_notes(values: ValuesInView, chart: LossChart, display: Display, *, bo
     return notes
 
 
-def _is_forecast_from_the_left(chart: LossChart) -> bool:
+def _is_forecast_from_the_left(chart: LossChart, *, narrow: bool) -> bool:
     """Whether the mark of the cutoff is named where the note on the start stands."""
     forecast = chart.forecast
     if forecast is None or forecast.horizon <= forecast.cutoff:
         return False
     low, high = steps_in_view(chart)
-    return low <= forecast.cutoff < low + NOTE_REACHES * (high - low)
+    return low <= forecast.cutoff < low + (NOTE_REACHES_NARROW if narrow else NOTE_REACHES) * (high - low)
 
 
 def cutoff_mark(chart: LossChart, display: Display) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
