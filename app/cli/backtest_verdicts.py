@@ -15,9 +15,11 @@ from app.errors import BadInput, LosscastError
 
 if TYPE_CHECKING:
     from app.forecasting.recorded_run import RecordedRun
+    from app.forecasting.siblings import Candidate
     from app.laws.prior import Prior
+    from app.verdicts.outlook import Outlook
     from app.verdicts.policies import Policy
-    from app.verdicts.replay import GroupOutcome, ReplayedRun
+    from app.verdicts.replay import GroupOutcome, Heard, ReplayedRun
 
 GROUPS: tuple[tuple[str, str], ...] = (
     ("lr_scheduling", r"_(L\d+)_.*_(T\d+)$"),  # model, length
@@ -132,42 +134,108 @@ def replay_groups(
 ORDER_SEED = 1
 """Of the order in which runs of a group begin where they go in sequence."""
 
+GROUPED: Mapping[str, str] = {"data": "those of the group"}
+"""What the configs of siblings have in common."""
+
 
 @dataclass(frozen=True, slots=True)
 class Learner:
-    """Forecasts of one group's runs by somebody who has learned from those that ended before; each made once."""
+    """Forecasts of one group's runs by somebody who hears their siblings, as the worker does; each made once."""
 
     told: Sequence[Told]
     prior: Prior | None
-    priors: dict[tuple[int, ...], Prior] = field(default_factory=dict)
-    known: dict[tuple[int, tuple[int, ...]], ReplayedRun] = field(default_factory=dict)
+    priors: dict[tuple[tuple[int, int, float], ...], Prior] = field(default_factory=dict)
+    known: dict[tuple[int, int, Heard], Outlook | None] = field(default_factory=dict)
 
-    def __call__(self, place: int, ended: tuple[int, ...]) -> ReplayedRun:
+    def __call__(self, place: int, number: int, heard: Heard) -> Outlook | None:
         from app.forecasting.forecast import forecast_curve
-        from app.verdicts.replay import reforecast
+        from app.verdicts.replay import foreseen
 
-        if not ended:
-            return self.told[place].run
-        if (place, ended) not in self.known:
-            if ended not in self.priors:
-                self.priors[ended] = self._learned(ended)
-            learned, one = self.priors[ended], self.told[place]
-            again = reforecast(one.recorded, one.run, lambda curve, plan: forecast_curve(curve, plan, learned))
-            self.known[place, ended] = again
-        return self.known[place, ended]
+        key = place, number, heard
+        if key not in self.known:
+            chosen = self._chosen(place, heard)
+            if chosen and chosen not in self.priors:
+                self.priors[chosen] = self._learned(chosen)
+            if chosen:
+                recorded, prior = self.told[place].recorded, self.priors[chosen]
+                curve = recorded.seen(self.told[place].run.moments[number].share)
+                self.known[key] = foreseen(recorded, curve, lambda curve, plan: forecast_curve(curve, plan, prior))
+            else:
+                self.known[key] = self.told[place].run.moments[number].situation.outlook
+        return self.known[key]
 
-    def _learned(self, ended: tuple[int, ...]) -> Prior:
-        """From the newest; one that diverged says nothing of where a healthy one ends."""
-        from app.forecasting.siblings import Sibling, has_diverged, learn_prior, levels_of
+    def _chosen(self, place: int, heard: Heard) -> tuple[tuple[int, int, float], ...]:
+        """The siblings that are most alike, each with what it had made and how alike it is.
+
+        Files say no more of a run's config than its rate; that siblings are of one recipe, the group does.
+        """
+        from app.forecasting.siblings import Traits, closest
+
+        own = self.told[place]
+        curve = own.recorded.seen(own.run.moments[heard.since].share)
+        candidates = [
+            candidate
+            for order, (other, made) in enumerate(heard.siblings)
+            if (candidate := self._candidate(order, other, made)) is not None
+        ]
+        if not candidates or not len(curve):
+            return ()
+        traits = Traits(_peak(own.recorded), GROUPED)
+        made = dict(heard.siblings)
+        found = closest(traits, curve, own.recorded.total_steps, candidates)
+        return tuple((each.key, made[each.key], likeness) for each, likeness in found)
+
+    def _candidate(self, order: int, place: int, made: int) -> Candidate | None:
+        """One that says something: not one that diverged, ends in NaN, or whose rate nobody knows."""
+        import numpy as np
+
+        from app.forecasting.siblings import (
+            LEAST_BINS,
+            MARKS,
+            Candidate,
+            Traits,
+            has_diverged,
+            level_now,
+            levels_of,
+            share_told,
+        )
+
+        run, share = self.told[place].recorded, self._share(place, made)
+        curve = run.seen(share)
+        if (
+            run.schedule is None
+            or len(curve) < LEAST_BINS
+            or not np.isfinite(run.values[run.steps <= curve.cutoff][-1])
+        ):
+            return None
+        levels = levels_of(curve) if share == 1.0 else levels_of(curve, run.total_steps, share)
+        if not levels or share_told(levels) < MARKS[0] or has_diverged((*levels, level_now(curve))):
+            return None
+        return Candidate(place, run.name, run.metric, Traits(_peak(run), GROUPED), levels, order)
+
+    def _learned(self, chosen: Sequence[tuple[int, int, float]]) -> Prior:
+        from app.forecasting.siblings import Sibling, learn_prior
         from app.laws.shipped import shipped_population
 
         population = shipped_population()
         if self.prior is not None:
             population = replace(population, prior=self.prior)
-        runs = [self.told[place].recorded for place in reversed(ended)]
-        curves = [(run.seen(1.0), run.plan().schedule) for run in runs]
-        siblings = [Sibling(curve, schedule) for curve, schedule in curves if not has_diverged(levels_of(curve))]
+        siblings = []
+        for place, made, likeness in chosen:
+            run, share = self.told[place].recorded, self._share(place, made)
+            length = run.total_steps if share < 1 else None
+            siblings.append(Sibling(run.seen(share), run.plan().schedule, likeness, length))
         return learn_prior(siblings, population)
+
+    def _share(self, place: int, made: int) -> float:
+        moments = self.told[place].run.moments
+        return moments[made].share if made < len(moments) else 1.0
+
+
+def _peak(run: RecordedRun) -> dict[str, float]:
+    from app.forecasting.siblings import PEAK_RATE
+
+    return {} if run.schedule is None else {PEAK_RATE: run.schedule.peak}
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,12 +257,11 @@ class Group:
         from app.verdicts.policies import LcPfn, Predictive
         from app.verdicts.replay import replay
 
+        learner = self.learner if isinstance(policy, Predictive | LcPfn) else None
         if self.at_a_time is None:
-            return replay(self.name, self.runs, policy)
+            return replay(self.name, self.runs, policy, foresight=learner)
         order = np.random.default_rng(ORDER_SEED).permutation(len(self.told)).tolist()
-        reads_forecasts = isinstance(policy, Predictive | LcPfn)
-        learner = self.learner if reads_forecasts else None
-        return replay(self.name, self.runs, policy, order=order, at_a_time=self.at_a_time, retold=learner)
+        return replay(self.name, self.runs, policy, order=order, at_a_time=self.at_a_time, foresight=learner)
 
 
 def as_groups(told: Mapping[str, Sequence[Told]], prior: Prior | None, at_a_time: int | None) -> list[Group]:

@@ -5,6 +5,10 @@ steps; or in sequence, some at a time, where the next begins when one has ended 
 going is judged against its siblings' forecasts of that moment; one that was stopped keeps the level it had. All of one
 checkpoint are judged before anybody is stopped.
 
+Forecasts depend on who is still there to be heard, and that depends on the policy: `Foresight` makes them anew. Runs
+that ended are heard whole; those that go, as far as they had come at their newest mark; those that were stopped, no
+more, as in the service, which lets only those speak that go or have finished.
+
 - **saved**: share of the runs' lengths that was not run. Each run counts the same: siblings log in different units.
 - **regret**: by how much the best level that the group came to lies above the best final level of the whole group,
   over its size; never below zero.
@@ -28,6 +32,7 @@ from app.diagnostics.signals import choose_inputs
 from app.errors import CurveTooShort
 from app.forecasting.forecast import Forecast, forecast_curve
 from app.forecasting.recorded_run import FINAL_SHARE_OF_POINTS, RecordedRun
+from app.forecasting.siblings import MARKS
 from app.verdicts.estimate import Estimate, estimate, references_of
 from app.verdicts.guards import fall_to_come, guards, missed_share
 from app.verdicts.history import History
@@ -39,6 +44,12 @@ from app.verdicts.verdict import Decision
 
 CHECKPOINTS = 20
 """A run is judged after each twentieth of its length but the last."""
+
+LOOKS = 10
+"""So often in its life a run hears how far its siblings have come, as in the service."""
+
+ROUNDING = 1e-9
+"""Shares of the way are sums of twentieths."""
 
 TIE = 0.002
 """Ends that lie closer than this share of the best are told apart by luck: nobody would pay for the difference."""
@@ -164,7 +175,21 @@ def replayed(
     return ReplayedRun(run.name, run.total_steps, _worth(run.final_loss()), tuple(moments))
 
 
-Retold = Callable[[int, tuple[int, ...]], ReplayedRun]
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a run was told of its siblings, and when.
+
+    since : number of its own checkpoint
+    siblings : their places, each with the number of the newest checkpoint that counts; those that ended come first, in
+        that order, with the number of their checkpoints
+    """
+
+    since: int
+    siblings: tuple[tuple[int, int], ...] = ()
+
+
+Foresight = Callable[[int, int, Heard], Outlook | None]
+"""Of a run's place, the number of its checkpoint, and what it has heard: its forecast."""
 
 
 def replay(
@@ -174,7 +199,7 @@ def replay(
     *,
     order: Sequence[int] | None = None,
     at_a_time: int | None = None,
-    retold: Retold | None = None,
+    foresight: Foresight | None = None,
 ) -> GroupOutcome:
     """What a policy would have done. Our own listens to the guards; the others are as their authors made them.
 
@@ -182,14 +207,14 @@ def replay(
     ----------
     order : places of the runs in the order in which they begin; by default as they come
     at_a_time : how many go at once; by default all
-    retold : callable
-        Of the place of a run that begins and of the places of those that have ended by then, in that order: the run as
-        it was forecast by somebody who knew these. By default the run as given.
+    foresight : callable
+        Forecasts of somebody who hears a run's siblings when it begins and at each tenth of its way. By default the
+        runs' own, of somebody who hears nobody.
     """
-    field = _Field(list(runs), list(range(len(runs)) if order is None else order))
+    field = _Field(runs, list(range(len(runs)) if order is None else order), foresight)
     judged = undecided = 0
     said: list[Said] = []
-    while field.begin(at_a_time or len(runs), retold):
+    while field.begin(at_a_time or len(runs)):
         stops = []
         for place in field.going:
             decision, stated = _judge(field, place, policy)
@@ -209,23 +234,26 @@ class _Field:
     going : place -> its checkpoint
     stopped : place -> the checkpoint at which it was stopped
     ended : places of those that made all of their steps, in that order
+    told : place -> the run at each checkpoint so far, with the forecasts made then
+    heard : place -> what its forecasts know of its siblings
     """
 
-    def __init__(self, runs: list[ReplayedRun], waiting: list[int]) -> None:
+    def __init__(self, runs: Sequence[ReplayedRun], waiting: list[int], foresight: Foresight | None) -> None:
         self.runs = runs
         self.waiting = waiting
+        self.foresight = foresight
         self.going: dict[int, int] = {}
         self.stopped: dict[int, int] = {}
         self.ended: list[int] = []
+        self.told: list[list[Moment]] = [[] for _ in runs]
+        self.heard: dict[int, Heard] = {}
 
-    def begin(self, at_a_time: int, retold: Retold | None) -> bool:
-        """Fill what is free with those that wait; False where nobody is left."""
-        ended = tuple(self.ended)
+    def begin(self, at_a_time: int) -> bool:
+        """Fill what is free with those that wait, and look ahead; False where nobody is left."""
         while self.waiting and len(self.going) < at_a_time:
-            place = self.waiting.pop(0)
-            self.going[place] = 0
-            if retold is not None:
-                self.runs[place] = retold(place, ended)
+            self.going[self.waiting.pop(0)] = 0
+        for place in self.going:
+            self.told[place].append(self._look(place))
         return bool(self.going)
 
     def go_on(self, stops: Sequence[int]) -> None:
@@ -235,6 +263,35 @@ class _Field:
         self.ended += [place for place, number in onward.items() if number == len(self.runs[place].moments)]
         self.going = {place: number for place, number in onward.items() if place not in self.ended}
 
+    def _look(self, place: int) -> Moment:
+        """A run at its checkpoint, as it is forecast by somebody who hears its siblings."""
+        number = self.going[place]
+        moment = self.runs[place].moments[number]
+        if self.foresight is None or moment.situation.outlook is None:
+            return moment
+        looked = self.heard.get(place)
+        if looked is None or self._looks(place, number) > self._looks(place, looked.since):
+            self.heard[place] = Heard(number, self._speaking(place))
+        earlier = [told.situation.outlook for told in self.told[place] if told.situation.outlook is not None]
+        situation = moment.situation
+        outlook = self.foresight(place, number, self.heard[place])
+        missed = _missed(earlier, situation.cutoff, situation.history)
+        return replace(moment, situation=replace(situation, outlook=outlook, missed=missed))
+
+    def _speaking(self, place: int) -> tuple[tuple[int, int], ...]:
+        ended = [(other, len(self.runs[other].moments)) for other in self.ended]
+        marks = {other: self._mark(other, number) for other, number in self.going.items() if other != place}
+        return (*ended, *((other, mark) for other, mark in marks.items() if mark is not None))
+
+    def _looks(self, place: int, number: int) -> int:
+        return int(LOOKS * self.runs[place].moments[number].share + ROUNDING)
+
+    def _mark(self, place: int, number: int) -> int | None:
+        """The checkpoint at which a run passed the newest of `MARKS` that it has passed."""
+        shares = [moment.share for moment in self.runs[place].moments[: number + 1]]
+        passed = [mark for mark in MARKS if shares[-1] >= mark - ROUNDING]
+        return next(n for n, share in enumerate(shares) if share >= passed[-1] - ROUNDING) if passed else None
+
     def rivals(self, place: int) -> tuple[Rival, ...]:
         """The siblings of a run, as they are known now; nothing of those that have not begun."""
         known = (self._rival(other) for other in range(len(self.runs)) if other != place)
@@ -243,7 +300,7 @@ class _Field:
     def _rival(self, place: int) -> Rival | None:
         run = self.runs[place]
         if place in self.going:
-            return _live_rival(run, run.moments[self.going[place]].situation)
+            return _live_rival(run, self.told[place][-1].situation)
         if place in self.stopped:
             then = run.moments[self.stopped[place]]
             return _ended_rival(run, then.level, then.situation.history)
@@ -288,23 +345,6 @@ def reliability(said: Sequence[Said], edges: Sequence[float]) -> list[tuple[floa
     ]
 
 
-def reforecast(run: RecordedRun, told: ReplayedRun, forecast: Callable[..., Forecast]) -> ReplayedRun:
-    """The same run with other forecasts: by somebody who knew more. What else was known stays."""
-    moments: list[Moment] = []
-    for moment in told.moments:
-        earlier = [one.situation.outlook for one in moments if one.situation.outlook is not None]
-        outlook = None
-        if moment.situation.outlook is not None:
-            outlook = _outlook(run, run.seen(moment.share), forecast)
-        situation = replace(
-            moment.situation,
-            outlook=outlook,
-            missed=_missed(earlier, moment.situation.cutoff, moment.situation.history),
-        )
-        moments.append(replace(moment, situation=situation))
-    return replace(told, moments=tuple(moments))
-
-
 def _moment(
     run: RecordedRun,
     share: float,
@@ -322,7 +362,7 @@ def _moment(
     rate = None if run.schedule is None or not len(curve) else Curve.from_points(np.rint(curve.steps), rates)
     history = History(curve.steps, curve.values)
     situation = Situation(
-        outlook=None if broken_since is not None else _outlook(run, curve, forecast),
+        outlook=None if broken_since is not None else foreseen(run, curve, forecast),
         history=history,
         missed=_missed(earlier, cutoff, history),
         total_steps=run.total_steps,
@@ -335,7 +375,8 @@ def _moment(
     return Moment(share, situation, _worth(float(np.mean(recent))) if len(recent) else float("inf"))
 
 
-def _outlook(run: RecordedRun, curve: Curve, forecast: Callable[..., Forecast]) -> Outlook | None:
+def foreseen(run: RecordedRun, curve: Curve, forecast: Callable[..., Forecast]) -> Outlook | None:
+    """A run's forecast from what was seen of it; None where that is too little."""
     plan = run.plan()
     try:
         return Outlook.from_forecast(forecast(curve, plan), plan, run.metric)
@@ -349,8 +390,7 @@ def _missed(earlier: Sequence[Outlook], cutoff: int, history: History) -> float 
 
 
 def _judge(field: _Field, place: int, policy: Policy) -> tuple[Decision, Said | None]:
-    run = field.runs[place]
-    moment = run.moments[field.going[place]]
+    run, moment = field.runs[place], field.told[place][-1]
     if moment.situation.is_broken:
         return Decision.STOP, None
     situation = replace(moment.situation, rivals=field.rivals(place))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.forecasting.forecast import LEVELS, forecast_curve
+from app.forecasting.forecast import LEVELS
 from app.forecasting.scores import QuantileForecast
 from app.importers.curve_file import points_by_metric
 from app.importers.recorded_run_file import read_ended_run
@@ -20,10 +20,10 @@ from app.verdicts.judging import judge
 from app.verdicts.outlook import Outlook
 from app.verdicts.policies import Asha, Patience, Predictive
 from app.verdicts.replay import (
+    Heard,
     Moment,
     ReplayedRun,
     Said,
-    reforecast,
     reliability,
     replay,
     replay_oracle,
@@ -138,37 +138,50 @@ def test_saving_is_told_by_runs_and_by_steps() -> None:
 
 
 def test_in_sequence_the_next_run_begins_when_one_is_stopped_or_has_ended() -> None:
-    """A finished sibling is a definite reference, and whoever begins later is forecast by somebody who knows it."""
+    """A finished sibling is a definite reference, and whoever begins later hears it."""
     runs = [invented(name, final, (final,) * 3) for name, final in (("a", 3.0), ("b", 4.0), ("c", 2.0), ("d", 5.0))]
-    asked: list[tuple[int, tuple[int, ...]]] = []
+    asked: list[tuple[int, int, tuple[tuple[int, int], ...]]] = []
 
-    def retold(place: int, ended: tuple[int, ...]) -> ReplayedRun:
-        asked.append((place, ended))
-        return runs[place]
+    def foresight(place: int, number: int, heard: Heard) -> Outlook | None:
+        asked.append((place, number, heard.siblings))
+        return runs[place].moments[number].situation.outlook
 
-    outcome = replay("g", runs, Predictive(), order=[1, 0, 3, 2], at_a_time=1, retold=retold)
-    assert asked == [(1, ()), (0, (1,)), (3, (1, 0)), (2, (1, 0))]
+    outcome = replay("g", runs, Predictive(), order=[1, 0, 3, 2], at_a_time=1, foresight=foresight)
+    begun = [(place, siblings) for place, number, siblings in asked if number == 0]
+    assert begun == [(1, ()), (0, ((1, 3),)), (3, ((1, 3), (0, 3))), (2, ((1, 3), (0, 3)))]
     assert outcome.stops == {"d": 0.25}  # the first has nobody to be held to, and the others beat all before them
+
+
+def test_side_by_side_runs_hear_those_that_go_at_their_marks_and_not_those_that_were_stopped() -> None:
+    runs = [invented(name, final, (final,) * 3) for name, final in (("a", 2.0), ("b", 2.001), ("c", 4.0))]
+    heard_by_first: list[Heard] = []
+
+    def foresight(place: int, number: int, heard: Heard) -> Outlook | None:
+        heard_by_first.extend([heard] if place == 0 else [])
+        return runs[place].moments[number].situation.outlook
+
+    assert replay("g", runs, Predictive(), foresight=foresight).stops["c"] == 0.25
+    # Checkpoints at a quarter, the half and three quarters; marks at 0.2, 0.4, 0.6 and 0.8.
+    assert heard_by_first == [Heard(0, ((1, 0), (2, 0))), Heard(1, ((1, 1),)), Heard(2, ((1, 2),))]
+
+
+def test_what_siblings_say_changes_the_forecast_that_a_run_is_judged_by_and_held_to_later() -> None:
+    runs = [invented("a", 2.0, (2.0,) * 3), invented("b", 3.0, (3.0,) * 3)]
+    doubting = [invented("a", 2.0, (2.5,) * 3, 2.0), invented("b", 3.0, (2.6,) * 3, 2.0)]
+    assert replay("g", runs, Predictive()).stops == {"b": 0.25}
+    outcome = replay(
+        "g",
+        runs,
+        Predictive(),
+        foresight=lambda place, number, heard: doubting[place].moments[number].situation.outlook,
+    )
+    assert outcome.stops == {}
+    assert all(0.2 < one.probability < 0.8 for one in outcome.said)
 
 
 def test_all_at_once_in_any_order_is_side_by_side() -> None:
     runs = [invented(name, final, (final,) * 3) for name, final in (("a", 2.0), ("b", 3.0), ("c", 4.0))]
     assert replay("g", runs, Predictive(), order=[2, 0, 1], at_a_time=3).stops == replay("g", runs, Predictive()).stops
-
-
-def test_a_run_forecast_again_keeps_what_was_known_of_it() -> None:
-    path = DATA / "multipowerlaw_25M_cosine_24000.csv"
-    recorded = read_ended_run(path)
-    told = replayed(recorded, {}, checkpoints=4)
-    again = reforecast(recorded, told, lambda curve, plan: forecast_curve(curve, plan))
-    surer = reforecast(recorded, told, lambda curve, plan: replace(forecast_curve(curve, plan), notes=()))
-    for before, after, other in zip(told.moments, again.moments, surer.moments, strict=True):
-        assert before.situation.outlook is not None
-        assert after.situation.outlook is not None
-        assert after.situation.outlook.median == before.situation.outlook.median
-        assert after.situation.missed == before.situation.missed
-        assert after.level == before.level
-        assert other.situation.history is before.situation.history
 
 
 def test_reliability_puts_each_statement_into_its_bin() -> None:
