@@ -1,4 +1,4 @@
-"""Finished runs speak for the next: jobs report over HTTP, a real worker learns, the API tells from whom."""
+"""Runs of a project speak to each other: jobs report over HTTP, a real worker learns, the API tells from whom."""
 
 from __future__ import annotations
 
@@ -52,12 +52,23 @@ def test_a_live_run_hears_those_that_finish_beside_it(database_url: str) -> None
         heard = {run["id"]: run for run in together["prior"]["runs"]}
         assert set(heard) == set(names)
         assert {run["name"] for run in heard.values()} == {f"the {name}" for name in names}
-        assert all(0.9 < run["similarity"] <= 1 for run in heard.values())
+        assert all(0.9 < run["similarity"] <= 1 and run["made"] == 1 for run in heard.values())
         assert width(together["final"]) < 0.8 * width(alone["final"])
         # What if is answered by the same prior, from the same curve.
         asked = web.post(f"/runs/{live}/what-if", {"cooldown": {"steps": 2000}})
         assert asked["prior"] == together["prior"]
         assert asked["planned_final"] == together["final"]
+
+
+def test_a_live_run_hears_one_that_goes_on_beside_it(database_url: str) -> None:
+    with Web(database_url) as web, Worker(database_url):
+        ahead = web.new_run(project="llama", name="ahead", config=CONFIG, plan=PLAN)
+        log(web, ahead, "multipowerlaw_25M_wsd_20000_24000", last=23_000)
+        forecast(web, ahead, "population")
+        live = web.new_run(project="llama", config=CONFIG, plan=PLAN)
+        log(web, live, "multipowerlaw_25M_wsdld", last=12_000)
+        (spoke,) = forecast(web, live, "project")["prior"]["runs"]
+        assert (spoke["id"], spoke["name"], spoke["made"]) == (ahead, "ahead", 0.8)
 
 
 def told(web: Web, run_id: str) -> bool | None:
