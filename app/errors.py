@@ -49,6 +49,13 @@ class CurveTooShort(BadInput):
         self.got = got
 
 
+class StepsBelowZero(BadInput):
+    """A run has logged negative steps alone, and nothing is that many steps from its end."""
+
+    def __init__(self) -> None:
+        super().__init__("Every step so far lies below zero. A forecast needs steps that are counted from 0 or 1.")
+
+
 class NotAnAccuracy(BadInput):
     """A metric that is called an accuracy has values that none can have."""
 

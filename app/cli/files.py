@@ -17,7 +17,7 @@ import typer
 
 from app.cli.printing import open_console, print_table
 from app.cli.step_counts import step_count
-from app.errors import BadInput, LosscastError
+from app.errors import BadInput, LosscastError, StepsBelowZero
 
 if TYPE_CHECKING:
     from app.curves.plan import Plan
@@ -149,6 +149,8 @@ def forecast_file(
 
     read = read_curve_file(file, metric)
     curve = Curve.from_points(read.points.steps, read.points.values)
+    if curve.cutoff < 0:
+        raise StepsBelowZero
     plan = resolve_plan(
         declared={} if total_steps is None else {"total_steps": total_steps},
         config=read.config,

@@ -20,7 +20,7 @@ from app.curves.plan import LENGTH_ROLES, Plan, resolve_plan
 from app.curves.reduction import Reduction
 from app.curves.selection import Logged, Selection, select_metrics
 from app.curves.strays import is_far
-from app.errors import BadInput, NotFound, UnknownMetric
+from app.errors import BadInput, NotFound, StepsBelowZero, UnknownMetric
 from app.runs import Run, Series
 from app.storage.codec import Chunk, decode_batch
 from app.storage.json import as_json
@@ -221,7 +221,9 @@ class FittedRun:
         return chosen, known[chosen], measure_of(self.selected.roles[chosen].role, known[chosen])
 
     def plan(self, cutoff: int) -> Plan:
-        """Where the run stands at `cutoff`."""
+        """Where the run stands at `cutoff`. Raises `StepsBelowZero`."""
+        if cutoff < 0:
+            raise StepsBelowZero
         by_role = {role: self.curves.get(metric or "") for role, metric in self.selected.supporting.items()}
         return resolve_plan(
             declared=self.run.declared_plan,

@@ -17,7 +17,7 @@ from app.curves.measure import LOSS, measure_of
 from app.curves.plan import ASSUMED, DECLARED, ENDED, LENGTH_ROLES, Plan, resolve_plan
 from app.curves.reduction import Reduction
 from app.curves.selection import Selection, select_metrics
-from app.errors import CurveTooShort, NotAnAccuracy
+from app.errors import CurveTooShort, NotAnAccuracy, StepsBelowZero
 from app.forecasting.forecast import Forecast, forecast_curve
 from app.runs import Run, RunStatus, Series, SiblingRun, StoredForecast
 from app.storage import alerts, forecasts, runs
@@ -246,7 +246,7 @@ def _forecasts(
 ) -> tuple[dict[str, Forecast], list[str]]:
     """The forecasts worth storing, and what to tell where there is none."""
     if plan is None and loaded.cutoff is not None and loaded.cutoff < 0:
-        return {}, ["Every step so far lies below zero. A forecast needs steps that are counted from 0 or 1."]
+        return {}, [str(StepsBelowZero())]
     if plan is None and loaded.selected.forecast:
         return {}, [f"Steps beyond {FURTHEST_STEP:,} cannot be forecast; is the step that was logged really one?"]
     if plan is None:

@@ -52,6 +52,13 @@ def test_rows_with_only_a_rate_are_the_planned_schedule(tmp_path: Path) -> None:
     assert said["final"]["mean"] == pytest.approx(actual, rel=0.05)
 
 
+def test_a_file_of_negative_steps_alone_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "run.csv").write_text("step,loss\n" + "".join(f"{step},{3 - step / 100}\n" for step in range(-60, -1)))
+    answer = losscast("forecast", tmp_path / "run.csv")
+    assert answer.returncode == 2
+    assert "counted from 0 or 1" in answer.stderr
+
+
 def test_the_total_may_be_said_and_the_metric_chosen(tmp_path: Path) -> None:
     cut_run(DEMO_DATA / "lm_cosine.csv", tmp_path / "run.csv", 0.5, with_plan=False)
     answer = losscast("forecast", tmp_path / "run.csv", "--json", "--total-steps", "40000", "--metric", "val_loss")

@@ -7,6 +7,7 @@ from sqlalchemy import event
 from app.dashboard.compared_runs import read_comparison
 from app.dashboard.pages.run_head import header
 from app.dashboard.pages.run_tiles import tiles
+from app.dashboard.pages.what_if import compared
 from app.dashboard.readings import (
     PAGE_SIZE,
     RunsFilter,
@@ -281,6 +282,7 @@ def test_a_run_of_negative_steps_alone_has_no_bar_and_no_horizon(database: Datab
     reading = read_run(database, "run")
     assert "total not known" in str(header(reading))
     assert "-2 steps" not in str(tiles(reading))
+    assert "counted from 0 or 1" in str(compared(database, "run", None, None))
     with database.write() as connection:
         runs.describe_run(connection, "run", plan={"total_steps": 1000})
     seed.refit("run")
