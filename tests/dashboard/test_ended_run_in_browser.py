@@ -76,6 +76,7 @@ def test_a_run_that_ended_early_says_where_it_stood_and_where_it_was_heading(des
     expect(tile).to_contain_text("Last loss")
     expect(tile).to_contain_text("The run ended at step 400, before its horizon.")
     expect(desktop.page.locator("#what-if-body")).to_be_visible()
+    expect(desktop.page.locator("#run-grounds")).to_contain_text("on this its last forecast rested")
     desktop.page.wait_for_function(f"() => ({TRACES}).includes('loss')")
     assert "90 % band" not in desktop.traces("run-chart")
     desktop.keep_picture("run_ended_early")

@@ -22,6 +22,8 @@ def grounds(reading: RunReading) -> list[Component | None]:
     is_asked = not reading.is_over or reading.ended_early
     if summary.notes:
         said: Component = html.Ul([html.Li(note) for note in summary.notes], className="notes")
+    elif reading.ended_early and reading.forecast is not None:
+        said = html.P("The run ended before its horizon: on this its last forecast rested.", className="muted")
     else:
         said = html.P(no_forecast_text(reading) if reading.is_over else "No reservations.", className="muted")
     return [

@@ -304,6 +304,7 @@ def run_row(row: RunRow, drawings: Mapping[str, Sparkline | None], reading: Runs
             html.Td(
                 _alerts_mark(row),
                 className="col-alerts" + ("" if row.worst_severity else " col-empty"),
+                **data(label="Alerts") if run.status is not RunStatus.RUNNING else {},
             ),
         ]
     )
