@@ -134,12 +134,15 @@ class Surroundings:
         )
         return closest(_traits(self.subject), curve, self.total_steps, candidates)
 
-    def sibling(self, candidate: Candidate, similarity: float) -> Sibling:
+    def sibling(self, candidate: Candidate, similarity: float) -> Sibling | None:
+        """None where its curve cannot be read: another version wrote it, and its next refit makes it anew."""
         if candidate.run_id not in self.read:
             fitted = read_fitted_run(self.connection, candidate.run_id)
-            end = max(curve.cutoff for curve in fitted.curves.values())
+            end = max((curve.cutoff for curve in fitted.curves.values()), default=0)
             self.read[candidate.run_id] = fitted, fitted.plan(end)
         fitted, plan = self.read[candidate.run_id]
+        if candidate.metric not in fitted.curves:
+            return None
         total_steps = None if candidate.made == 1 else plan.total_steps
         return Sibling(fitted.curves[candidate.metric], plan.schedule, similarity, total_steps)
 
@@ -182,10 +185,7 @@ def _compared(around: Surroundings, metric: str, curve: Curve) -> StoredPrior:
     chosen = around.chosen(metric, curve)
     current = StoredPrior(
         prior=None,
-        heard=tuple(
-            Heard(SiblingRun(each.run_id, similarity, made=each.made), each.key, each.revision)
-            for each, similarity in chosen
-        ),
+        heard=tuple(_heard(each, similarity) for each, similarity in chosen),
         siblings_revision=around.standing.siblings_revision,
         inputs=_inputs(around.subject, metric),
         cutoff=curve.cutoff,
@@ -193,11 +193,18 @@ def _compared(around: Surroundings, metric: str, curve: Curve) -> StoredPrior:
     before = around.standing.priors.get(metric)
     if before is not None and (before.heard, before.inputs) == (current.heard, current.inputs) and _is_whole(before):
         return replace(current, prior=before.prior)
-    if not chosen:
-        return current
-    prior = learn_prior([around.sibling(each, similarity) for each, similarity in chosen], shipped_population())
+    spoke = {
+        _heard(each, similarity): sibling
+        for each, similarity in chosen
+        if (sibling := around.sibling(each, similarity)) is not None
+    }
+    prior = learn_prior(list(spoke.values()), shipped_population())
     json.dumps(prior_to_dict(prior), allow_nan=False)  # a prior with a NaN in it is none: raise
-    return replace(current, prior=prior) if prior.is_of_a_project else current.silenced()
+    return replace(current, prior=prior, heard=tuple(spoke)) if prior.is_of_a_project else current.silenced()
+
+
+def _heard(candidate: Candidate, similarity: float) -> Heard:
+    return Heard(SiblingRun(candidate.run_id, similarity, made=candidate.made), candidate.key, candidate.revision)
 
 
 def _is_whole(stored: StoredPrior) -> bool:

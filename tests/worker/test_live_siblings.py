@@ -152,6 +152,21 @@ def test_a_run_that_finishes_is_heard_as_finished_at_the_next_refit(database: Da
     assert any("one finished run of this project" in note for note in forecast_of(database).notes)
 
 
+def test_a_run_whose_curve_cannot_be_read_is_left_out_and_not_named(database: Database) -> None:
+    finish_family(database, FAMILY[:1])
+    go_ahead(database, last=9700)
+    with database.write() as connection:
+        connection.execute(
+            text("""
+                DELETE FROM curve_state USING series, run
+                WHERE series.id = series_id AND run.key = series.run_key AND run.id = 'ahead'
+            """)
+        )
+    go_live(database, last=9800)
+    assert heard(database) == {FAMILY[0]}
+    assert stored_prior(database).prior["live_runs"] == 0
+
+
 def test_a_run_that_is_set_back_before_its_first_mark_is_silent(database: Database) -> None:
     go_ahead(database, last=9700)
     with database.write() as connection:
