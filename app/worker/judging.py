@@ -159,7 +159,10 @@ def _broken_since(reduction: Reduction, curve: Curve) -> int | None:
     """The step since which no point was finite; in a long run to within a bin."""
     if reduction.last_value is None or math.isfinite(reduction.last_value):
         return None
-    return reduction.first_nonfinite_step if not len(curve) else math.floor(curve.steps[-1]) + 1
+    first = reduction.first_nonfinite_step
+    if first is None or not len(curve):
+        return first
+    return max(first, int(curve.steps[-1]) + 1)  # a bin tells its mean step, which lies before its last one
 
 
 def _outlook(subject: RunToJudge, plan: Plan, metric: str) -> Outlook | None:
