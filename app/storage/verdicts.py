@@ -253,14 +253,15 @@ def read_competitors(connection: Connection, project: str, metric: str, most: in
     """The finished and the running runs of a project as `app.verdicts.sweep` ranks them, and how many are left out.
 
     Of more than `most` those that are expected to end best; runs that failed, were stopped or fell silent are not
-    ranked.
+    ranked. A finished one ended where all other pages say that it did: see `app.storage.ends`.
     """
     rows = connection.execute(
         text("""
-            SELECT run.id, run.name, run.status, v.step, v.final_level, v.details, f.cutoff, f.horizon,
-                f.final_quantiles
+            SELECT run.id, run.name, run.status, v.step, coalesce(o.actual, v.final_level) AS final_level, v.details,
+                f.cutoff, f.horizon, f.final_quantiles
             FROM run JOIN project ON project.id = run.project_id JOIN run_progress p ON p.run_key = run.key
             LEFT JOIN run_verdict v ON v.run_key = run.key AND v.metric = :metric
+            LEFT JOIN run_outcome o ON o.run_key = run.key AND o.metric = :metric
             LEFT JOIN LATERAL (
                 SELECT cutoff, horizon, final_quantiles FROM forecast
                 WHERE forecast.run_key = run.key AND forecast.metric = :metric AND run.status = 'running'

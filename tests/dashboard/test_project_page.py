@@ -13,8 +13,9 @@ from playwright.sync_api import Browser, expect
 from app.dashboard.figures.track_record import errors_figure, reliability_figure
 from app.dashboard.pages.project import empty_text, format_error, judgement, read_record
 from app.dashboard.pages.project import verdict as project_verdict
+from app.dashboard.pages.ranking import read_ranking
 from app.dashboard.pages.run_history import history_text
-from app.dashboard.readings import read_history
+from app.dashboard.readings import RunsFilter, SparklineCache, read_history, read_runs
 from app.dashboard.site import page_at
 from app.dashboard.theme import Display
 from app.forecasting.track_record import RunBin, coverage
@@ -161,6 +162,16 @@ def test_an_unknown_project_gets_a_page_that_says_so(database: Database) -> None
     page, title = page_at(database, "/projects/no%2Fsuch")
     assert title == "No such project"
     assert "no/such" in str(page)
+
+
+def test_the_ranking_and_the_list_say_the_same_end(database: Database, seed: Seeder) -> None:
+    for run_id, file, total in (("a", "lm_cosine.csv", 50_000), ("b", "lm_wsd.csv", 15_000)):
+        trained(seed, run_id, file, total)
+        ended(seed, run_id)
+    ranking, _ = read_ranking(database, "gpt")
+    assert ranking is not None
+    listed = read_runs(database, RunsFilter(project="gpt"), SparklineCache()).ends
+    assert {one.run_id: one.median for one in ranking.competitors} == {run: end.level for run, end in listed.items()}
 
 
 @pytest.mark.browser
