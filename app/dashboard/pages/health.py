@@ -21,7 +21,7 @@ from app.storage.diagnoses import Health, HealthGlance
 EVENTS_AT_ONCE = 12
 DYNAMICS_MEANING = "Laws, trends and phases read off what a probe logs. They inform; none of them is a fault."
 TROUBLES_IN_TOOLTIP = 4
-KINDS_IN_MARK = 2
+KINDS_IN_MARK = 1  # the first is the likeliest cause of the others
 
 # Signals in the words of people; the others are shown by their own names.
 SIGNAL_WORDS = {

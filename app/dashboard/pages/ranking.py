@@ -229,7 +229,7 @@ def summary(reading: RankingReading) -> list[Component | str]:
     likeliest = max(placings, key=lambda one: one.chance_best)
     metric = f" by {reading.metric}" if reading.metric else ""
     favourite = f"{likeliest.name} is the likeliest to be the best{metric} ({format_chance(likeliest.chance_best)})."
-    if not any(one.is_live for one in placings):
+    if not reading.ranking.proposal.run_ids:
         return [favourite]
     return [f"{favourite} ", *proposal_text(reading.ranking.proposal, reading.ranking, _names(reading))]
 
@@ -271,7 +271,7 @@ def _table(placings: Sequence[Placing], reading: RankingReading, scale: tuple[fl
         ("Run", "", None),
         ("Final", "number col-final", "Median and 90 % band of the final level. " + BAND_MEANING),
         ("", "col-range", None),
-        ("P(best)", "number col-best", BEST_MEANING),
+        ("Chance to be best", "number col-best", BEST_MEANING),
         ("Verdict", "col-verdict", "Of live runs, by the project's policy."),
         ("Stopping frees", "number col-saved", SAVED_MEANING),
         ("Baseline", "col-pin", PIN_MEANING),
@@ -304,7 +304,7 @@ def _row(one: Placing, reading: RankingReading, scale: tuple[float, float]) -> C
             ),
             html.Td(_final(one), className="number col-final", **data(label="Final")),
             html.Td(range_image(_glyph(one, scale), SCALE_MEANING), className="col-range"),
-            html.Td(_chance(one.chance_best), className="number col-best", **data(label="P(best)")),
+            html.Td(_chance(one.chance_best), className="number col-best", **data(label="Chance to be best")),
             html.Td(_verdict(one, verdict), className="col-verdict", **data(label="Verdict")),
             html.Td(_saved(one), className="number col-saved", **data(label="Stopping frees")),
             html.Td(_pin(one, one.run_id in reading.pinned), className="col-pin"),
