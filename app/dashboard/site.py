@@ -239,6 +239,9 @@ def _register_router(site: dash.Dash, database: Database) -> None:
             page, title = await asyncio.to_thread(page_at, database, pathname or "/", search or "")
         except Unavailable as error:
             return unavailable_page(error), "Out of reach", False, None, farewell, None
+        except Exception:
+            log.exception("The page at %s could not be made.", pathname)
+            return broken_page(), "Out of order", False, None, farewell, None
         return page, title, True, None, farewell, None
 
 
@@ -315,6 +318,15 @@ def unavailable_page(error: Unavailable) -> Component:
             "This page tries again every three seconds. What the server has acknowledged is safe; clients keep the "
             "rest and send it again."
         ),
+    )
+
+
+def broken_page() -> Component:
+    return message_page(
+        "This page cannot be shown",
+        html.P("That is a fault of ours; the server's log describes it. What is stored is safe."),
+        html.P("This page tries again every three seconds."),
+        _home(),
     )
 
 
