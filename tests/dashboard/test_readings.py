@@ -6,7 +6,7 @@ from sqlalchemy import event
 
 from app.dashboard.compared_runs import read_comparison
 from app.dashboard.pages.run_head import header
-from app.dashboard.pages.run_tiles import tiles
+from app.dashboard.pages.run_tiles import forecast_tile, tiles
 from app.dashboard.pages.what_if import compared
 from app.dashboard.readings import (
     PAGE_SIZE,
@@ -357,3 +357,18 @@ def test_a_run_that_stopped_short_ended_early_and_one_in_nan_did_not_end_finite(
     assert broken.end is not None
     assert not broken.end.is_finite
     assert not broken.ended_early
+
+
+def test_the_tile_says_why_its_own_metric_has_no_forecast_and_leaves_out_the_others(
+    database: Database, seed: Seeder
+) -> None:
+    seed.open("run", plan={"total_steps": 1000})
+    steps = np.arange(1, 301)
+    broken = np.where(steps < 250, decaying(steps), np.nan)
+    seed.log("run", steps, {"train_loss": broken, "val_loss": broken})
+    reading = read_run(database, "run")
+    assert reading.summary is not None
+    assert len(reading.summary.notes) == 2
+    said = str(forecast_tile(reading, None))
+    assert "train_loss is not finite" in said
+    assert "val_loss" not in said

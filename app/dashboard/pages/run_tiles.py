@@ -127,7 +127,9 @@ def no_forecast_text(reading: RunReading) -> str:
             return "The loss is not finite, so nothing can be forecast."
         return "The run is over: nothing is left to forecast."
     if reading.summary is not None and reading.summary.notes:
-        return " ".join(reading.summary.notes)
+        own = (f"{reading.metric} ", f"{reading.metric}: ")
+        of_this_metric = [note for note in reading.summary.notes if note.startswith(own)]
+        return " ".join(of_this_metric or reading.summary.notes)
     if reading.metric is None:
         return "Waiting for the first number."
     return "No forecast has been made yet: it comes with the worker's next fit."
