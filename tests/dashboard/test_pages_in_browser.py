@@ -168,10 +168,29 @@ def test_other_metrics_are_drawn_on_demand(desktop: Watched, seed: Seeder) -> No
     half_done(seed)
     desktop.open("/runs/run")
     expect(desktop.page.locator(".metric")).to_have_count(0)
-    desktop.page.get_by_role("button", name="Show", exact=True).click()
+    desktop.page.get_by_role("button", name="Show all 3", exact=True).click()
     expect(desktop.page.locator(".metric .js-plotly-plot")).to_have_count(3)
-    desktop.page.get_by_placeholder("Search metrics").fill("grad")
+    search = desktop.page.get_by_placeholder("Search metrics")
+    search.fill("grad")
     expect(desktop.page.locator(".metric")).to_have_count(1)
+    search.fill("no such")
+    expect(desktop.page.locator("#run-metrics")).to_have_text("No metric of that name.")
+    search.fill("")
+    expect(desktop.page.locator(".metric")).to_have_count(3)
+
+
+def test_a_search_among_metrics_that_are_not_shown_leaves_none_when_it_is_cleared(
+    desktop: Watched, seed: Seeder
+) -> None:
+    half_done(seed)
+    desktop.open("/runs/run")
+    search, more = desktop.page.get_by_placeholder("Search metrics"), desktop.page.locator("#run-metrics-more")
+    search.fill("no such")
+    expect(desktop.page.locator("#run-metrics")).to_have_text("No metric of that name.")
+    expect(more).to_be_hidden()
+    search.fill("")
+    expect(more).to_have_text("Show all 3")
+    expect(desktop.page.locator("#run-metrics")).to_be_empty()
 
 
 def test_nan_in_the_loss_is_drawn_and_told(desktop: Watched, seed: Seeder) -> None:
@@ -218,13 +237,28 @@ def test_names_from_outside_are_only_text(desktop: Watched, seed: Seeder) -> Non
     desktop.open("/runs/" + quote(run_id, safe=""))
     expect(desktop.page.locator("h1")).to_contain_text(evil)
     desktop.page.wait_for_selector("#run-chart .js-plotly-plot .legend", timeout=PATIENCE_MS)
-    desktop.page.get_by_role("button", name="Show", exact=True).click()
+    desktop.page.get_by_role("button", name="Show all 2", exact=True).click()
     expect(desktop.page.locator(".metric .js-plotly-plot")).to_have_count(2)
     assert desktop.page.locator("img[src=x]").count() == 0
     assert not desktop.has_horizontal_scrollbar()
     desktop.open("/")
     expect(desktop.page.locator(".run-link")).to_contain_text(evil)
     assert not desktop.has_horizontal_scrollbar()
+
+
+def test_a_page_that_breaks_by_a_fault_of_ours_says_so_and_comes_back(
+    desktop: Watched, seed: Seeder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half_done(seed)
+
+    def broken(*_asked: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("app.dashboard.site.page_at", broken)
+    desktop.open("/runs/run")
+    expect(desktop.page.get_by_role("heading", name="This page cannot be shown")).to_be_visible()
+    monkeypatch.undo()
+    expect(desktop.page.locator("#run-chart")).to_be_attached()
 
 
 def test_an_unknown_run_is_answered_with_a_way_back(desktop: Watched) -> None:

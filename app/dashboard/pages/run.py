@@ -129,7 +129,13 @@ def layout(reading: RunReading, worth: Component) -> Component:
                             className="search",
                         ),
                     ),
-                    html.Button("Show", id="run-metrics-more", className="button", n_clicks=0),
+                    html.Button(
+                        more_text(0, len(reading.series)),
+                        id="run-metrics-more",
+                        className="button",
+                        n_clicks=0,
+                        hidden=not reading.series,
+                    ),
                 ],
             ),
         ],
@@ -151,6 +157,7 @@ def chart_tools(reading: RunReading) -> list[Component]:
                 id="run-metric",
                 options=metric_options(reading),
                 value=reading.metric,
+                placeholder="No metric yet",
                 clearable=False,
                 className="metric-select",
             ),
@@ -289,9 +296,7 @@ def register(
     async def draw_metrics(
         clicks: int, search: str | None, display: Mapping[str, Any] | None, _revision: str, run_id: str
     ) -> Sequence[object]:
-        if not clicks and not search:
-            return dash.no_update, dash.no_update, dash.no_update
-        shown = METRICS_AT_ONCE * max(1, clicks)
+        shown = METRICS_AT_ONCE * (clicks + bool(search))
         return await asyncio.to_thread(
             _metrics, database, run_id, (search or "").strip(), shown, Display.from_browser(display)
         )
@@ -330,10 +335,18 @@ def _metrics(
     database: Database, run_id: str, search: str, limit: int, display: Display
 ) -> tuple[list[Component], str, bool]:
     shown, total = read_metrics(database, run_id, search, limit)
-    if not shown:
-        return [html.P("No metric of that name.", className="muted")], "Show", True
-    rest = total - len(shown)
-    return [metric_card(series, points, display) for series, points in shown], f"Show {rest} more", rest == 0
+    if search and not total:
+        return [html.P("No metric of that name.", className="muted")], "", True
+    cards = [metric_card(series, points, display) for series, points in shown]
+    return cards, more_text(len(shown), total), len(shown) == total
+
+
+def more_text(shown: int, total: int) -> str:
+    """What the button under which metrics wait would show."""
+    following = min(total - shown, METRICS_AT_ONCE)
+    if shown:
+        return f"Show {following} more"
+    return f"Show all {total}" if following == total else f"Show {following} of {total}"
 
 
 def metric_card(series: Series, points: Points, display: Display) -> Component:
