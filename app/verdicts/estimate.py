@@ -12,7 +12,7 @@ from app.verdicts.rivals import Rival, RivalKind
 from app.verdicts.situation import Situation
 from app.verdicts.verdict import Comparison
 
-ERRORS = Errors(correlation=0.8, stretch=1.1, surprise=0.07, reach=5.8)
+ERRORS = Errors(correlation=0.8, stretch=1.05, surprise=0.09, reach=3.3)
 """How forecasts of siblings err: fitted to the ends of public runs (docs/verdicts.md)."""
 
 MOST_RIVALS = 16
@@ -21,8 +21,11 @@ MOST_RIVALS = 16
 MEMORISED = frozenset({"memorised", "turning", "generalising"})
 """States of the grokking diagnosis in which the training data are learned by heart and validation is not there yet."""
 
-ERRORS_MEMORISED = replace(ERRORS, surprise=1.0, reach=2.8)
+ERRORS_MEMORISED = replace(ERRORS, surprise=1.0, reach=2.9)
 """In these states a forecast knows next to nothing of what is to come, and no sibling's error tells."""
+
+ERRORS_BEFORE_A_RAISE = replace(ERRORS, surprise=1.0, reach=5.5)
+"""Of forecasts across a raise of the rate that is still to come: no sibling's error tells of these either."""
 
 OWN_BEST = "its own best so far"
 TARGET = "the target"
@@ -125,7 +128,9 @@ def compare(situation: Situation) -> tuple[Comparison, ...]:
 
 def errors_of(situation: Situation) -> Errors:
     """Of the run's own forecast: in a state in which it is known to err, far wider."""
-    return ERRORS_MEMORISED if situation.states.get("grokking") in MEMORISED else ERRORS
+    if situation.states.get("grokking") in MEMORISED:
+        return ERRORS_MEMORISED
+    return ERRORS if situation.outlook is None or situation.outlook.raise_start is None else ERRORS_BEFORE_A_RAISE
 
 
 def own_improvement(situation: Situation) -> float | None:

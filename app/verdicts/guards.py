@@ -12,9 +12,6 @@ from app.verdicts.outlook import Outlook
 from app.verdicts.situation import Situation
 from app.verdicts.verdict import Guard
 
-FALL_OF_RATE = 0.8
-"""A decay is to come where the planned rate falls below this share of what it is now."""
-
 FALL_AGAIN = 0.5
 """A decay may bring so much more than was forecast, as a share of the whole fall that was forecast."""
 
@@ -24,7 +21,7 @@ LEAST_SHARE_SEEN = 0.05
 SHARE_AFTER_RAISE = 0.25
 """So long after its rate was raised, as a share of the whole run, a loss that is not back is no re-warm any more."""
 
-MOST_MISSED = 0.4
+MOST_MISSED = 0.6
 """Bands of 90 % miss one level in ten; a run that more than so many of its earlier ones missed is not understood."""
 
 FEWEST_EARLIER = 2
@@ -70,6 +67,11 @@ def _guards(situation: Situation, estimate: Estimate | None) -> Iterator[Guard]:
         yield Guard(
             "missed", f"{100 * situation.missed:.0f} % of the earlier forecasts of this run missed where it stands now."
         )
+    if outlook.raise_start is not None:
+        start = f"{outlook.raise_start:,}"
+        yield Guard(
+            "raise_to_come", f"The rate is still to rise, from step {start} on: no forecast knows what follows."
+        )
     if outlook.is_atypical:
         yield Guard("unlike", "The curve is unlike those that the forecasters know.")
     if estimate is not None:
@@ -104,7 +106,7 @@ def _of_decay(situation: Situation, outlook: Outlook, estimate: Estimate) -> Ite
 
     Where the reference's own rate is still to fall, its decay is taken to bring more as well.
     """
-    start = decay_start(outlook)
+    start = outlook.decay_start
     if start is None:
         return
     own, its = FALL_AGAIN * fall_to_come(situation.history, outlook), FALL_AGAIN * estimate.rival.fall
@@ -115,12 +117,4 @@ def _of_decay(situation: Situation, outlook: Outlook, estimate: Estimate) -> Ite
 def fall_to_come(history: History, outlook: Outlook) -> float:
     """How far the metric is forecast to fall under a decay of the rate to come; 0 where none is. Lower is better."""
     now = history.level()
-    return max(now - outlook.median, 0.0) if now is not None and decay_start(outlook) is not None else 0.0
-
-
-def decay_start(outlook: Outlook) -> int | None:
-    """The first step of the path at which the planned rate lies well below that of now; None: it never does."""
-    if outlook.rates is None or not len(outlook.rates):
-        return None
-    fallen = np.flatnonzero(outlook.rates < FALL_OF_RATE * outlook.rates[0])
-    return int(outlook.path_steps[fallen[0]]) if len(fallen) else None
+    return max(now - outlook.median, 0.0) if now is not None and outlook.decay_start is not None else 0.0

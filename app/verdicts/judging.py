@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 
 from app.verdicts.estimate import Estimate, compare, estimate, own_improvement
-from app.verdicts.guards import decay_start, guards
+from app.verdicts.guards import guards
 from app.verdicts.policies import Policy, Predictive, Ruling
 from app.verdicts.situation import Situation
 from app.verdicts.verdict import Decision, Guard, Verdict
@@ -83,7 +83,7 @@ def _next_step(situation: Situation, decision: Decision) -> int | None:
     if decision is Decision.STOP or situation.steps_left == 0:
         return None
     step = min(situation.cutoff + max(round(NEXT_LOOK * situation.total_steps), 1), situation.total_steps)
-    start = None if situation.outlook is None else decay_start(situation.outlook)
+    start = None if situation.outlook is None else situation.outlook.decay_start
     return step if start is None or start <= situation.cutoff else min(step, start)
 
 

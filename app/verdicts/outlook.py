@@ -15,6 +15,13 @@ from app.forecasting.scores import NARROWEST, QuantileForecast
 
 Array = npt.NDArray[np.float64]
 
+FALL_OF_RATE = 0.8
+"""A decay is to come where the planned rate falls below this share of what it is now; a raise, where a rate to come
+falls below this share of one after it."""
+
+LEAST_RAISE = 0.05
+"""A raise is one of at least so much of the highest rate to come: between rates of next to nothing it does nothing."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outlook:
@@ -99,6 +106,30 @@ class Outlook:
     def median(self) -> float:
         """Of the final level."""
         return self.final.quantile(0.5)
+
+    @property
+    def decay_start(self) -> int | None:
+        """The first step of the path at which the planned rate lies well below that of now; None: it never does."""
+        if self.rates is None or not len(self.rates):
+            return None
+        return self._first(self.rates < FALL_OF_RATE * self.rates[0])
+
+    @property
+    def raise_start(self) -> int | None:
+        """The first step of the path at which the planned rate lies well above one before it; None: it never does.
+
+        A rise that is under way is none: that is a warm-up, as every forecaster knows it, or has begun already.
+        """
+        if self.rates is None or not len(self.rates):
+            return None
+        is_rising = np.append(np.diff(self.rates) > 0, False)
+        under_way = int(is_rising.argmin())
+        lowest = np.minimum.accumulate(self.rates[under_way:])
+        later = FALL_OF_RATE * (self.rates[under_way:] - LEAST_RAISE * self.rates.max()) > lowest
+        return self._first(np.concatenate([np.zeros(under_way, dtype=np.bool_), later]))
+
+    def _first(self, holds: npt.NDArray[np.bool_]) -> int | None:
+        return int(self.path_steps[int(holds.argmax())]) if holds.any() else None
 
     def widened(self, factor: float) -> Outlook:
         """The same final level, its quantiles so many times as far from the median."""

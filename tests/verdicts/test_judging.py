@@ -104,6 +104,42 @@ def test_a_doubtful_forecast_forbids_a_stop(changes: dict[str, Any], guard: str)
     assert [one.name for one in verdict.guards] == [guard]
 
 
+def with_rates(situation: Situation, rates: Any) -> Situation:
+    assert situation.outlook is not None
+    return replace(situation, outlook=replace(situation.outlook, rates=np.asarray(rates, dtype=np.float64)))
+
+
+def test_a_raise_of_the_rate_to_come_forbids_a_stop_and_makes_the_forecast_a_doubtful_one() -> None:
+    """Forecasts across a planned re-warm miss: of those of public runs four in ten by 2.5 deviations or more."""
+    situation = make_situation(rivals=(finished(2.9),))
+    falling = np.linspace(1.0, 0.1, 60)
+    risen = np.where(np.arange(60) < 40, falling, 0.9)
+    calm, raised = judge(with_rates(situation, falling)), judge(with_rates(situation, risen))
+    assert raised.decision is Decision.UNDECIDED
+    assert {guard.name for guard in raised.guards} == {"raise_to_come", "decay_to_come"}
+    assert "is still to rise, from step 810 on" in raised.guards[0].sentence
+    assert "raise_to_come" not in [guard.name for guard in calm.guards]
+    assert calm.probability is not None
+    assert raised.probability is not None
+    assert raised.probability < 0.9 < calm.probability
+
+
+@pytest.mark.parametrize(
+    "rates",
+    [
+        np.full(60, 1e-3),
+        np.linspace(1e-3, 0.0, 60),
+        np.where(np.arange(60) % 2, 1.0, 0.9),  # as a rounded log has it
+        np.concatenate([np.linspace(1.0, 1e-6, 40), np.linspace(1e-6, 1e-2, 20)]),  # next to nothing
+        np.concatenate([np.linspace(0.1, 1.0, 20), np.linspace(1.0, 0.1, 40)]),  # the warm-up goes on
+    ],
+)
+def test_a_rate_that_stays_falls_hardly_moves_or_is_rising_already_is_no_raise_to_come(rates: Any) -> None:
+    outlook = with_rates(make_situation(), rates).outlook
+    assert outlook is not None
+    assert outlook.raise_start is None
+
+
 def test_a_decay_to_come_forbids_a_stop_only_where_it_could_change_the_answer() -> None:
     def with_decay(reference: float) -> Situation:
         situation = make_situation(rivals=(finished(reference),))
@@ -223,7 +259,7 @@ def test_a_sibling_whose_own_forecast_is_doubtful_stops_nobody() -> None:
 
 def test_earlier_forecasts_that_missed_forbid_a_stop() -> None:
     assert judge(make_situation(rivals=(finished(2.0),), missed=0.2)).decision is Decision.STOP
-    verdict = judge(make_situation(rivals=(finished(2.0),), missed=0.6))
+    verdict = judge(make_situation(rivals=(finished(2.0),), missed=0.7))
     assert verdict.decision is Decision.UNDECIDED
     assert [guard.name for guard in verdict.guards] == ["missed"]
 

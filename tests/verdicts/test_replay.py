@@ -14,7 +14,7 @@ from app.forecasting.scores import QuantileForecast
 from app.importers.curve_file import points_by_metric
 from app.importers.recorded_run_file import read_ended_run
 from app.importers.run_files import read_file
-from app.verdicts.guards import missed_share
+from app.verdicts.guards import guards, missed_share
 from app.verdicts.history import History
 from app.verdicts.judging import judge
 from app.verdicts.outlook import Outlook
@@ -251,3 +251,16 @@ def test_a_rewarmed_run_is_never_told_to_stop_before_it_had_time_to_come_back() 
     assert len(after) >= 4
     assert all(verdict.decision is not Decision.STOP for verdict in after)
     assert any(guard.name == "rewarm" for verdict in after for guard in verdict.guards)
+
+
+def test_a_run_whose_rate_is_still_to_rise_is_not_told_to_stop_and_stops_nobody() -> None:
+    """The same run before step 900, when its plan says what will come."""
+    run = real("small_runs/lm_rewarm.jsonl", "train_loss")
+    told = [
+        (moment, verdict)
+        for moment, (share, verdict) in zip(run.moments, verdicts(run, ended(0.5)), strict=True)
+        if 0.1 < share < 900 / 1400
+    ]
+    assert len(told) >= 8
+    assert all(verdict.decision is not Decision.STOP for _, verdict in told)
+    assert all("raise_to_come" in [guard.name for guard in guards(moment.situation, None)] for moment, _ in told)
