@@ -44,7 +44,8 @@ class CurveTooShort(BadInput):
     """Too few points to forecast from."""
 
     def __init__(self, needed: int, got: int) -> None:
-        super().__init__(f"A forecast needs at least {needed} finite points; there are {got} so far.")
+        there = "there is 1" if got == 1 else f"there are {got}"
+        super().__init__(f"A forecast needs at least {needed} finite points; {there} so far.")
         self.needed = needed
         self.got = got
 

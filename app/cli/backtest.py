@@ -16,6 +16,7 @@ from app.cli import backtest_report, backtest_verdicts, backtest_verdicts_report
 from app.cli.backtest_report import FileResult
 from app.cli.greedy_options import greedy_command
 from app.cli.progress import with_progress
+from app.cli.skipped import reason
 from app.errors import BadInput, LosscastError
 
 if TYPE_CHECKING:
@@ -248,15 +249,10 @@ def score_file(job: Job) -> FileResult:
             run, {name: known[name] for name in job.forecasters}, job.fractions, clock=time.process_time
         )
     except LosscastError as error:
-        return FileResult(file, job.folder, why_skipped=_reason(error, job.path))
+        return FileResult(file, job.folder, why_skipped=reason(error, job.path))
     except (ValueError, ArithmeticError) as error:
         # A fault of ours. An hour of other files must not be lost to it, and it must not go unseen.
         return FileResult(file, job.folder, why_skipped=f"a forecaster failed: {error!r}")
     if not scores:
         return FileResult(file, job.folder, why_skipped=f"too short: too few points of {run.metric} before every cut.")
     return FileResult(file, job.folder, tuple(scores))
-
-
-def _reason(error: LosscastError, path: Path) -> str:
-    """The error's words without the file's name, which stands beside it."""
-    return str(error).removeprefix(f"{path.name}: ").removeprefix(f"{path}: ")

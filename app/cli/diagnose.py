@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli.printing import open_console, print_table
+from app.cli.skipped import reason
 from app.errors import BadInput, LosscastError
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def _diagnosed(paths: Sequence[Path], overfit_rule: str) -> dict[str, Any]:
         try:
             record["runs"].append(diagnosed_file(file, overfit_rule))
         except LosscastError as error:
-            record["skipped"].append({"file": str(file), "why": str(error).removeprefix(f"{file.name}: ")})
+            record["skipped"].append({"file": str(file), "why": reason(error, file)})
     return record
 
 
@@ -73,11 +74,13 @@ def diagnosed_file(path: Path, overfit_rule: str = "") -> dict[str, Any]:
     from app.diagnostics.engine import Engine
     from app.diagnostics.signals import choose_inputs
     from app.importers.curve_file import points_by_metric
+    from app.importers.imported_run import no_numbers
     from app.importers.run_files import read_file
 
-    logged = points_by_metric(list(read_file(path).batches))
+    run = read_file(path)
+    logged = points_by_metric(list(run.batches))
     if not any(len(points) for points in logged.values()):
-        raise BadInput("no row holds a number.")
+        raise no_numbers(path, run.warnings)
     inputs = choose_inputs({metric: len(points) for metric, points in logged.items()})
     engine = Engine(inputs, overfit_rule)
     read = {metric: (logged[metric].steps, logged[metric].values) for metric in metrics_to_read(logged, inputs.metrics)}
@@ -85,6 +88,7 @@ def diagnosed_file(path: Path, overfit_rule: str = "") -> dict[str, Any]:
     return {
         "file": str(path),
         "points": engine.rows,
+        "losses": inputs.with_role("train_loss", "val_loss"),
         "states": engine.states,
         "events": [_event(event) for event in last_words(found.events)],
         "risk": [_risk(risk) for risk in found.risks],
@@ -138,12 +142,14 @@ def _print(record: Mapping[str, Any]) -> None:
 
     console = open_console()
     for run in record["runs"]:
-        console.print(f"{run['file']}: {run['points']:,} logged steps", style="bold", markup=False, soft_wrap=True)
+        steps = "1 logged step" if run["points"] == 1 else f"{run['points']:,} logged steps"
+        console.print(f"{run['file']}: {steps}", style="bold", markup=False, soft_wrap=True)
         console.print("  " + ", ".join(f"{name}: {state}" for name, state in run["states"].items()), style="dim")
         for dynamic in run["dynamics"]:
             console.print(f"  {dynamic['text']}", markup=False, soft_wrap=True)
         if not run["events"]:
-            console.print("  Nothing to report.")
+            heard = "" if run["losses"] else " No metric is known as a loss: what needs one was not judged."
+            console.print(f"  Nothing to report.{heard}")
             continue
         table = Table("", "step", "said at", "over at", "", box=None, padding=(0, 2), header_style="dim")
         for event in run["events"]:

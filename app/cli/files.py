@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from app.endpoint import Endpoint
     from app.forecasting.forecast import Forecast
     from app.importers.curve_file import FileCurve
+    from app.importers.imported_run import ImportedRun
     from app.runs import Batch
 
 MOST_DIGITS = 9  # a band that these do not show is narrower than any log is exact
@@ -71,7 +72,7 @@ def _import_file(endpoint: Endpoint, path: Path, project: str, plan: dict[str, A
 
     console = Console(stderr=True)
     run = read_file(path)
-    batches = _with_numbers(path, run.batches)
+    batches = _with_numbers(path, run)
     run_id = _run_id(project, path)
     opened = endpoint.post(
         "/runs",
@@ -104,12 +105,14 @@ def _import_file(endpoint: Endpoint, path: Path, project: str, plan: dict[str, A
     return str(opened["url"])
 
 
-def _with_numbers(path: Path, batches: Iterable[Batch]) -> Iterator[Batch]:
+def _with_numbers(path: Path, run: ImportedRun) -> Iterator[Batch]:
     """The batches, once one of them is known to hold a number: a run without any must not be made."""
-    rest = iter(batches)
+    from app.importers.imported_run import no_numbers
+
+    rest = iter(run.batches)
     first = next((batch for batch in rest if batch.n_points), None)
     if first is None:
-        raise BadInput(f"{path}: no row holds a number. Give it a step column and at least one metric.")
+        raise no_numbers(path, run.warnings)
     return chain([first], rest)
 
 

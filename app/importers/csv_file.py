@@ -20,12 +20,14 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
+from app.curves.roles import assign_roles
 from app.importers.imported_run import (
     BATCH_ROWS,
     LARGEST_STEP,
     Column,
     ImportedRun,
     SkippedCells,
+    closed_up,
     guess_step_name,
     make_batch,
     open_text,
@@ -39,7 +41,13 @@ from app.runs import Batch
 BLANKS = frozenset({"", "null", "none", "na", "n/a", "-"})
 
 
+# What a first column may mean and count steps all the same, where none is named after them.
+COUNTS = frozenset({"other", "epoch", "tokens", "samples"})
+
 DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
+
+
+THOUSANDS = re.compile(r"[1-9]\d{0,2}\.000")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +104,19 @@ def _layout_of(path: Path, number: int, facts: dict[str, str], line: str) -> _La
     if len(header) < 2:
         instead = "Losscast needs a step column and a metric column, parted by commas, semicolons or tabs"
         raise unreadable(path, number, "the header has one column", instead)
+    return _Layout(number, facts, header, delimiter, _step_column(path, number, header))
+
+
+def _step_column(path: Path, line: int, header: list[str]) -> int:
+    """The column that is named after steps, else the first one, as tools leave an index without a name."""
+    named = [name for name in header if name]
     step_name = guess_step_name(named)
-    return _Layout(number, facts, header, delimiter, header.index(step_name) if step_name else 0)
+    if step_name is not None:
+        return header.index(step_name)
+    if header[0] and assign_roles([header[0]])[header[0]].role not in COUNTS:
+        what = f"no column counts steps (there are {', '.join(map(repr, named[:8]))})"
+        raise unreadable(path, line, what, "Name the one that does 'step', or add one")
+    return 0
 
 
 def _unnamed(layout: _Layout) -> list[int]:
@@ -119,7 +138,7 @@ def _read_batches(path: Path, layout: _Layout, warnings: list[str]) -> Iterator[
                 without_step += sum(any(cell.strip() for cell in row) for row in rows) - len(stepped)
                 cells = [tuple(column[i] for i in stepped) for column in cells]
                 lines = [line + i for i in stepped]
-            steps = _to_steps(path, cells[layout.step_column], lines, layout)
+            steps = _to_steps(path, cells[layout.step_column], lines, layout, warnings)
             if layout.delimiter != ",":
                 cells = [_with_points(layout.header[i], column, commas) for i, column in enumerate(cells)]
             columns = {
@@ -190,7 +209,9 @@ def _to_width(path: Path, line: int, row: Sequence[str], width: int) -> list[str
     return [*row[:width], *[""] * (width - len(row))]
 
 
-def _to_steps(path: Path, cells: Sequence[str], lines: Sequence[int], layout: _Layout) -> npt.NDArray[np.int64]:
+def _to_steps(
+    path: Path, cells: Sequence[str], lines: Sequence[int], layout: _Layout, warnings: list[str]
+) -> npt.NDArray[np.int64]:
     try:
         steps = np.fromiter(map(int, cells), np.int64, len(cells))
         if len(steps) == 0 or (steps.max() <= LARGEST_STEP and steps.min() >= -LARGEST_STEP):
@@ -200,13 +221,19 @@ def _to_steps(path: Path, cells: Sequence[str], lines: Sequence[int], layout: _L
     numbers = [whole_number(cell) for cell in cells]
     if None in numbers:
         bad = numbers.index(None)
-        name = layout.header[layout.step_column] or "the first column"
+        name = layout.header[layout.step_column]
+        plain = closed_up(cells[bad])
         raise unreadable(
             path,
             lines[bad],
-            f"{cells[bad].strip()!r} in column {name!r} is not a step, a whole number of at most 2**62",
-            "Name the column that counts steps 'step'",
+            f"{cells[bad].strip()!r} in {f'column {name!r}' if name else 'the first column'} is not a step, a whole "
+            "number of at most 2**62",
+            f"If its thousands are set apart, write {plain}" if plain else "Name the column that counts steps 'step'",
         )
+    doubtful = next((cell.strip() for cell in cells if THOUSANDS.fullmatch(cell.strip())), None)
+    if doubtful is not None and not any("can mean" in warning for warning in warnings):
+        read = whole_number(doubtful)
+        warnings.append(f"The step {doubtful!r} can mean {closed_up(doubtful)} or {read}; it was read as {read}.")
     return np.array(numbers, np.int64)
 
 

@@ -13,7 +13,7 @@ from app.curves.plan import LENGTH_ROLES
 from app.curves.roles import assign_roles, forecastable
 from app.curves.schedule import Schedule
 from app.errors import BadInput, UnknownMetric
-from app.importers.imported_run import unreadable
+from app.importers.imported_run import no_numbers
 from app.importers.run_files import read_file
 from app.runs import Batch, Points
 
@@ -52,9 +52,10 @@ def read_curve_file(path: Path, metric: str | None = None) -> FileCurve:
         No `metric` was named and no column looks like a loss or an accuracy.
     """
     run = read_file(path)
-    points = points_by_metric(list(run.batches))
+    batches = list(run.batches)
+    points = points_by_metric(batches)
     if not points:
-        raise unreadable(path, None, "no row holds a number", "Give it a step column and at least one metric")
+        raise no_numbers(path, run.warnings)
     roles = {name: match.role for name, match in assign_roles(points).items()}
     metric = metric if metric is not None else _guess_metric(points)
     if metric not in points:
@@ -72,15 +73,26 @@ def read_curve_file(path: Path, metric: str | None = None) -> FileCurve:
         rate=None if rates is None else _until(rates, last_logged),
         lengths=_lengths(points, roles),
         planned=None if rates is None else _planned(rates, last_logged),
-        warnings=tuple(run.warnings),
+        warnings=(*run.warnings, *_repeats(metric, batches, points[metric])),
     )
 
 
 def _guess_metric(points: Mapping[str, Points]) -> str:
     found = forecastable(assign_roles(points), {name: len(logged) for name, logged in points.items()})
     if not found:
-        raise BadInput(f"No column looks like a loss or an accuracy. Name the one to forecast: {', '.join(points)}.")
+        raise BadInput(
+            f"No column looks like a loss or an accuracy. Name one with --metric; there are: {', '.join(points)}."
+        )
     return found[0]
+
+
+def _repeats(metric: str, batches: Sequence[Batch], points: Points) -> list[str]:
+    logged = sum(int(batch.present[batch.metrics.index(metric)].sum()) for batch in batches if metric in batch.metrics)
+    repeated = logged - len(points)
+    if not repeated:
+        return []
+    rows = "1 row repeats" if repeated == 1 else f"{repeated:,} rows repeat"
+    return [f"{rows} a step of {metric}; the last value at each step counts."]
 
 
 def points_by_metric(batches: Sequence[Batch]) -> dict[str, Points]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gzip
 import math
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -16,6 +17,8 @@ from app.errors import UnreadableFile
 from app.runs import Batch
 
 BATCH_ROWS = 10_000
+
+NEEDED = "Give it a step column and at least one metric"
 
 # In order of trust. Where a logger counts its own calls in `step` or `_step`, the trainer's count lies beside it.
 STEP_NAMES = (
@@ -33,6 +36,9 @@ STEP_NAMES = (
     "epoch",
 )
 CLOCK_NAMES = ("time", "timestamp", "_timestamp", "wall_time", "wall time")
+
+# 1.234.567, 12'000 or 1 234,5: digits in threes with something between them that Python does not read over.
+SET_APART = re.compile(r"[+-]?\d{1,3}(?:([.,'’ \u00a0\u202f])\d{3})(?:\1\d{3})*(?:(?!\1)[.,]\d+)?")
 
 LARGEST_STEP = 2**62
 LARGEST_EXACT_FLOAT = 2**53
@@ -74,7 +80,9 @@ class SkippedCells:
         self._numeric: set[str] = set()
 
     def skip(self, name: str, cell: object, line: int) -> None:
-        count, example, first_line = self._skipped.get(name, (0, _shorten(cell), line))
+        if name not in self._skipped:
+            self._skipped[name] = (0, _shorten(cell) + _as_plain(cell), line)
+        count, example, first_line = self._skipped[name]
         self._skipped[name] = (count + 1, example, first_line)
 
     def keep(self, name: str) -> None:
@@ -84,9 +92,9 @@ class SkippedCells:
         for name, (count, example, line) in self._skipped.items():
             if name in self._numeric:
                 cells = "1 cell" if count == 1 else f"{count} cells"
-                yield f"{cells} of {name!r} left out, not a number (the first is {example} on line {line})."
+                yield f"{cells} of {name!r} left out, not a number (the first, on line {line}, is {example})."
             else:
-                yield f"Column {name!r} left out: it holds no numbers (the first cell is {example} on line {line})."
+                yield f"Column {name!r} left out: it holds no numbers (the first cell, on line {line}, is {example})."
 
 
 def guess_step_name(names: Iterable[str]) -> str | None:
@@ -121,6 +129,17 @@ def make_batch(steps: npt.NDArray[np.int64], columns: Mapping[str, Column]) -> B
         values=np.stack([column.values for column in logged.values()]),
         present=np.stack([column.present for column in logged.values()]),
     )
+
+
+def closed_up(text: str) -> str | None:
+    """The number as Python writes it, where its thousands are set apart; else None."""
+    match = SET_APART.fullmatch(text.strip())
+    return None if match is None else text.strip().replace(match[1], "").replace(",", ".")
+
+
+def no_numbers(path: Path, warnings: Sequence[str]) -> UnreadableFile:
+    """For a file of which nothing is left; of what was left out the first is told."""
+    return unreadable(path, None, "no row holds a number", warnings[0] if warnings else NEEDED)
 
 
 def unreadable(path: Path, line: int | None, what: str, instead: str) -> UnreadableFile:
@@ -170,6 +189,11 @@ def _is_clock(column: Column) -> bool:
 def _seconds(column: Column) -> npt.NDArray[np.float64]:
     seconds: npt.NDArray[np.float64] = np.where(column.values > 1e11, column.values / 1000.0, column.values)
     return seconds
+
+
+def _as_plain(cell: object) -> str:
+    plain = closed_up(cell) if isinstance(cell, str) else None
+    return "" if plain is None else f", whose thousands are set apart: write {plain}"
 
 
 def _shorten(cell: object) -> str:

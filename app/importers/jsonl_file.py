@@ -68,8 +68,8 @@ def _read_head(path: Path) -> tuple[Mapping[str, Any], str]:
     raise unreadable(
         path,
         None,
-        f"none of the fields {', '.join(map(repr, seen[:8]))} is known to count steps",
-        "Name that field 'step' and give it whole numbers",
+        f"no field counts steps (there are {', '.join(map(repr, seen[:8]))})",
+        "Name the one that does 'step', or add one, and give it whole numbers",
     )
 
 

@@ -45,7 +45,8 @@ def read_recorded_run(path: Path, metric: str | None = None, *, warmup_steps: in
     run, why_no_rate = _read(path, metric, warmup_steps)
     n_finite = int(np.isfinite(run.values).sum())
     if n_finite < FEWEST_POINTS:
-        raise NotARecordedRun(f"{run.metric} has {n_finite} finite points; it takes {FEWEST_POINTS}.")
+        points = "1 finite point" if n_finite == 1 else f"{n_finite} finite points"
+        raise NotARecordedRun(f"{run.metric} has {points}; it takes {FEWEST_POINTS}.")
     if why_no_rate is not None:
         raise NotARecordedRun(why_no_rate)
     final = run.final_loss()

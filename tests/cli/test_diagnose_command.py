@@ -70,3 +70,12 @@ def test_people_get_a_table(tmp_path: Path) -> None:
     assert answer.returncode == 0
     assert "nonfinite" in answer.stdout
     assert "loss is NaN at step 2" in answer.stdout
+
+
+def test_a_file_without_a_loss_is_not_called_well(tmp_path: Path) -> None:
+    (tmp_path / "run.csv").write_text("step,lr\n" + "".join(f"{step},1e-3\n" for step in range(60)))
+    (tmp_path / "none.csv").write_text("loss,lr\n2,1e-3\n")
+    answer = losscast("diagnose", tmp_path)
+    assert answer.returncode == 0, answer.stderr
+    assert "Nothing to report. No metric is known as a loss" in answer.stdout
+    assert f"skipped {tmp_path / 'none.csv'}: line 1: no column counts steps" in answer.stdout

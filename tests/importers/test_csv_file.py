@@ -128,8 +128,23 @@ def test_columns_that_are_not_numbers_are_left_out_by_name(write: Write) -> None
     assert batch.metrics == ("loss",)
     assert column(batch, "loss") == [2.5, None]
     said = "\n".join(run.warnings)
-    assert "Column 'host' left out: it holds no numbers (the first cell is 'node-1' on line 2)." in said
-    assert "1 cell of 'loss' left out, not a number (the first is 'oops' on line 3)." in said
+    assert "Column 'host' left out: it holds no numbers (the first cell, on line 2, is 'node-1')." in said
+    assert "1 cell of 'loss' left out, not a number (the first, on line 3, is 'oops')." in said
+
+
+@pytest.mark.parametrize(
+    ("cell", "plain"), [("1.234.567", "1234567"), ("1.234,5", "1234.5"), ("12'000.5", "12000.5"), ("-1 234", "-1234")]
+)
+def test_a_column_whose_thousands_are_set_apart_says_how_to_write_it(write: Write, cell: str, plain: str) -> None:
+    run = read_file(write(f"step;loss;lr\n1;{cell};0,5\n"))
+    assert [batch.metrics for batch in run.batches] == [("lr",)]
+    assert f"is {cell!r}, whose thousands are set apart: write {plain})." in run.warnings[0]
+
+
+def test_a_step_that_may_be_a_thousand_is_told_as_it_was_read(write: Write) -> None:
+    run = read_file(write("step;loss\n1.000;2,5\n2.000;2,4\n"))
+    assert [batch.steps.tolist() for batch in run.batches] == [[1, 2]]
+    assert "The step '1.000' can mean 1000 or 1; it was read as 1." in run.warnings
 
 
 def test_words_for_nothing_are_blanks(write: Write) -> None:
@@ -179,6 +194,10 @@ def test_long_files_come_in_batches_without_a_seam(write: Write) -> None:
         (f"step,loss\n{2**62 + 1},2\n", "is not a step"),
         ("step,loss\n1,2\n2,3,4\n", "run.csv, line 3: 3 cells where the header names 2 columns"),
         ("when,loss\nmonday,2\n", "Name the column that counts steps 'step'"),
+        ("step;loss\n1.234.567;2,5\n", "'1.234.567' in column 'step' is not a step"),
+        ("step;loss\n1.234.567;2,5\n", "If its thousands are set apart, write 1234567"),
+        ('step,loss\n"1,100",2\n', "If its thousands are set apart, write 1100"),
+        ("loss,lr\n2,1e-3\n", "line 1: no column counts steps (there are 'loss', 'lr'). Name the one that does 'step'"),
         (b"step,loss\n1,\xff\xfe\x80\n", "not UTF-8 text"),
         (b"\x89PNG\0\r\n\x1a\n\0\0\0", "Export the run as CSV"),
         ('step,loss\n1,"2\n' + "9" * 200_000, "Look for an unclosed quote there"),

@@ -67,7 +67,7 @@ def test_an_unknown_metric_lists_the_known_ones(write: Write) -> None:
 
 
 def test_no_loss_asks_for_a_name(write: Write) -> None:
-    with pytest.raises(BadInput, match="Name the one to forecast: gpu_temp"):
+    with pytest.raises(BadInput, match="Name one with --metric; there are: gpu_temp"):
         read_curve_file(write("step,gpu_temp\n1,3\n"))
 
 
@@ -82,3 +82,14 @@ def test_what_tells_the_length_is_kept_by_its_role_the_longest_of_several(write:
     assert curve.lengths["epoch"].values.tolist() == [0.1, 0.2]
     assert curve.lengths["total_steps"].values.tolist() == [50, 50]
     assert read_curve_file(write("step,loss\n1,3\n2,2\n")).lengths == {}
+
+
+def test_steps_that_rows_repeat_are_counted_once_and_said(write: Write) -> None:
+    read = read_curve_file(write("step,loss,lr\n" + "".join(f"{step // 2},{step},1e-3\n" for step in range(2, 22))))
+    assert read.points.values.tolist() == list(range(3, 22, 2))
+    assert read.warnings == ("10 rows repeat a step of loss; the last value at each step counts.",)
+
+
+def test_a_file_of_which_nothing_is_left_says_what_was_left_out(write: Write) -> None:
+    with pytest.raises(UnreadableFile, match=r"no row holds a number. Column 'loss' left out.*write 1234567"):
+        read_curve_file(write("step;loss\n1;1.234.567\n2;1.234.566\n"))

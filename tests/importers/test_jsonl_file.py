@@ -134,7 +134,7 @@ def test_long_files_come_in_batches_without_a_seam(write: Write) -> None:
         (['{"step": 1, "loss": 2}', "{oops", '{"step": 2, "loss": 2}'], "run.jsonl, line 2: not JSON"),
         (["{", '  "log_history": []', "}"], "Losscast reads one JSON object a line"),
         (["[1, 2]"], "run.jsonl, line 1: a JSON list where an object was expected"),
-        (['{"when": 1, "loss": 2}'], "none of the fields 'when', 'loss' is known to count steps"),
+        (['{"when": 1, "loss": 2}'], "no field counts steps (there are 'when', 'loss'). Name the one that does 'step'"),
         ([f'{{"step": 1, "a": {"[" * 100_000}'], "run.jsonl, line 1:"),
     ],
 )
