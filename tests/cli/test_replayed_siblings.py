@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.cli.backtest_verdicts import Job, Learner, Told, replay_file
+from app.cli.backtest_verdicts import Job, replay_file
+from app.cli.replayed_siblings import Learner, Told
 from app.verdicts.outlook import Outlook
 from app.verdicts.replay import Heard
 
