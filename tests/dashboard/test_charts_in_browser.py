@@ -37,6 +37,9 @@ def test_a_chart_with_nothing_to_draw_says_what_it_lacks_instead(desktop: Watche
     desktop.open("/runs/run")
     expect(desktop.page.locator("#run-chart .annotation")).to_have_text("Nothing logged yet")
     assert desktop.page.locator(".chart-main").evaluate(WORD_IN_AN_EMPTY_BOX) == "none"
+    expect(desktop.page.locator("#run-history-note")).to_have_text("No forecast of this metric yet.")
+    expect(desktop.page.locator("#run-history")).to_be_hidden()
+    expect(desktop.page.locator("#run-metrics-more")).to_be_hidden()
 
 
 @pytest.mark.browser

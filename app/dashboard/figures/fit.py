@@ -93,7 +93,7 @@ def _run_traces(found: Comparison, run: RecordedRun, dash: str, palette: Palette
             mode="lines",
             name=name,
             showlegend=False,
-            line={"color": translucent(palette.muted, 0.45), "width": 3},
+            line={"color": translucent(palette.muted, 0.45), "width": 1.2},
             hoverinfo="skip",
         ),
         go.Scatter(
@@ -101,7 +101,7 @@ def _run_traces(found: Comparison, run: RecordedRun, dash: str, palette: Palette
             y=plain_list(fitted),
             mode="lines",
             name=f"{name}, fit",
-            line={"color": palette.text, "width": 1.2, "dash": dash},
+            line={"color": palette.text, "width": 1.6, "dash": dash},
             hovertemplate="%{y:.4g}",
         ),
         _rate_trace(sample.schedule, run.total_steps, name, {"color": palette.muted, "width": 1.2, "dash": dash}),

@@ -101,7 +101,7 @@ def layout(reading: RunReading, worth: Component) -> Component:
                     card(
                         hint("How the forecast moved", "Each forecast is kept. This is what was predicted, and when."),
                         html.Div(id="run-history-note", className="muted"),
-                        graph("run-history", empty_figure(), "chart-history"),
+                        html.Div(graph("run-history", empty_figure(), "chart-history"), id="run-history-box"),
                     ),
                     card("Other forecasts", html.Div(other_forecasts(reading), id="run-others")),
                     card("Alerts", html.Div(alert_list(reading), id="run-alerts")),
@@ -272,6 +272,7 @@ def register(
     @app.callback(
         Output("run-history", "figure"),
         Output("run-history-note", "children"),
+        Output("run-history-box", "hidden"),
         Input("run-revision", "data"),
         Input("run-metric", "value"),
         Input("display", "data"),

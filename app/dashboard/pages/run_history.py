@@ -15,11 +15,15 @@ from app.storage.database import Database
 TOLD_AT = 0.4  # seen: early enough to have been of use, late enough for a band that says something
 
 
-def history(database: Database, run_id: str, metric: str | None, display: Display) -> tuple[object, Component | str]:
+def history(
+    database: Database, run_id: str, metric: str | None, display: Display
+) -> tuple[object, Component | str, bool]:
+    """The chart, what is said above it, and whether there is nothing to draw."""
     reading = read_history(database, run_id, metric)
     if not reading.history:
-        return empty_figure("No forecast of this metric yet", display.palette), ""
-    return history_figure(reading.history, display, actual=reading.actual), history_text(reading)
+        text = "None was made of this metric." if reading.is_over else "No forecast of this metric yet."
+        return empty_figure(), text, True
+    return history_figure(reading.history, display, actual=reading.actual), history_text(reading), False
 
 
 def history_text(reading: HistoryReading) -> str:
