@@ -106,7 +106,7 @@ def forecast_curve(curve: Curve, plan: Plan, prior: Prior | None = None, *, meas
     curve : Curve
     plan : Plan
     prior : Prior, optional
-        What finished runs of the same project say (`app.forecasting.siblings.learn_prior`); else the population's.
+        What other runs of the same project say (`app.forecasting.siblings.learn_prior`); else the population's.
         Accuracies do not hear it.
     measure : Measure
         A loss, or an accuracy (`app.curves.measure.measure_of`).

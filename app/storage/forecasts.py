@@ -26,7 +26,7 @@ def save_forecast(
     plan: Plan,
     siblings: Sequence[SiblingRun] = (),
 ) -> int:
-    """Store a forecast with the plan it rests on and the finished runs that it listened to; returns its id."""
+    """Store a forecast with the plan it rests on and the runs that it listened to; returns its id."""
     shares = {
         name: {"weight": share.weight, "final_mean": share.final_mean, "final": _named(share.final_quantiles)}
         for name, share in forecast.forecasters.items()

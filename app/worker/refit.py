@@ -280,7 +280,7 @@ def _forecasts(
 
 
 def _forecast(loaded: Loaded, curve: Curve, plan: Plan, metric: str, priors: dict[str, StoredPrior]) -> Forecast:
-    """By the project's prior; where that comes to nothing, by the population's, until the finished runs change."""
+    """By the project's prior; where that comes to nothing, by the population's, until the others are compared again."""
     measure = measure_of(loaded.selected.roles[metric].role, curve)
     if measure != LOSS:
         return forecast_curve(curve, plan, measure=measure)
@@ -305,7 +305,7 @@ def _is_broken(loaded: Loaded, metric: str) -> bool:
 
 
 def _hears_others(loaded: Loaded, metric: str, heard: StoredPrior | None) -> bool:
-    """Whether other finished runs speak than when the last forecast was made."""
+    """Whether others speak than when the last forecast was made, or have more to say."""
     previous = loaded.previous.get(metric)
     return previous is not None and heard is not None and previous.siblings != heard.siblings
 
