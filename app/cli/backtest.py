@@ -53,7 +53,7 @@ class Job:
 def backtest(
     paths: Annotated[
         list[Path],
-        typer.Argument(metavar="PATH...", help="CSV or JSONL files of finished runs, or folders.", show_default=False),
+        typer.Argument(metavar="PATH", help="CSV or JSONL files of finished runs, or folders.", show_default=False),
     ],
     forecaster: Annotated[
         list[str] | None,
@@ -106,6 +106,10 @@ def backtest(
     Every run is forecast with its own learning-rate schedule. Files that cannot be scored are skipped and named.
 
     With --verdicts, groups of siblings are replayed instead, and policies stop what they would have stopped.
+
+    \b
+    losscast backtest runs/ --forecaster ensemble last --fractions 0.2 0.5
+    losscast backtest runs/ --verdicts --in-sequence 2
     """
     if plot is not None and plot.suffix.lower() not in (".html", ".htm"):
         raise BadInput(f"{plot}: charts are written as HTML. Give the file a name that ends in .html.")

@@ -19,7 +19,10 @@ NAMESAKES_SHOWN = 20
 
 
 def delete(
-    runs: Annotated[list[str] | None, typer.Argument(help="Ids of runs.", show_default=False)] = None,
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="RUN", help="Ids of runs, as their pages' addresses have them.", show_default=False),
+    ] = None,
     project: Annotated[
         str | None, typer.Option(help="Delete this project instead, with all its runs.", show_default=False)
     ] = None,
@@ -30,6 +33,10 @@ def delete(
     """Delete runs for good: points, forecasts, verdicts, alerts.
 
     A job that still writes to one is told so and trains on.
+
+    \b
+    losscast delete gpt-7 gpt-8
+    losscast delete --project gpt
     """
     from app.endpoint import Endpoint
 

@@ -25,7 +25,7 @@ COLOURS = {"critical": "red", "warning": "yellow", "info": "dim"}
 def diagnose(
     paths: Annotated[
         list[Path],
-        typer.Argument(metavar="PATH...", help="CSV or JSONL files of runs, or folders.", show_default=False),
+        typer.Argument(metavar="PATH", help="CSV or JSONL files of runs, or folders.", show_default=False),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
     overfit_rule: Annotated[
@@ -38,10 +38,11 @@ def diagnose(
 ) -> None:
     """Diagnose runs: what broke, and when one could know.
 
-    What broke, what was about to, what recovered, and when that could be known.
+    Also what was about to break and what recovered. What is said at a step depends on nothing after it. Files that
+    cannot be read are skipped and named.
 
-    The files are read in the order of steps, and what is said at a step depends on nothing after it. Files that cannot
-    be read are skipped and named.
+    \b
+    losscast diagnose run.csv runs/
     """
     record = _diagnosed(paths, overfit_rule)
     if as_json:

@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 MOST_DIGITS = 9  # a band that these do not show is narrower than any log is exact
 IMPORT_PATIENCE_SECONDS = 10.0  # a service that restarts is waited for, one that is not there is not
 
-Files = Annotated[list[Path], typer.Argument(help="CSV or JSONL files, one run each.", show_default=False)]
+Files = Annotated[
+    list[Path], typer.Argument(metavar="FILE", help="CSV or JSONL files, one run each.", show_default=False)
+]
 
 
 def import_files(
@@ -51,6 +53,9 @@ def import_files(
     """Import runs from files.
 
     Importing a file again changes nothing; importing a longer one adds what is new.
+
+    \b
+    losscast import run.csv --project gpt --finished
     """
     from app.endpoint import Endpoint
 
@@ -130,19 +135,25 @@ def _digest(path: Path) -> str:
 
 
 def forecast_file(
-    file: Annotated[Path, typer.Argument(help="A CSV or JSONL file with a step column.", show_default=False)],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A CSV or JSONL file with a step column.", show_default=False)
+    ],
     total_steps: Annotated[
         int | None,
         typer.Option(parser=step_count(1), metavar="N", help="Last step of training, if the file does not say."),
     ] = None,
     metric: Annotated[
-        str | None, typer.Option(help="What to forecast; else the loss that is found, or an accuracy.")
+        str | None,
+        typer.Option(metavar="NAME", help="Column to forecast; else the loss that is found, or an accuracy."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
 ) -> None:
     """Forecast the rest of a run from a file; no server needed.
 
     Rows after the last loss that hold nothing but a learning rate are the planned schedule.
+
+    \b
+    losscast forecast run.csv --total-steps 20000
     """
     from app.curves.curve import Curve
     from app.curves.measure import measure_of

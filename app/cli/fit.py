@@ -28,7 +28,7 @@ Command = greedy_command(predict=Path, schedule=str)
 def fit(
     runs: Annotated[
         list[Path],
-        typer.Argument(metavar="RUN...", help="Finished runs of one recipe to fit, one to three.", show_default=False),
+        typer.Argument(metavar="RUN", help="Files of finished runs of one recipe, one to six.", show_default=False),
     ],
     predict: Annotated[
         list[Path] | None,
@@ -61,9 +61,12 @@ def fit(
     """Fit finished runs and predict other schedules.
 
     The files need a learning rate: the laws are about it. --predict compares with other runs' files, --schedule
-    predicts schedules that were never trained under, e.g.
+    predicts schedules that were never trained under.
 
-    losscast fit run.csv --schedule cosine final_fraction=0.1 wsd decay_steps=4000 --total-steps 30000
+    \b
+    losscast fit run.csv --predict other.csv
+    losscast fit run.csv --total-steps 30000 \\
+        --schedule cosine final_fraction=0.1 wsd decay_steps=4000
     """
     from app.curves.schedule_text import read_schedules
     from app.forecasting.across_runs import LAWS

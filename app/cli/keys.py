@@ -22,9 +22,14 @@ app = typer.Typer(help="API keys: make, list, revoke.", no_args_is_help=True)
 
 @app.command("create")
 def create(
-    name: Annotated[str, typer.Argument(help="Who or what will use it, such as 'cluster-a'.")], data_dir: DataDir = None
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Who or what will use it, such as 'cluster-a'.")],
+    data_dir: DataDir = None,
 ) -> None:
-    """Make an API key and print it. It is shown this once: only its hash is kept."""
+    """Make an API key and print it. It is shown this once: only its hash is kept.
+
+    \b
+    losscast key create cluster-a
+    """
     from app.storage.keys import create_key
 
     if not name.strip():
@@ -48,7 +53,8 @@ def list_all(data_dir: DataDir = None) -> None:
 
 @app.command("revoke")
 def revoke(
-    key_id: Annotated[int, typer.Argument(help="Its number in 'losscast key list'.")], data_dir: DataDir = None
+    key_id: Annotated[int, typer.Argument(metavar="NUMBER", help="Its number in 'losscast key list'.")],
+    data_dir: DataDir = None,
 ) -> None:
     """Shut a key out. Takes effect within seconds."""
     from app.storage.keys import revoke_key

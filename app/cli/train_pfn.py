@@ -39,8 +39,8 @@ class Curves(StrEnum):
 def train_pfn(
     output: Annotated[Path, typer.Option(metavar="DIR", help="Where the checkpoint and the record go.")],
     minutes: Annotated[float | None, typer.Option(help="Length of the training in minutes of its own clock.")] = None,
-    curves: Annotated[int | None, typer.Option(help="Or in curves.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the network and of the curves.")] = 0,
+    curves: Annotated[int | None, typer.Option(help="Or its length in curves.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the network and of the curves.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in DIR, by its recipe.")] = False,
     device: Annotated[Device, typer.Option(help="Where to train; auto takes a GPU if there is one.")] = Device.AUTO,
     prior: Annotated[

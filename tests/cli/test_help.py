@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -28,6 +30,15 @@ def test_no_command_is_cut_off_in_the_list() -> None:
     commands = shown.split("Commands:")[1].splitlines()
     assert len([line for line in commands if line.strip()]) >= 10
     assert [line for line in commands if line.endswith("...")] == []
+
+
+@pytest.mark.parametrize("command", ["import", "delete", "forecast", "backtest", "fit", "diagnose", "key create"])
+def test_a_command_that_takes_something_shows_how_it_is_called(command: str) -> None:
+    shown = losscast(*command.split(), "--help", COLUMNS="80").stdout
+    examples = [line for line in shown.splitlines() if line.startswith(f"  losscast {command} ")]
+    assert examples
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "\b" not in shown
 
 
 def test_listening_to_others_without_a_key_is_refused_before_a_database_is_built(tmp_path: Path) -> None:
