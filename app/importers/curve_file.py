@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from app.curves.plan import LENGTH_ROLES
 from app.curves.roles import assign_roles, forecastable
 from app.curves.schedule import Schedule
+from app.curves.strays import curve_range
 from app.errors import BadInput, UnknownMetric
 from app.importers.imported_run import no_numbers
 from app.importers.run_files import read_file
@@ -60,6 +62,9 @@ def read_curve_file(path: Path, metric: str | None = None) -> FileCurve:
     metric = metric if metric is not None else _guess_metric(points)
     if metric not in points:
         raise UnknownMetric(metric, list(points))
+    repeats = _repeats(metric, batches, points[metric])
+    strays = _stray_steps(points[metric])
+    points = {name: _without(logged, strays) for name, logged in points.items()}
     rates = _longest(points, (name for name, role in roles.items() if role == "lr"))
     others = [logged.steps[-1] for name, logged in points.items() if logged is not rates and len(logged)]
     last_logged = int(max(others)) if others else 0
@@ -73,7 +78,7 @@ def read_curve_file(path: Path, metric: str | None = None) -> FileCurve:
         rate=None if rates is None else _until(rates, last_logged),
         lengths=_lengths(points, roles),
         planned=None if rates is None else _planned(rates, last_logged),
-        warnings=(*run.warnings, *_repeats(metric, batches, points[metric])),
+        warnings=(*run.warnings, *repeats, *_said_of_strays(metric, strays)),
     )
 
 
@@ -84,6 +89,25 @@ def _guess_metric(points: Mapping[str, Points]) -> str:
             f"No column looks like a loss or an accuracy. Name one with --metric; there are: {', '.join(points)}."
         )
     return found[0]
+
+
+def _stray_steps(points: Points) -> npt.NDArray[np.int64]:
+    """Steps that are no part of the metric's curve: a clock, an overflowed counter. [steps]"""
+    begin, end = curve_range(points.steps)
+    return np.concatenate([points.steps[:begin], points.steps[end:]])
+
+
+def _without(points: Points, strays: npt.NDArray[np.int64]) -> Points:
+    """A row's step is as wrong for its other metrics."""
+    kept = ~np.isin(points.steps, strays)
+    return points if kept.all() else Points(points.steps[kept], points.values[kept], points.times[kept])
+
+
+def _said_of_strays(metric: str, strays: npt.NDArray[np.int64]) -> list[str]:
+    if not len(strays):
+        return []
+    which = f"step {strays[0]:,}" if len(strays) == 1 else f"{len(strays):,} steps, the first {strays[0]:,},"
+    return [f"{metric} at {which} lies below zero or far beyond all others and was left out."]
 
 
 def _repeats(metric: str, batches: Sequence[Batch], points: Points) -> list[str]:

@@ -93,3 +93,28 @@ def test_steps_that_rows_repeat_are_counted_once_and_said(write: Write) -> None:
 def test_a_file_of_which_nothing_is_left_says_what_was_left_out(write: Write) -> None:
     with pytest.raises(UnreadableFile, match=r"no row holds a number. Column 'loss' left out.*write 1234567"):
         read_curve_file(write("step;loss\n1;1.234.567\n2;1.234.566\n"))
+
+
+@pytest.mark.parametrize("stray", [2**53, 2**62, 1_700_000_000])
+def test_a_step_that_cannot_be_is_left_out_with_its_rate_and_said(write: Write, stray: int) -> None:
+    rows = "".join(f"{step},{2 + 1 / step},1e-3\n" for step in range(1, 61))
+    read = read_curve_file(write(f"step,loss,lr\n{rows}{stray},2.0,1e-3\n"))
+    assert read.points.steps.tolist() == list(range(1, 61))
+    assert read.rate is not None
+    assert read.rate.steps[-1] == 60
+    assert read.planned is None
+    assert read.warnings == (f"loss at step {stray:,} lies below zero or far beyond all others and was left out.",)
+
+
+def test_a_run_whose_steps_are_all_far_from_zero_is_read_whole(write: Write) -> None:
+    rows = "".join(f"{2**53 + step},{2 + 1 / step}\n" for step in range(1, 61))
+    read = read_curve_file(write(f"step,loss\n{rows}"))
+    assert read.points.steps.tolist() == list(range(2**53 + 1, 2**53 + 61))
+    assert read.warnings == ()
+
+
+def test_a_rate_that_is_planned_far_ahead_is_no_stray(write: Write) -> None:
+    rows = "".join(f"{step},{2 + 1 / step},1e-3\n" for step in range(1, 61))
+    read = read_curve_file(write(f"step,loss,lr\n{rows}1000000,,0\n"))
+    assert read.planned is not None
+    assert read.planned.steps[-1] == 1_000_000
