@@ -175,14 +175,19 @@ _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Sign in · Losscast</title><link rel="icon" href="/assets/favicon.svg" type="image/svg+xml">
 <style>
-:root { color-scheme: light dark; }
-body { font: 16px/1.5 system-ui, sans-serif; display: grid; place-items: center; min-height: 100vh; margin: 0; }
-form { width: min(22rem, 90vw); display: grid; gap: .75rem; }
-h1 { font-size: 1.4rem; margin: 0; }
-p { margin: 0; opacity: .8; } .error { color: light-dark(#b3261e, #ff9b92); opacity: 1; }
-input, button { font: inherit; padding: .6rem .7rem; border-radius: .5rem; border: 1px solid #888; }
-button { background: light-dark(#1f5fbf, #8ab4f8); color: light-dark(#fff, #10213d); border: 0; font-weight: 600; }
-code { font-size: .9em; }
+/* The colours are those of static/dashboard/styles/01_tokens.css. */
+:root { color-scheme: light dark; --line: light-dark(#dce1e9, #2a3547); --accent: light-dark(#1b5cc4, #73aaff); }
+body { font: 15px/1.5 system-ui, sans-serif; display: grid; place-items: center; min-height: 100vh; margin: 0;
+  background: light-dark(#f5f6f9, #0d121b); color: light-dark(#16202f, #e9eef6); }
+form { width: min(22rem, 100vw - 4rem); display: grid; gap: .75rem; padding: 1.6rem; border-radius: 12px;
+  background: light-dark(#fff, #161d29); border: 1px solid var(--line); box-sizing: border-box; }
+h1 { font-size: 1.3rem; margin: 0; } p { margin: 0; color: light-dark(#4d5a6e, #a9b5c7); }
+.error { color: light-dark(#b91c1c, #ff8a85); }
+input, button { font: inherit; padding: .55rem .7rem; border-radius: 8px; border: 1px solid var(--line); }
+input { background: transparent; color: inherit; }
+:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
+button { background: var(--accent); color: light-dark(#fff, #0d121b); border: 0; font-weight: 600; cursor: pointer; }
+code { font-size: .88em; }
 </style></head><body><form method="post">
 <h1>Losscast</h1>{note}
 <label for="key">API key</label>
