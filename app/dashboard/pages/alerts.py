@@ -67,8 +67,9 @@ def alert_lists(open_ones: Sequence[StoredAlert], others: Sequence[StoredAlert],
                 [
                     html.H2("Nothing has gone wrong yet"),
                     html.P(
-                        "An alert opens when a loss or a gradient norm stops being a number, and resolves by itself "
-                        "once it has recovered. Open alerts also show on their run."
+                        "An alert opens when a loss is no longer a number, or a run diverges, is likely to, does not "
+                        "learn, overfits or collapses. It resolves by itself once that has passed, and shows on its "
+                        "run too."
                     ),
                 ],
                 className="empty card",
