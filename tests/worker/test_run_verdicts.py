@@ -266,6 +266,21 @@ def test_a_run_before_its_decay_is_never_told_to_stop(database: Database) -> Non
     assert stops(database) == []
 
 
+def test_a_hopeless_run_whose_plan_raises_the_rate_again_is_not_told_to_stop_and_stops_nobody(
+    database: Database,
+) -> None:
+    finished_run(database, "best", "cosine_24000", COSINE)
+    rates = [0.0, 3e-4, 3e-4, 9e-4, 9e-4]
+    again = {"family": "explicit", "steps": [0, 2160, 20_000, 20_001, TOTAL], "rates": rates}
+    start(database, "live", {"total_steps": TOTAL, "schedule": again})
+    set_policy(database, parameters={"confidence": 0.6, "tolerance": 1.0})
+    go_on(database, "constant_24000", 9_000, 18_000, by=1500)
+    assert "raise_to_come" in [guard["name"] for guard in verdict(database).details["guards"]]
+    assert verdict(database).details["probability"] > 0.6
+    assert verdict(database).details["is_trusted"] is False
+    assert stops(database) == []
+
+
 def test_a_finished_run_leaves_its_level_and_no_verdict(hopeless: Database) -> None:
     with hopeless.read() as connection:
         assert read_verdicts(connection, "best") == []
