@@ -1,8 +1,9 @@
 """What runs that go side by side teach each other before any of them has ended.
 
 Run ``python -m benchmarks.live_siblings [DIRECTORY]``, with folders as for `benchmarks.forecast_accuracy`. All runs of
-a group (`losscast backtest --verdicts` groups alike) have made the same share of their own steps. Each is forecast with
-a population prior that was learned from other families,
+a group (`losscast backtest --verdicts` groups alike) have made the same share of their own steps; then, as where runs
+are started one after the other, all but the one to forecast have made more. Each is forecast with a population prior
+that was learned from other families,
 
 * alone;
 * having heard the others as far as they have come (`app.forecasting.siblings.learn_prior`);
@@ -50,6 +51,9 @@ from benchmarks.learn_prior import learn, read_families
 KINDS = ("alone", "heard", "heard as if ended")
 METRIC = "val_loss"
 
+SHARES = (*((seen, seen) for seen in SEEN), (0.2, 0.5), (0.2, 0.8), (0.4, 0.8))
+"""Of a run to forecast and of its siblings, what they have made of their steps."""
+
 
 @dataclass(frozen=True, slots=True)
 class Scored:
@@ -57,7 +61,7 @@ class Scored:
 
     family: str
     group: str
-    seen: float
+    shares: tuple[float, float]
     scores: Mapping[str, ValueScore]
 
 
@@ -70,11 +74,11 @@ def main() -> None:
         scored = [
             one
             for name, runs in groups_of(directory / family, family).items()
-            for seen in SEEN
-            for one in _scored(family, name, runs, population, seen)
+            for shares in SHARES
+            for one in _scored(family, name, runs, population, shares)
         ]
-        for seen in SEEN:
-            _print_row(family, seen, [one for one in scored if one.seen == seen])
+        for shares in SHARES:
+            _print_row(family, shares, [one for one in scored if one.shares == shares])
 
 
 def groups_of(folder: Path, family: str) -> dict[str, list[RecordedRun]]:
@@ -90,11 +94,17 @@ def groups_of(folder: Path, family: str) -> dict[str, list[RecordedRun]]:
 
 
 def _scored(
-    family: str, group: str, runs: Sequence[RecordedRun], population: Population, seen: float
+    family: str, group: str, runs: Sequence[RecordedRun], population: Population, shares: tuple[float, float]
 ) -> Iterator[Scored]:
-    curves = {run.name: run.seen(seen) for run in runs}
+    curves, others = ({run.name: run.seen(share) for run in runs} for share in shares)
     for run in runs:
-        heard = learn_prior(_siblings(family, run, runs, curves), population)
+        alike = _similarities(family, run, runs, curves)
+        siblings = [
+            Sibling(others[other.name], other.schedule, alike[other.name], other.total_steps)
+            for other in runs
+            if other.name in alike and other.schedule is not None and len(others[other.name]) >= LEAST_BINS
+        ]
+        heard = learn_prior(siblings, population)
         as_if_ended = replace(heard, finished_runs=heard.live_runs, live_runs=0)
         try:
             scores = {
@@ -103,21 +113,23 @@ def _scored(
             }
         except CurveTooShort:
             continue
-        yield Scored(family, group, seen, scores)
+        yield Scored(family, group, shares, scores)
 
 
-def _siblings(family: str, run: RecordedRun, runs: Sequence[RecordedRun], curves: Mapping[str, Curve]) -> list[Sibling]:
-    """The others, as far as they have come."""
-    siblings = []
+def _similarities(
+    family: str, run: RecordedRun, runs: Sequence[RecordedRun], curves: Mapping[str, Curve]
+) -> dict[str, float]:
+    """How alike each of the others is that may be heard, where all have come as far."""
+    similarities = {}
     for other in runs:
-        if other.name == run.name or other.schedule is None or len(curves[other.name]) < LEAST_BINS:
+        if other.name == run.name or other.schedule is None:
             continue
         alike = similarity(config_of(family, run.name), config_of(family, other.name))
         levels = [level_now(curves[each.name]) for each in (run, other)]
         alike *= similarity_of_levels(levels[0], 1.0, [levels[1]] * len(LEVEL_SHARES))
         if alike >= LEAST_SIMILARITY:
-            siblings.append(Sibling(curves[other.name], other.schedule, alike, other.total_steps))
-    return siblings
+            similarities[other.name] = alike
+    return similarities
 
 
 def _score(run: RecordedRun, curve: Curve, prior: Prior) -> ValueScore:
@@ -125,7 +137,7 @@ def _score(run: RecordedRun, curve: Curve, prior: Prior) -> ValueScore:
     return score_value(QuantileForecast.from_levels(forecast.final_quantiles), run.final_loss())
 
 
-def _print_row(family: str, seen: float, scored: Sequence[Scored]) -> None:
+def _print_row(family: str, shares: tuple[float, float], scored: Sequence[Scored]) -> None:
     if not scored:
         return
     by_group: dict[str, list[Scored]] = {}
@@ -140,7 +152,8 @@ def _print_row(family: str, seen: float, scored: Sequence[Scored]) -> None:
         )
         cells.append(f"{np.median(errors):.2f}, {scatter:.2f} ({inside:.0f})")
     ratios = [f"{np.exp(np.mean([_log_ratio(group, kind) for group in by_group.values()])):.2f}" for kind in KINDS[1:]]
-    print(f"| {family} | {seen:.0%} | {len(scored)} | {' | '.join(cells)} | {' | '.join(ratios)} |", flush=True)
+    seen = f"{shares[0]:.0%}" if shares[0] == shares[1] else f"{shares[0]:.0%}, others {shares[1]:.0%}"
+    print(f"| {family} | {seen} | {len(scored)} | {' | '.join(cells)} | {' | '.join(ratios)} |", flush=True)
 
 
 def _log_ratio(group: Sequence[Scored], kind: str) -> float:
