@@ -21,7 +21,8 @@ Scored are the answers that came, one a question; and, sharper, all that the sam
 deems it likely. What a network falls short by is the same in expectation, since the runs are drawn from the prior that
 the sampler samples under, and without the luck of the answers: the Kullback-Leibler divergence of the network's
 distribution from the sampler's, never below zero. It holds what the sampler gets wrong, too. How much that may be, the
-two halves of a chain say, each judged by the other in the same way.
+two halves of a chain say, each judged by the other in the same way. A part of it is what a network keeps for answers
+that the sampler rules out: further beyond the outermost of the likely ones than half of what lies between those.
 
 The fall, the size and the noise are sampled as offsets from what fits best given all else (`Posterior.unfolded`).
 Walkers start at the likeliest of 4,000 draws from the prior. What they find becomes a proposal, beside emcee's own
@@ -46,7 +47,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # both sides on one thread, 
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,7 @@ import numpy.typing as npt
 from scipy.special import logsumexp
 from scipy.stats import t as student
 
+from app.pfn.bars import Bars
 from app.pfn.features import read_features
 from app.pfn.prior.tractable import N_COORDINATES, Posterior, Problem, sample_problems
 from app.pfn.runtime import Predictor, shipped_predictor
@@ -103,6 +105,8 @@ class Side:
     log_score : of the answers that came; expected : of those that the sampler deems likely
     error : of the median; covered : share of the answers within the middle 90 %
     seconds : what it cost
+    ruled_out : by how much `expected` would be larger with nothing kept for what the sampler rules out
+    width : of the middle 90 %, times the sampler's
     """
 
     log_score: float
@@ -110,6 +114,8 @@ class Side:
     error: float
     covered: float
     seconds: float
+    ruled_out: float = 0.0
+    width: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -156,6 +162,7 @@ def main() -> None:
     if len(predictors) > 1:
         for by, title in (("expected", "in expectation under MCMC"), ("log_score", "by the answers that came")):
             print(f"\nwhere the differences come from, {title}\n\n{parts(list(predictors), found, by=by)}")
+    print(f"\nwhat the networks answer\n\n{shapes(list(predictors), found)}")
 
 
 def _arguments() -> argparse.Namespace:
@@ -275,7 +282,23 @@ def by_network(problem: Problem, predictor: Predictor, unit: float, likely: Arra
         scores = bars.log_density(problem.answers[None, :])[0]
         taken.append(time.process_time() - started)
     expected = np.array([bars.log_density(each[None, :])[0] for each in likely])
-    return _side(scores, expected, bars.quantiles([0.05, 0.5, 0.95])[:, 0], problem, unit, float(np.median(taken)))
+    side = _side(scores, expected, bars.quantiles([0.05, 0.5, 0.95])[:, 0], problem, unit, float(np.median(taken)))
+    return replace(side, ruled_out=ruled_out(bars, likely), width=width(bars, likely))
+
+
+def ruled_out(bars: Bars, likely: Array) -> float:
+    """[nats], of answers at even levels, (n, n_queries)."""
+    low, high = likely[[0, -1]]
+    reach = (high - low) / 2
+    left = bars.cdf((high + reach)[None, :]) - bars.cdf((low - reach)[None, :])
+    return float(-np.log(np.maximum(left, 1e-300)).mean())
+
+
+def width(bars: Bars, likely: Array) -> float:
+    """Of the middle 90 % over that of answers at even levels, (n, n_queries), geometric mean over the queries."""
+    low, high = np.quantile(likely, [0.05, 0.95], axis=0)
+    ours = np.diff(bars.quantiles([0.05, 0.95]), axis=0)[0, 0]
+    return float(np.exp(np.log(ours / (high - low)).mean()))
 
 
 def _side(scores: Array, expected: Array, quantiles: Array, problem: Problem, unit: float, seconds: float) -> Side:
@@ -454,10 +477,10 @@ class Mixture:
 def table(name: str, found: dict[int, list[Comparison]]) -> str:
     """One network against the sampler, in Markdown."""
     lines = [
-        "| seen | curves (dropped) | network - MCMC, expected | by the answers that came | network better "
+        "| seen | curves (dropped) | network - MCMC, expected | median | by the answers that came | network better "
         "| log score, network | MCMC | error, network | MCMC | in the 90 % band, network | MCMC "
         "| half a chain - the other, expected | ms, network | s, MCMC | times faster |",
-        "|" + "---|" * 15,
+        "|" + "---|" * 16,
     ]
     rows = [(f"{cutoff} %", each) for cutoff, each in found.items()]
     return "\n".join(lines + [_row(label, name, each) for label, each in _with_all(rows)])
@@ -477,6 +500,17 @@ def parts(names: list[str], found: dict[int, list[Comparison]], *, by: str) -> s
         scores |= {name: np.array([getattr(one.networks[name], by) for one in kept]) for name in names}
         cells = [_difference(scores[one] - scores[other]) for one, other in columns]
         lines.append(f"| {label} | {len(kept)} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def shapes(names: Sequence[str], found: dict[int, list[Comparison]]) -> str:
+    """Where each network's distributions are not the sampler's, in Markdown."""
+    lines = ["| seen | network | kept for what MCMC rules out | times as wide as MCMC |", "|" + "---|" * 4]
+    for label, each in _with_all([(f"{cutoff} %", each) for cutoff, each in found.items()]):
+        for name in names:
+            sides = [one.networks[name] for one in each if one.sampled.converged]
+            wide = np.exp(np.mean([np.log(side.width) for side in sides]))
+            lines.append(f"| {label} | {name} | {np.mean([side.ruled_out for side in sides]):.3f} | {wide:.2f} |")
     return "\n".join(lines)
 
 
@@ -501,6 +535,7 @@ def _row(label: str, name: str, each: Sequence[Comparison]) -> str:
         label,
         f"{len(kept)} ({len(each) - len(kept)})",
         _difference(expected),
+        f"{np.median(expected):+.3f}",
         _difference(came),
         f"{(came > 0).mean():.0%}",
         *(f"{score:+.3f}" for score in scores),

@@ -1,11 +1,13 @@
 """The comparison of networks with a sampler: what it keeps, how it counts, and that its chains go where they should."""
 
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from app.pfn.bars import Bars, Knots
 from app.pfn.prior import PRIOR_VERSION, Prior
 from app.pfn.prior.tractable import Posterior, Problem, sample_problems
 from app.pfn.runtime import Predictor
@@ -13,7 +15,20 @@ from app.pfn.training.examples import validation_examples
 from app.pfn.training.score import scores_of
 from app.pfn.weights import PARAMETERS, read_network
 from benchmarks import pfn_against_mcmc
-from benchmarks.pfn_against_mcmc import Chain, Comparison, Kept, Mixture, Sampled, Side, compare, parts, table
+from benchmarks.pfn_against_mcmc import (
+    Chain,
+    Comparison,
+    Kept,
+    Mixture,
+    Sampled,
+    Side,
+    compare,
+    parts,
+    ruled_out,
+    shapes,
+    table,
+    width,
+)
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +96,18 @@ def test_chains_are_where_the_run_truly_is(problems: list[Problem]) -> None:
         assert np.median(chain.deviations) == pytest.approx(problem.true_deviation, rel=0.5)
 
 
+def test_what_is_kept_for_answers_ruled_out_is_counted_and_so_is_a_band_too_wide() -> None:
+    """Even from 0 to 1, where the likely ones are even from 3/8 to 5/8."""
+    knots = Knots(np.linspace(0.0, 1.0, 101), 1e-9, 1e-9)
+    logits = np.log(knots.areas)[None, None, :].astype(np.float32)
+    bars = Bars.of_logits(knots, logits, np.zeros((1, 1)), np.ones((1, 1)))
+    likely = np.linspace(0.375, 0.625, 101)[:, None]
+    # From a quarter to three quarters is not ruled out.
+    assert ruled_out(bars, likely) == pytest.approx(np.log(2.0), abs=1e-3)
+    assert width(bars, likely) == pytest.approx(4.0, rel=1e-3)
+    assert ruled_out(bars, np.linspace(0.0, 1.0, 101)[:, None]) == pytest.approx(0.0, abs=1e-3)
+
+
 def comparison(network: float, other: float, sampler: float, *, length: float = 60.0) -> Comparison:
     """Expected scores fall short of each other by half of what those of the answers that came do."""
     sides = (
@@ -94,17 +121,25 @@ def comparison(network: float, other: float, sampler: float, *, length: float = 
 def test_differences_add_up_and_chains_that_are_too_short_are_counted_but_not_used() -> None:
     found = {20: [comparison(-0.5, -0.25, 0.0), comparison(-0.3, -0.15, 0.0), comparison(9.0, 9.0, 0.0, length=40.0)]}
     row = table("shipped", found).splitlines()[2]
-    assert "| 20 % | 2 (1) | -0.200 ± 0.050 | -0.400 ± 0.100 | 0% | -0.400 | +0.000 |" in row
+    assert "| 20 % | 2 (1) | -0.200 ± 0.050 | -0.200 | -0.400 ± 0.100 | 0% | -0.400 | +0.000 |" in row
     assert row.endswith("| -0.010 | 4.0 | 4.0 | 1,000 |")
     came, expected = (parts(["shipped", "tractable"], found, by=by).splitlines()[2] for by in ("log_score", "expected"))
     assert came == "| 20 % | 2 | -0.200 ± 0.050 | -0.200 ± 0.050 | -0.400 ± 0.100 |"
     assert expected == "| 20 % | 2 | -0.100 ± 0.025 | -0.100 ± 0.025 | -0.200 ± 0.050 |"
 
 
+def test_widths_are_told_of_each_network() -> None:
+    found = {20: [comparison(-0.5, -0.25, 0.0)] * 2}
+    for one in found[20]:
+        one.networks["shipped"] = replace(one.networks["shipped"], ruled_out=0.04, width=1.5)
+    rows = shapes(["shipped", "tractable"], found).splitlines()[2:4]
+    assert rows == ["| 20 % | shipped | 0.040 | 1.50 |", "| 20 % | tractable | 0.000 | 1.00 |"]
+
+
 def test_the_network_that_it_comes_with_is_what_its_card_says() -> None:
     predictor = Predictor(*read_network(pfn_against_mcmc.TRACTABLE))
     card = predictor.card
-    assert card["trained"]["prior"] == Prior.TRACTABLE
+    assert Prior(card["trained"]["prior"]).judged is Prior.TRACTABLE
     assert card["trained"]["prior_version"] == PRIOR_VERSION
     assert (pfn_against_mcmc.TRACTABLE / PARAMETERS).stat().st_size < 500_000
     examples = validation_examples(card["check"]["n_curves"], Prior.TRACTABLE)
