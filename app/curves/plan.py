@@ -329,7 +329,7 @@ def _as_told(
     inferred: _Ask,
 ) -> _Chosen | None:
     """A schedule that somebody stated, held against what was logged."""
-    name = family.replace("_", " ")
+    name = _in_words(family)
     if family == REACTIVE:
         why = f"{who} a schedule that follows the loss; nobody knows its next move, so the last rate is held."
         return _Chosen(_held(rate), ASSUMED, HOLD, why)
@@ -342,7 +342,7 @@ def _as_told(
     needs_total = family not in ("constant", "inverse_sqrt", "explicit", "step", "cyclic")
     if total.source == ASSUMED and needs_total and complete.get("decay_end") is None:
         source, note = ASSUMED, " How long it takes is not said, so its pace is assumed."
-    why = f"{who} a {name} schedule.{note}" if family != "explicit" else f"{who} its learning rates.{note}"
+    why = f"{who} {name}.{note}" if family != "explicit" else f"{who} its learning rates.{note}"
     if rate is None:
         return _Chosen(stated, source, family, why)
     factor = _ratio(stated, rate)
@@ -353,8 +353,16 @@ def _as_told(
     return _Chosen(stated.scaled(factor), source, family, why)
 
 
+def _in_words(family: str) -> str:
+    name = family.removeprefix("wsd_").replace("_", " ").replace("inverse sqrt", "inverse square root")
+    article = "an" if name[0] in "aeiou" else "a"
+    if family.startswith("wsd_"):
+        return f"a WSD schedule with {article} {name} decay"
+    return f"{article} {name} schedule"
+
+
 def _contradicted(name: str, who: str, inferred: InferredSchedule | None, rate: Curve) -> _Chosen:
-    said = f"{who} a {name} schedule, but the logged rate does not follow it."
+    said = f"{who} {name}, but the logged rate does not follow it."
     if inferred is not None and inferred.is_known:
         return _Chosen(inferred.schedule, INFERRED, inferred.family, f"{said} {inferred.why}")
     return _Chosen(_held(rate), ASSUMED, HOLD, f"{said} The last rate is held.")

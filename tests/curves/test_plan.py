@@ -488,3 +488,17 @@ def test_any_log_has_a_plan(seed: int) -> None:
     assert plan.total_steps >= steps[-1]
     assert np.isfinite(plan.schedule.rate_at([steps[-1], plan.total_steps])).all()
     assert len(plan.schedule) < 3_000
+
+
+@pytest.mark.parametrize(
+    ("family", "words"),
+    [
+        ("wsd_linear", "The run declares a WSD schedule with a linear decay."),
+        ("wsd_exponential", "The run declares a WSD schedule with an exponential decay."),
+        ("inverse_sqrt", "The run declares an inverse square root schedule."),
+        ("cosine", "The run declares a cosine schedule."),
+    ],
+)
+def test_a_declared_schedule_is_named_as_people_name_it(family: str, words: str) -> None:
+    declared = validate_declared_plan({"total_steps": 1000, "schedule": {"family": family, "peak": 1e-3}})
+    assert resolve_plan(declared=declared, config={}, rate=None, cutoff=100).schedule_why == words
