@@ -171,3 +171,9 @@ def test_a_page_runs_no_script_but_ours(base_url: str) -> None:
     assert "unsafe-eval" not in policy[1]
     script_sources = next(part for part in policy[1].split(";") if part.strip().startswith("script-src"))
     assert "unsafe-inline" not in script_sources
+
+
+@pytest.mark.parametrize("address", ["/fit", "/compare"])
+def test_a_page_that_chooses_runs_says_so_where_there_are_none(database: Database, address: str) -> None:
+    page, _ = page_at(database, address)
+    assert "There are no runs yet" in str(page)

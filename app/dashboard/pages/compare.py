@@ -86,7 +86,7 @@ def layout(database: Database, form: CompareForm) -> Component:
                             options=list(form.runs),
                             value=list(form.runs),
                             multi=True,
-                            placeholder="Choose two to six runs",
+                            placeholder="Choose two to six runs" if projects else "There are no runs yet",
                             className="fit-runs",
                         ),
                     ),
