@@ -75,14 +75,14 @@ def answer(
 def best_cooldown(
     curve: Curve, plan: Plan, shape: str = "linear", prior: Prior | None = None, *, measure: Measure = LOSS
 ) -> list[Answer]:
-    """Cool-downs of several lengths that all end where the plan ends, the best expected final value first."""
+    """Cool-downs of several lengths that all end where the plan ends, the one with the best median first."""
     left = plan.total_steps - curve.cutoff
     if left < 2:
         raise BadInput("The run is at its end: there is nothing left to cool down over.")
     lengths = sorted({max(1, round(share * left)) for share in COOLDOWN_SHARES})
     questions = [Question(cooldown=Cooldown(steps, plan.total_steps - steps, shape)) for steps in lengths]
     answers = [answer(curve, plan, question, prior, measure=measure) for question in questions]
-    return sorted(answers, key=lambda one: one.forecast.final_mean, reverse=measure.rises)
+    return sorted(answers, key=lambda one: one.forecast.final_quantiles[0.50], reverse=measure.rises)
 
 
 def changed_plan(plan: Plan, cutoff: int, question: Question) -> Plan:

@@ -72,7 +72,7 @@ def test_a_cooldown_ends_at_the_rate_it_was_asked_for(half: tuple[Curve, Plan]) 
 def test_the_best_cooldown_is_no_worse_than_any_other(half: tuple[Curve, Plan]) -> None:
     curve, plan = half
     answers = best_cooldown(curve, plan)
-    finals = [one.forecast.final_mean for one in answers]
+    finals = [one.forecast.final_quantiles[0.50] for one in answers]
     assert finals == sorted(finals)
     assert {one.forecast.horizon for one in answers} == {plan.total_steps}
 
@@ -109,7 +109,7 @@ def test_of_an_accuracy_the_best_cooldown_ends_highest() -> None:
     declared = {"total_steps": 1000, "schedule": {"family": "constant", "peak": 2e-3}}
     plan = resolve_plan(declared=declared, config={}, rate=None, cutoff=curve.cutoff)
     tried = best_cooldown(curve, plan, measure=Measure(1.0))
-    ends = [one.forecast.final_mean for one in tried]
+    ends = [one.forecast.final_quantiles[0.50] for one in tried]
     assert ends == sorted(ends, reverse=True)
-    assert ends[0] > forecast_curve(curve, plan, measure=Measure(1.0)).final_mean
+    assert ends[0] > forecast_curve(curve, plan, measure=Measure(1.0)).final_quantiles[0.50]
     assert all(one.forecast.quantiles.max() <= 1 for one in tried)

@@ -165,7 +165,7 @@ def _row(row: Future, planned: Forecast) -> Component:
             html.Td(
                 html.Div(
                     [
-                        html.B(format_value(row.forecast.final_mean)),
+                        html.B(format_value(final[0.50])),
                         html.Span(format_band(final[0.05], final[0.95]), className="muted"),
                     ],
                     className="pair-cell",
@@ -179,10 +179,11 @@ def _row(row: Future, planned: Forecast) -> Component:
 
 
 def _against(forecast: Forecast, planned: Forecast) -> str:
-    """The difference of the expected final values; what no band could tell apart is called the same."""
+    """The difference of the medians; what no band could tell apart is called the same."""
     if forecast is planned:
         return "–"
-    difference = forecast.final_mean - planned.final_mean
-    if abs(difference) < SAME * abs(planned.final_mean):
+    ours, theirs = forecast.final_quantiles[0.50], planned.final_quantiles[0.50]
+    difference = ours - theirs
+    if abs(difference) < SAME * abs(theirs):
         return "the same"
     return f"{'+' if difference > 0 else '−'}{abs(difference):.2g}"
