@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import parse_qsl
 
@@ -48,10 +49,11 @@ from app.ingest.views import (
     run_view,
     series_view,
 )
-from app.runs import Run, RunStatus
+from app.runs import Batch, Run, RunStatus
 from app.storage import alerts, export, forecasts, points, priors, runs
 from app.storage.batches import PendingBatch, StoredBatch
 from app.storage.database import Database
+from app.storage.json import storable_text
 
 Result = TypeVar("Result")
 RunIdPath = Annotated[RunId, Path(description="The run's id.")]
@@ -266,14 +268,41 @@ async def log_row(
     project: Annotated[str, Query(min_length=1, max_length=500)] = "default",
     total_steps: Annotated[Whole | None, Query(ge=1, lt=2**62)] = None,
 ) -> BatchStored:
-    """`curl HOST/api/v1/log/my-run -d step=100 -d loss=2.31`. Makes the run if needed; without step: the next one."""
+    """`curl HOST/api/v1/log/my-run -d step=100 -d loss=2.31`. Makes the run if needed; without step: the next one.
+
+    A slip in the address refuses nothing, as the row would be lost: the answer's warnings name it.
+    """
     fields = await _fields(request, service.body_limit)
     plan = {} if total_steps is None else validate_declared_plan({"total_steps": total_steps})
     run = await service.write(lambda connection: _run_for_logging(connection, run_id, project, plan))
     next_step = 0 if run.last_step is None else min(run.last_step + 1, 2**63 - 1)
     parsed = parse_row(fields, next_step)
     stored = await service.commits.store(PendingBatch(run_id, parsed.batch), len(fields) * 100)
-    return _stored(stored, parsed)
+    answer = _stored(stored, parsed)
+    return answer.model_copy(update={"warnings": [*answer.warnings, *_slips(request.query_params, run, parsed.batch)]})
+
+
+_LOG_OPTIONS = ("project", "total_steps")
+
+
+def _slips(said: Mapping[str, str], run: Run, batch: Batch) -> list[str]:
+    """What `POST /log/{run_id}` was told and did not heed, or that looks like a mistake."""
+    found = [_unknown_option(name) for name in list(said)[:20] if name not in _LOG_OPTIONS]
+    if (project := said.get("project")) is not None and storable_text(project) != run.project:
+        found.append(f"The run is in project {run.project!r} and stays there; project={project[:80]} was ignored.")
+    found += [f"The step is negative ({step}); it was stored as it is." for step in batch.steps.tolist() if step < 0]
+    return found
+
+
+def _unknown_option(name: str) -> str:
+    near = get_close_matches(name, _LOG_OPTIONS, n=1)
+    if near:
+        advice = f"did you mean {near[0]}?"
+    elif name == "schedule":
+        advice = "a schedule is declared with the run's plan (POST /runs, or PATCH /runs/{id})."
+    else:
+        advice = f"known are {' and '.join(_LOG_OPTIONS)}; metrics go into the body (-d loss=2.31)."
+    return f"{name[:80]}= in the address is unknown and was ignored: {advice}"
 
 
 async def _fields(request: Request, limit: int) -> dict[str, Any]:

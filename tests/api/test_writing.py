@@ -267,6 +267,33 @@ def test_one_line_of_curl_makes_a_run_and_counts_on(web: Web) -> None:
     assert (detail["project"], detail["declared_plan"]["total_steps"]) == ("shell", 1000)
 
 
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("totl_steps=900", "totl_steps= in the address is unknown and was ignored: did you mean total_steps?"),
+        ("schedule=cosine", "a schedule is declared with the run's plan"),
+        ("loss=2.5", "metrics go into the body"),
+        ("project=elsewhere", "The run is in project 'shell' and stays there; project=elsewhere was ignored."),
+    ],
+)
+def test_a_slip_in_the_address_of_one_line_of_curl_is_named_and_its_row_is_kept(web: Web, said: str, told: str) -> None:
+    run_id = new_id("curl")
+    first = web.http.post(f"/api/v1/log/{run_id}?project=shell", data={"step": 1, "loss": 2.4})
+    slipped = web.http.post(f"/api/v1/log/{run_id}?{said}", data={"step": 2, "loss": 2.3})
+    plain = web.http.post(f"/api/v1/log/{run_id}", data={"step": 3, "loss": 2.2})
+    assert first.json()["warnings"] == plain.json()["warnings"] == []
+    (warning,) = slipped.json()["warnings"]
+    assert told in warning
+    assert web.points(run_id) == {1: 2.4, 2: 2.3, 3: 2.2}
+    assert web.get(f"/runs/{run_id}")["project"] == "shell"
+
+
+def test_a_negative_step_of_one_line_of_curl_is_kept_and_named(web: Web) -> None:
+    run_id = new_id("curl")
+    answer = web.http.post(f"/api/v1/log/{run_id}", data={"step": -5, "loss": 2.4}).json()
+    assert (answer["stored"], answer["warnings"]) == (1, ["The step is negative (-5); it was stored as it is."])
+
+
 def test_one_line_of_curl_without_a_metric_says_what_to_send(web: Web) -> None:
     answer = web.http.post(f"/api/v1/log/{new_id()}", content=b"")
     assert answer.status_code == 422
