@@ -106,12 +106,13 @@ def _of_decay(situation: Situation, outlook: Outlook, estimate: Estimate) -> Ite
 
     Where the reference's own rate is still to fall, its decay is taken to bring more as well.
     """
-    start = outlook.decay_start
-    if start is None:
+    if outlook.decay_start is None:
         return
     own, its = FALL_AGAIN * fall_to_come(situation.history, outlook), FALL_AGAIN * estimate.rival.fall
     if outlook.median - own < estimate.level - its - situation.delta:
-        yield Guard("decay_to_come", f"The learning rate falls from step {start:,} on: that may change the answer.")
+        begins = outlook.decay_begins
+        falls = "keeps falling" if begins is None else f"falls from step {begins:,} on"
+        yield Guard("decay_to_come", f"The learning rate {falls}: that may change the answer.")
 
 
 def fall_to_come(history: History, outlook: Outlook) -> float:

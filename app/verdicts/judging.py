@@ -120,7 +120,7 @@ def _sentence(
     against = f"{judged.reference} ({level:.4g})"
     if decision is Decision.CONTINUE:
         return f"{percent(1 - judged.probability)} sure that this beats {against}: go on."
-    sure = f"{percent(judged.probability)} sure that this ends {behind} {against}"
+    sure = f"{percent(judged.probability, ruling.asked)} sure that this ends {behind} {against}"
     if decision is Decision.STOP:
         regret = amount(judged.regret, level)
         return f"{sure}; stopping now saves {100 * saved:.0f} % of the run, expected regret {regret}."
@@ -135,8 +135,17 @@ def amount(regret: float, level: float) -> str:
     return f"below {least:.0g}" if regret < least else f"{regret:.2g}"
 
 
-def percent(probability: float) -> str:
-    """In words that never claim certainty."""
+def percent(probability: float, asked: float | None = None) -> str:
+    """In words that never claim certainty, nor stand on the other side of what was asked than the probability does."""
+    if asked is not None and probability < asked <= _rounded(probability):
+        return f"{math.floor(1000 * probability) / 10:.1f} %"
     if probability >= 0.995:
         return "More than 99 %"
+    if asked is not None and _rounded(probability) < asked <= probability:
+        return f"{math.ceil(1000 * probability) / 10:.1f} %"
     return "Less than 1 %" if probability < 0.005 else f"{100 * probability:.0f} %"
+
+
+def _rounded(probability: float) -> float:
+    """To whole percents, as it would be shown."""
+    return float(f"{100 * probability:.0f}") / 100

@@ -23,6 +23,10 @@ LEAST_RAISE = 0.05
 """A raise is one of at least so much of the highest rate to come: between rates of next to nothing it does nothing."""
 
 
+LEAST_FALL = 1e-9
+"""Between two steps of the path, of the highest rate to come: less is rounding, not a fall."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Outlook:
     """Where one metric of one run is going.
@@ -113,6 +117,18 @@ class Outlook:
         if self.rates is None or not len(self.rates):
             return None
         return self._first(self.rates < FALL_OF_RATE * self.rates[0])
+
+    @property
+    def decay_begins(self) -> int | None:
+        """The first step of the path at which the rate is on its way down to that of `decay_start`.
+
+        None where it is falling already when the path begins, and where no decay is to come.
+        """
+        if self.rates is None or self.decay_start is None:
+            return None
+        reached = int(np.searchsorted(self.path_steps, self.decay_start))
+        stays = np.flatnonzero(np.diff(self.rates[: reached + 1]) >= -LEAST_FALL * self.rates.max())
+        return int(self.path_steps[stays[-1] + 2]) if len(stays) else None
 
     @property
     def raise_start(self) -> int | None:

@@ -27,10 +27,15 @@ SIBLINGS = frozenset({RivalKind.FINISHED, RivalKind.LIVE, RivalKind.BASELINE})
 
 @dataclass(frozen=True, slots=True)
 class Ruling:
-    """What a policy says before the guards are asked; `reason` in words, without a full stop."""
+    """What a policy says before the guards are asked.
+
+    reason : in words, without a full stop
+    asked : the probability that decided, of which no rounding may stand on the wrong side; None: it asks for none
+    """
 
     decision: Decision
     reason: str
+    asked: float | None = None
 
 
 class Policy(Protocol):
@@ -66,13 +71,14 @@ class Predictive:
         if estimate.probability < 0.5:
             return Ruling(Decision.CONTINUE, "going on is likelier than not to pay")
         if estimate.probability < self.confidence:
-            return Ruling(Decision.UNDECIDED, f"that is less than the {100 * self.confidence:.0f} % asked for")
+            words = f"that is less than the {100 * self.confidence:g} % asked for"
+            return Ruling(Decision.UNDECIDED, words, asked=self.confidence)
         if estimate.chance_lost > 1 - self.confidence:
             words = "it is not the least likely of its siblings to end best, and not all can be stopped at once"
-            return Ruling(Decision.UNDECIDED, words)
+            return Ruling(Decision.UNDECIDED, words, asked=self.confidence)
         if estimate.regret > self.tolerance * abs(estimate.level):
-            return Ruling(Decision.UNDECIDED, "too much would be lost if that is wrong")
-        return Ruling(Decision.STOP, "going on is not expected to pay")
+            return Ruling(Decision.UNDECIDED, "too much would be lost if that is wrong", asked=self.confidence)
+        return Ruling(Decision.STOP, "going on is not expected to pay", asked=self.confidence)
 
 
 @dataclass(frozen=True, slots=True)

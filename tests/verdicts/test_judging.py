@@ -13,7 +13,7 @@ from app.errors import BadInput
 from app.forecasting.forecast import LEVELS
 from app.forecasting.scores import QuantileForecast
 from app.verdicts.history import History
-from app.verdicts.judging import amount, judge
+from app.verdicts.judging import amount, judge, percent
 from app.verdicts.outlook import Outlook
 from app.verdicts.policies import Predictive, policy_named
 from app.verdicts.rivals import Rival, RivalKind
@@ -279,3 +279,47 @@ def test_the_own_best_is_a_level_that_was_held() -> None:
 )
 def test_a_regret_is_told_in_no_more_digits_than_levels_have(regret: float, level: float, said: str) -> None:
     assert amount(regret, level) == said
+
+
+@pytest.mark.parametrize(
+    ("rates", "words"),
+    [
+        (np.linspace(0.9, 0.1, 60), "keeps falling:"),  # under way
+        (np.where(np.arange(60) < 30, 1.0, np.linspace(1.9, 0.05, 60)), "falls from step 710 on:"),
+        (np.where(np.arange(60) < 30, 1.0, 0.1), "falls from step 710 on:"),  # at once
+    ],
+)
+def test_a_decay_is_said_to_begin_where_it_begins_and_one_under_way_to_go_on(rates: Any, words: str) -> None:
+    verdict = judge(with_rates(make_situation(rivals=(finished(2.95),)), rates))
+    sentence = next(guard.sentence for guard in verdict.guards if guard.name == "decay_to_come")
+    assert sentence == f"The learning rate {words} that may change the answer."
+
+
+@pytest.mark.parametrize(
+    ("probability", "asked", "words"),
+    [
+        (0.9494, 0.95, "94.9 %"),  # 95 % would not be less than 95 %
+        (0.94999, 0.95, "94.9 %"),
+        (0.9612, 0.962, "96 %"),
+        (0.951, 0.95, "95 %"),
+        (0.9543, 0.954, "95.5 %"),
+        (0.9962, 0.999, "99.6 %"),
+        (0.9995, 0.999, "More than 99 %"),
+        (0.9494, None, "95 %"),
+    ],
+)
+def test_a_percentage_stands_on_the_same_side_of_what_was_asked_as_the_decision(
+    probability: float, asked: float | None, words: str
+) -> None:
+    assert percent(probability, asked) == words
+
+
+def test_a_verdict_just_short_of_what_was_asked_does_not_claim_to_have_reached_it() -> None:
+    short = make_situation(rivals=(finished(2.9),))
+    reached = judge(short).probability
+    assert reached is not None
+    verdict = judge(short, Predictive(confidence=reached + 1e-6))
+    assert verdict.decision is Decision.UNDECIDED
+    shown = float(verdict.sentence.split(" %")[0].removeprefix("More than "))
+    assert shown < 100 * (reached + 1e-6)
+    assert "More than" not in verdict.sentence
