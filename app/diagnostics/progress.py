@@ -29,31 +29,35 @@ class Progress:
     points: int = 0
     first: float = -math.inf  # highest of the first points: where the run began, not where a lucky batch was
     best: float = math.inf  # lowest level held
+    noise: float = 0.0  # how far points strayed while it was held: a loss that climbs strays from its own past
 
-    def observe(self, log: float, level: float) -> None:
-        """A point and the level that was held before it, minus infinity while there was none."""
+    def observe(self, log: float, level: float, scale: float) -> None:
+        """A point, and the level and scale that were held before it; the level minus infinity while there was none."""
         self.points += 1
         if self.points <= FIRST_POINTS and log > self.first:
             self.first = log
         if -math.inf < level < self.best:
-            self.best = level
+            self.best, self.noise = level, scale
 
     def observe_all(self, loss: Surprise) -> bool:
         """The same for many points, if none of them can be lost; otherwise False, and nothing was observed."""
-        held = np.isfinite(loss.excess)
-        best = min(self.best, float(loss.levels[held].min())) if held.any() else self.best
+        best, noise = self.best, self.noise
+        held = np.where(np.isfinite(loss.excess), loss.levels, math.inf)
+        lowest = int(held.argmin())
+        if held[lowest] < best:
+            best, noise = float(held[lowest]), float(loss.scales[lowest])
         safe = best + max(LOST_SHARE * (self.first - best), SMALLEST_LOSS_OF_PROGRESS)
         if self.points < FIRST_POINTS or (best < math.inf and loss.logs.max() > safe):
             return False
         self.points += len(loss)
-        self.best = best
+        self.best, self.noise = best, noise
         return True
 
-    def is_lost(self, log: float, scale: float) -> bool:
+    def is_lost(self, log: float) -> bool:
         """Whether half of the progress is lost at this logarithm of the loss, and more than noise explains."""
         gained = self.first - self.best
         excess = log - self.best
-        if excess <= max(LOST_SHARE * gained, NOISE_SCALES * scale, SMALLEST_LOSS_OF_PROGRESS):
+        if excess <= max(LOST_SHARE * gained, NOISE_SCALES * self.noise, SMALLEST_LOSS_OF_PROGRESS):
             return False
         if excess >= gained:
             return True

@@ -173,14 +173,14 @@ class Spike:
         rows = zip(loss.steps.tolist(), loss.logs.tolist(), loss.levels.tolist(), held.tolist(), loss.scales.tolist(),
                    high.tolist(), strict=True)  # fmt: skip
         for step, log, expected, level, scale, is_high in rows:
-            self.progress.observe(log, level)
+            self.progress.observe(log, level, scale)
             if self.jump is not None:
                 yield from self._follow(step, log)
             elif self.settling:
                 self.settling -= 1
             elif is_high or self.candidate is not None:
                 yield from self._consider(step, log, expected, scale, gradient, window)
-            yield from self._judge_progress(step, log, scale, window)
+            yield from self._judge_progress(step, log, window)
 
     @property
     def _is_quiet(self) -> bool:
@@ -201,7 +201,7 @@ class Spike:
         gradient_jump = self.gradient_jumps.largest(gradient, step)
         with_gradient = gradient_jump is not None
         candidate.high += candidate.excess(log) > (BOTH_SCALES if with_gradient else ALONE_SCALES)
-        is_huge = candidate.high > 0 and self.progress.is_lost(candidate.log, scale)
+        is_huge = candidate.high > 0 and self.progress.is_lost(candidate.log)
         if (candidate.high >= HIGH_POINTS or (is_huge and with_gradient)) and (
             gradient_jump is None or gradient_jump > BOTH_SCALES
         ):
@@ -258,10 +258,10 @@ class Spike:
             sharpen=window.missing("grad_norm", "lr", "update_norm"),
         )
 
-    def _judge_progress(self, step: int, log: float, scale: float, window: Window) -> Iterator[Event]:
+    def _judge_progress(self, step: int, log: float, window: Window) -> Iterator[Event]:
         if self.progress.best == math.inf:
             return
-        is_lost = self.progress.is_lost(log, scale)
+        is_lost = self.progress.is_lost(log)
         if is_lost and not self.lost:
             self.lost_since, self.lost_at_low_rate = step, self.rates.is_low(step, window)
         self.lost = self.lost + 1 if is_lost else 0

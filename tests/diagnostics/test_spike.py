@@ -54,6 +54,21 @@ def test_a_spike_that_loses_half_of_all_progress_has_ten_points_to_come_back() -
     assert divergence.is_open
 
 
+@pytest.mark.parametrize("noise", [0.01, 0.03])
+@pytest.mark.parametrize("rate", [0.005, 0.01, 0.03])
+def test_a_loss_that_climbs_ever_faster_is_a_divergence_as_soon_as_half_of_the_progress_is_lost(
+    rate: float, noise: float
+) -> None:
+    """Its own climb may not pass for noise: what is expected follows it, and strays from it the more."""
+    loss = falling_loss(3 * N, noise=noise)
+    held = float(loss[N - 100 : N].mean())
+    climb = np.cumsum(rate * np.minimum(np.arange(2 * N) / 300, 1.0))
+    loss[N:] *= np.exp(np.minimum(climb, 4.0))
+    half = N + int(np.searchsorted(climb, np.log(loss[0] / held) / 2))
+    [divergence] = events_of(run_with(loss), kinds=["divergence"])
+    assert half - 10 < divergence.raised_at < half + 15
+
+
 def test_a_raised_rate_excuses_no_divergence() -> None:
     loss, rate = falling_loss(N), np.full(N, 1e-3)
     loss[600:] = 7.0
