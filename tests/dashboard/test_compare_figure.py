@@ -80,7 +80,7 @@ def test_a_run_far_above_leaves_the_focus_and_is_named() -> None:
     chart = [line(1), line(2, 2.1), line(3, 40.0)]
     focused = compare_figure(CompareChart("loss", chart), Display())
     assert focused.layout.yaxis.range[1] < 5
-    assert "↑ 3 lies above" in str([note.text for note in focused.layout.annotations])
+    assert "↑ 3 ends above" in str([note.text for note in focused.layout.annotations])
     assert set(numbers(focused)) == {"1", "2"}
     whole = compare_figure(CompareChart("loss", chart, scale=Scale.FULL), Display())
     assert whole.layout.yaxis.range[1] > 40
@@ -94,13 +94,48 @@ def test_an_accuracy_far_below_leaves_the_focus() -> None:
     bad = RunLine(3, "run 3", STEPS, np.full(500, 0.1), 500, None)
     figure = compare_figure(CompareChart("val/accuracy", [*good, bad], rises=True), Display())
     assert figure.layout.yaxis.range[0] > 0.5
-    assert "↓ 3 lies below" in str([note.text for note in figure.layout.annotations])
+    assert "↓ 3 ends below" in str([note.text for note in figure.layout.annotations])
     assert set(numbers(figure)) == {"1", "2"}
 
 
 def test_a_run_that_ended_in_nan_is_crossed_out() -> None:
     figure = compare_figure(CompareChart("loss", [line(1), line(2, 2.5, forecast=None, is_broken=True)]), Display())
     assert set(numbers(figure)) == {"1", "2 ✕"}
+
+
+def blown_up(number: int, *, is_broken: bool) -> RunLine:
+    """As low as any for four fifths of its way, then up by the factor of 20."""
+    values = falling(1.9) * np.where(STEPS > 400, np.exp((STEPS - 400) / 33), 1.0)
+    return RunLine(number, "too fast", STEPS, values, 500, None, is_broken=is_broken)
+
+
+@pytest.mark.parametrize("is_broken", [True, False])
+def test_a_run_that_blew_up_after_leading_leaves_the_focus_to_the_others(is_broken: bool) -> None:
+    healthy = [line(1, forecast=None), line(2, 2.2, forecast=None)]
+    alone = compare_figure(CompareChart("loss", healthy), Display())
+    chart = CompareChart("loss", [blown_up(3, is_broken=is_broken), *healthy])
+    together = compare_figure(chart, Display())
+    assert together.layout.yaxis.range == alone.layout.yaxis.range
+    assert [one.number for one in chart.out_of_focus] == [3]
+    assert "↑ 3 ends above" in str([note.text for note in together.layout.annotations])
+    marked = numbers(together)
+    assert set(marked) == ({"1", "2", "3 ✕"} if is_broken else {"1", "2"})
+    assert marked.get("3 ✕", (500, together.layout.yaxis.range[1])) == (500, together.layout.yaxis.range[1])
+
+
+def test_a_spike_that_recovers_stays_in_the_focus() -> None:
+    spiked = falling(2.0) + np.where((STEPS > 300) & (STEPS < 330), 5.0, 0.0)
+    recovered = RunLine(3, "spiked", STEPS, spiked, 500, None)
+    assert CompareChart("loss", [line(1), line(2, 2.2), recovered]).out_of_focus == []
+
+
+def test_numbers_that_are_moved_apart_stay_inside_the_chart() -> None:
+    close = [RunLine(number, "run", STEPS, falling(2.0 + 1e-3 * number), 500, None) for number in range(1, 6)]
+    high = RunLine(6, "high", STEPS, falling(60.0), 500, None)
+    figure = compare_figure(CompareChart("loss", [*close, high], scale=Scale.FULL), Display())
+    low, top = figure.layout.yaxis.range
+    assert len(numbers(figure)) == 6
+    assert all(low <= height <= top for _, height in numbers(figure).values())
 
 
 def test_a_log_axis_draws_what_has_a_logarithm() -> None:

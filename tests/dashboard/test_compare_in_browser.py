@@ -122,7 +122,7 @@ def test_runs_that_focus_leaves_out_are_named(desktop: Watched, seed: Seeder) ->
         seed.log(name, steps, {"loss": floor + 3 * steps**-0.5})
     desktop.open("/compare?run=good&run=fair&run=way+off")
     note = desktop.page.locator("#compare-note")
-    expect(note).to_contain_text("Focus leaves out 3 (way off), which lies above the rest")
+    expect(note).to_contain_text("Focus leaves out 3 (way off), which ends above the rest")
     desktop.page.get_by_role("radio", name="Full").click()
     expect(note).not_to_contain_text("Focus leaves out")
 

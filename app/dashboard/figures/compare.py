@@ -90,7 +90,7 @@ class CompareChart:
 
     @property
     def out_of_focus(self) -> list[RunLine]:
-        """Runs that the focused scale leaves out whole: they would flatten all the better ones."""
+        """Runs that the focused scale makes no room for: they would flatten all the better ones."""
         _, numbers = _value_range(self)
         return [line for line in self.drawn if line.number in numbers]
 
@@ -273,7 +273,8 @@ def _value_range(chart: CompareChart) -> tuple[tuple[float, float], list[int]]:
     """The range of the value axis in its own units, and the numbers of runs that lie outside it.
 
     In focus what counts is how runs go on: beginnings and lone spikes may leave the chart, and so does a run that
-    would flatten all the better ones.
+    would flatten all the better ones. Which are better is told by how runs end: one that blew up was as low as the
+    others before.
     """
     lines = chart.drawn
     if chart.scale is not Scale.FOCUS:
@@ -281,26 +282,33 @@ def _value_range(chart: CompareChart) -> tuple[tuple[float, float], list[int]]:
         return value_range(everything, log=chart.scale is Scale.LOG) or (0.0, 1.0), []
     # What rises is turned over, so that lower is better.
     sign = -1.0 if chart.rises else 1.0
-    extents = [(sorted(sign * end for end in _extent(line)), line.number) for line in lines]
-    if not extents:
+    if not lines:
         return (0.0, 1.0), []
-    extents.sort(key=lambda extent: extent[0][1])
-    (low, high), _ = extents[0]
+    best, *others = sorted(lines, key=lambda line: (line.is_broken, _badness(line, sign)))
+    low, high = _extent(best, sign)
     outside = []
-    for (other_low, other_high), number in extents[1:]:
-        if max(high, other_high) - min(low, other_low) > MOST_STRETCH * (high - low) and other_low > high:
-            outside.append(number)
+    for line in others:
+        other_low, other_high = _extent(line, sign)
+        is_worse = line.is_broken or max(other_low, _badness(line, sign)) > high
+        if is_worse and max(high, other_high) - min(low, other_low) > MOST_STRETCH * (high - low):
+            outside.append(line.number)
         else:
             low, high = min(low, other_low), max(high, other_high)
     return value_range([sign * np.asarray([low, high])], log=False) or (0.0, 1.0), sorted(outside)
 
 
-def _extent(line: RunLine) -> tuple[float, float]:
-    """The lowest and the highest of what of a run is of interest."""
+def _badness(line: RunLine, sign: float) -> float:
+    """Where a run ends, or is predicted to; with the sign lower is better."""
+    end = line.last_value
+    return sign * end if end is not None and np.isfinite(end) else np.inf
+
+
+def _extent(line: RunLine, sign: float) -> tuple[float, float]:
+    """The best and the worst of what of a run is of interest; with the sign lower is better."""
     later = line.values[line.steps >= line.steps[0] + BEGINNING * (line.steps[-1] - line.steps[0])]
     seen: list[Floats] = [np.percentile(later, [ODD_SHARE / 2, 100 - ODD_SHARE / 2])]
     seen += [edge[len(edge) // 2 :] for edge in _fan(line)]  # just after the cutoff the noise of the loss rules
-    together = np.concatenate(seen)
+    together = sign * np.concatenate(seen)
     return float(np.nanmin(together)), float(np.nanmax(together))
 
 
@@ -321,13 +329,16 @@ def _numbers(
         for line in chart.drawn
         if (value := line.last_value) is not None and np.isfinite(value) and (value > 0 or not log)
     ]
-    ends = [end for end in ends if values[0] <= end[1] <= values[1]]
     broken = {line.number for line in chart.drawn if line.is_broken}
+    # What broke is marked at the edge that it left by; of others beyond the edge the note there tells.
+    ends = [(at, min(max(end, values[0]), values[1]) if number in broken else end, number) for at, end, number in ends]
+    ends = [end for end in ends if values[0] <= end[1] <= values[1]]
     gap, reach = LABEL_GAP * (values[1] - values[0]), LABEL_REACH * (along[1] - along[0])
     annotations = []
     for column in _columns(sorted(ends), reach):
         column = sorted(column, key=lambda end: end[1])
-        for (at, _, number), height in zip(column, spread([end[1] for end in column], gap), strict=True):
+        heights = within(spread([end[1] for end in column], gap), *values)
+        for (at, _, number), height in zip(column, heights, strict=True):
             annotations.append(
                 {
                     "text": f"<b>{number}{' ✕' if number in broken else ''}</b>",
@@ -346,9 +357,9 @@ def _numbers(
 def _outside_note(outside: Sequence[int], rises: bool, palette: Palette) -> list[dict[str, Any]]:
     if not outside:
         return []
-    lies = "lies" if len(outside) == 1 else "lie"
+    ends = "ends" if len(outside) == 1 else "end"
     where = (
-        f"↓ {', '.join(map(str, outside))} {lies} below" if rises else f"↑ {', '.join(map(str, outside))} {lies} above"
+        f"↓ {', '.join(map(str, outside))} {ends} below" if rises else f"↑ {', '.join(map(str, outside))} {ends} above"
     )
     text = {
         "text": f"{where}: see Full or Log",
@@ -374,6 +385,15 @@ def _columns(ends: Sequence[tuple[float, float, int]], reach: float) -> list[lis
         else:
             columns.append([end])
     return columns
+
+
+def within(heights: Sequence[float], low: float, high: float) -> list[float]:
+    """Increasing heights, moved together as little as can be to lie between two edges; none falls below the lower."""
+    if not heights:
+        return []
+    down = min(high - heights[-1], 0.0)
+    up = max(low - (heights[0] + down), 0.0)
+    return [height + down + up for height in heights]
 
 
 def spread(heights: Sequence[float], gap: float) -> list[float]:

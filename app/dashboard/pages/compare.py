@@ -272,8 +272,11 @@ def notes(reading: CompareReading, form: CompareForm, chart: CompareChart) -> li
     hidden = chart.out_of_focus
     if hidden:
         which = ", ".join(f"{line.number} ({line.name})" for line in hidden)
-        lies = ("lies" if len(hidden) == 1 else "lie") + (" below" if chart.rises else " above")
-        found.append(f"Focus leaves out {which}, which {lies} the rest: choose Full or Log to see all.")
+        ends = ("ends" if len(hidden) == 1 else "end") + (" below" if chart.rises else " above")
+        found.append(f"Focus leaves out {which}, which {ends} the rest: choose Full or Log to see all.")
+    if broken := [line for line in chart.drawn if line.is_broken]:
+        which = ", ".join(f"{line.number} ({line.name})" for line in broken)
+        found.append(f"The last value of {which} is NaN or infinite (✕): its line ends at the last finite one.")
     if chart.not_on_log:
         which = ", ".join(line.name for line in chart.not_on_log)
         found.append(f"A log scale has no place for zero or less: such values of {which} are left out.")
