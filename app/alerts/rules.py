@@ -12,9 +12,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from app.curves.bins import LARGEST_VALUE
 from app.curves.reduction import Reduction
 from app.diagnostics.event import Severity as Severity
 
@@ -88,7 +92,7 @@ class MetricFacts:
 
     Counts are of points; `finite_since` is how many finite ones came after the last non-finite one. `last_finite_*` is
     the last finite point before trouble began, or the newest one if there was none; both come from the reduced curve,
-    so in a long run they are a mean over a bin.
+    so in a long run they are a mean over a bin until `with_points` has seen the points themselves.
     """
 
     metric: str
@@ -128,6 +132,14 @@ class MetricFacts:
             last_finite_value=None if before < 0 else float(curve.values[before]),
             largest=float(curve.values.max()) if len(curve.values) else None,
         )
+
+    def with_points(self, steps: npt.NDArray[np.int64], values: npt.NDArray[np.float64]) -> MetricFacts:
+        """With the last finite one of the points before the trouble, in order, in place of a bin's mean."""
+        finite = np.flatnonzero(np.abs(values) <= LARGEST_VALUE)
+        if not len(finite):
+            return self
+        last = finite[-1]
+        return replace(self, last_finite_step=int(steps[last]), last_finite_value=float(values[last]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +212,21 @@ def decide(open_alerts: Collection[AlertKey], judgements: Iterable[Judgement]) -
         fire=tuple(finding for key, finding in findings.items() if key not in still_open),
         resolve=tuple(said for key, said in clear.items() if key in still_open and key not in findings),
     )
+
+
+def before_trouble(
+    facts: MetricFacts, reduction: Reduction, segment_start: int | None
+) -> tuple[int | None, int] | None:
+    """Between which steps the last finite point before the trouble lies, both included; None: there is no trouble.
+
+    From None on: from the first step. A bin may hold points of before and after, so the one before it is read too.
+    """
+    if not _is_broken(facts, segment_start):
+        return None
+    start = _episode_start(facts, segment_start)
+    steps = reduction.to_curve().steps
+    earlier = steps[steps < start]
+    return (math.floor(earlier[-2]) if len(earlier) > 1 else None), start - 1
 
 
 def _recovery_points(points: int) -> int:
@@ -282,7 +309,10 @@ def _last_good(facts: MetricFacts) -> str:
 
 
 def _how_many(facts: MetricFacts) -> str:
-    return f" {facts.nonfinite:,} of {facts.points:,} points are not finite." if facts.nonfinite > 1 else ""
+    """As of now, and said so: the sentence is read long after."""
+    if facts.nonfinite <= 1:
+        return ""
+    return f" By step {facts.last_step:,}, {facts.nonfinite:,} of {facts.points:,} points were not finite."
 
 
 def _evidence(facts: MetricFacts) -> dict[str, Any]:

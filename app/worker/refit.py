@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from sqlalchemy import Connection
 
 from app.alerts.diagnosed import without_repeats
-from app.alerts.rules import Decisions, MetricFacts, RunFacts, decide, judge
+from app.alerts.rules import AlertKey, Decisions, MetricFacts, RunFacts, before_trouble, decide, judge
 from app.curves.curve import Curve
 from app.curves.measure import LOSS, measure_of
 from app.curves.plan import ASSUMED, DECLARED, ENDED, LENGTH_ROLES, Plan, resolve_plan
@@ -34,7 +34,7 @@ from app.storage.curves import (
     take_back_strays,
 )
 from app.storage.database import Database
-from app.storage.points import segment_starts
+from app.storage.points import LOWEST_STEP, read_series, segment_starts
 from app.storage.priors import Standing, StoredPrior, read_standing
 from app.worker.catch_up import CaughtUp, caught_up
 from app.worker.diagnosing import diagnose_run
@@ -127,7 +127,7 @@ def refit_run(database: Database, run_id: str, targets: Sequence[Target]) -> Ref
     is_over = loaded.run.status is RunStatus.FINISHED
     priors = {} if is_over else current_priors(database, subject, loaded.standing)
     made, notes = _forecasts(loaded, plan, priors)
-    decisions = decide(open_alerts, without_repeats(judge(_facts(loaded)), open_alerts))
+    decisions = _decisions(database, loaded, open_alerts)
     with database.write() as connection:
         if not runs.hold_run(connection, mark.run_key):
             return None
@@ -318,6 +318,28 @@ def _has_moved(loaded: Loaded, metric: str, plan: Plan, cutoff: int) -> bool:
         return True
     first = loaded.reduction(metric).origin or 0
     return cutoff - previous.cutoff > LEAST_PROGRESS * (previous.cutoff - first)
+
+
+def _decisions(database: Database, loaded: Loaded, open_alerts: Collection[AlertKey]) -> Decisions:
+    """What fires and what resolves; what fires names points as they were logged, which costs a query."""
+    facts = _facts(loaded)
+    decided = decide(open_alerts, without_repeats(judge(facts), open_alerts))
+    fired = {finding.metric for finding in decided.fire if finding.metric is not None}
+    if not fired:
+        return decided
+    with database.read() as connection:
+        exact = {metric: _with_points(connection, loaded, facts.metrics[metric]) for metric in sorted(fired)}
+    facts = replace(facts, metrics={**facts.metrics, **exact})
+    return decide(open_alerts, without_repeats(judge(facts), open_alerts))
+
+
+def _with_points(connection: Connection, loaded: Loaded, facts: MetricFacts) -> MetricFacts:
+    span = before_trouble(facts, loaded.reduction(facts.metric), loaded.segment_start)
+    if span is None:
+        return facts
+    lowest = LOWEST_STEP if span[0] is None else span[0]
+    points = read_series(connection, loaded.mark.run_key, loaded.series[facts.metric].id, lowest, span[1])
+    return facts.with_points(points.steps, points.values)
 
 
 def _facts(loaded: Loaded) -> RunFacts:

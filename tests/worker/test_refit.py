@@ -175,6 +175,28 @@ def test_a_loss_that_is_not_finite_fires_once_and_resolves_after_a_restart(datab
     assert alert.resolved_at is not None
 
 
+@pytest.mark.parametrize(("first", "n_points", "lone"), [(1, 1_227, 0), (1, 1_227, 1), (0, 20_001, 0), (7, 3_000, 1)])
+def test_the_alert_names_the_last_finite_point_itself_and_dates_its_count(
+    database: Database, first: int, n_points: int, lone: int
+) -> None:
+    """Where one NaN passed before as where none did."""
+    steps = list(range(first, first + n_points))
+    losses = (80 + 20 * np.random.default_rng(1).random(n_points)).tolist()
+    broken = n_points - 28
+    losses[broken - 60 : broken - 60 + lone] = [math.nan] * lone
+    losses[broken:] = [math.nan] * 28
+    start(database)
+    store(database, make_batch(steps, train_loss=losses), seq=0)
+    refit(database)
+    with database.read() as connection:
+        (alert,) = alerts.list_alerts(connection, run_id="run")
+    at = broken - 1
+    assert alert.evidence["last_finite_step"] == steps[at]
+    assert alert.evidence["last_finite_value"] == losses[at]
+    assert f"Its last finite value was {losses[at]:.6g} at step {steps[at]:,}." in alert.message
+    assert f"By step {steps[-1]:,}, {28 + lone} of {n_points:,} points were not finite." in alert.message
+
+
 def test_a_loss_that_has_become_nan_is_not_forecast(database: Database) -> None:
     start(database)
     batches = real_batches("lm_cosine.csv", 10)
