@@ -169,7 +169,7 @@ class PlacingView(Wire):
     rank: int
     chance_best: float = Field(description="Probability that it ends best of all.")
     expected_rank: float
-    p05: float
+    p05: float = Field(description="5 % of the final level; of an ended run of the mean of its last 2 %.")
     p50: float
     p95: float
     worth: float = Field(description="By how much the group's best is expected to be worse without it.")

@@ -15,6 +15,7 @@ from app.forecasting.scores import QuantileForecast
 from app.storage.codec import decode_path
 from app.storage.json import as_json
 from app.storage.runs import run_key
+from app.verdicts.measured_end import measured_end
 from app.verdicts.outlook import Outlook
 from app.verdicts.sweep import Competitor
 
@@ -61,12 +62,18 @@ class NewVerdict:
 
 @dataclass(frozen=True, slots=True)
 class FinalLevel:
-    """Where one metric of an ended run came to, `level` None where it failed or is NaN; `rises`: higher is better."""
+    """Where one metric of an ended run came to.
+
+    level : None where the run failed or it is NaN                                   [of the metric]
+    rises : higher is better
+    error : standard error of `level`; None where there are too few points to say    [of the metric]
+    """
 
     metric: str
     step: int
     level: float | None
     rises: bool
+    error: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +101,14 @@ class RivalRow:
 
 
 def runs_to_judge(connection: Connection, limit: int = 200) -> list[str]:
-    """Finished runs without a row of their own: of before verdicts, mostly. The sweep refits them."""
+    """Finished runs without a row of their own, or without its error: of earlier versions. The sweep refits them."""
     return list(
         connection.execute(
             text("""
                 SELECT run.id FROM run JOIN run_summary s ON s.run_key = run.key
                 WHERE run.status = 'finished' AND s.metric IS NOT NULL
-                  AND NOT EXISTS (SELECT FROM run_verdict v WHERE v.run_key = run.key AND v.decision IS NULL)
+                  AND NOT EXISTS (SELECT FROM run_verdict v WHERE v.run_key = run.key AND v.decision IS NULL
+                                  AND jsonb_exists(v.details, 'error'))
                 ORDER BY run.key DESC LIMIT :limit
             """),
             {"limit": limit},
@@ -138,7 +146,8 @@ def save_final_levels(connection: Connection, key: int, segment: int, levels: Se
             text("""
                 INSERT INTO run_verdict (run_key, metric, segment, step, is_acted_on, final_level, policy_revision,
                     details)
-                VALUES (:key, :metric, :segment, :step, false, :level, 0, jsonb_build_object('rises', :rises))
+                VALUES (:key, :metric, :segment, :step, false, :level, 0,
+                    jsonb_build_object('rises', :rises, 'error', CAST(:error AS double precision)))
                 ON CONFLICT (run_key, metric) DO UPDATE SET segment = excluded.segment, step = excluded.step,
                     decision = NULL, since_step = NULL, looks = 0, final_level = excluded.final_level,
                     details = excluded.details, judged_at = now()
@@ -281,7 +290,8 @@ def read_competitors(connection: Connection, project: str, metric: str, most: in
 
 def _competitor(row: Row[Any]) -> Competitor:
     if row.cutoff is None:
-        return Competitor(row.id, row.name, row.final_level, row.step, row.step, is_live=False)
+        final = measured_end(row.final_level, (row.details or {}).get("error"))
+        return Competitor(row.id, row.name, final, row.step, row.step, is_live=False)
     quantiles = {float(level): float(value) for level, value in row.final_quantiles.items()}
     return Competitor(
         run_id=row.id,

@@ -14,11 +14,14 @@ import numpy.typing as npt
 
 from app.errors import BadInput
 from app.forecasting.scores import QuantileForecast
-from app.verdicts.contest import Contest, Final, contest
+from app.verdicts.contest import Contest, Errors, Final, contest
 from app.verdicts.estimate import ERRORS
 
 TOLERANCE = 0.01
 """Most expected loss of the group's best value, as a share of its size: what `rank` proposes to stop costs no more."""
+
+MEASURED = Errors()
+"""How the levels of ended runs err: as far as they say, and not together. Nobody foresaw them; they were measured."""
 
 CONFIDENCE = 0.95
 """The runs that `rank` proposes to stop hold the best one with at most the rest of this probability."""
@@ -28,7 +31,8 @@ CONFIDENCE = 0.95
 class Competitor:
     """One run of a group.
 
-    final : distribution of the final level; the level itself of a run that has ended   [of the metric]
+    final : distribution of the final level; of a run that has ended of the level that was measured
+        (:mod:`app.verdicts.measured_end`), or that level itself                           [of the metric]
     cutoff, total_steps : last step seen, last step as planned                           [steps]
     is_live : whether it still runs, and can be stopped
     is_guarded : something forbids a stop (`Verdict.guards`); it is ranked all the same
@@ -197,7 +201,7 @@ def _contest(competitors: Sequence[Competitor], lower_is_better: bool) -> Contes
     finals = [one.final for one in competitors]
     if not lower_is_better:
         finals = [final.mirrored() if isinstance(final, QuantileForecast) else -final for final in finals]
-    return contest(finals, ERRORS)
+    return contest(finals, [ERRORS if one.is_live else MEASURED for one in competitors])
 
 
 def _by_median(competitors: Sequence[Competitor], lower_is_better: bool) -> list[int]:

@@ -19,6 +19,7 @@ from app.storage.alerts import Target
 from app.storage.goals import ProjectPolicy
 from app.storage.stops import lock_stops, log_stop, read_standing
 from app.storage.verdicts import FinalLevel, save_final_levels
+from app.verdicts.measured_end import final_error
 from app.verdicts.stopping import Author, Mode, StopEvent, next_event
 from app.worker.judged_run import Judged, RunToJudge
 
@@ -153,6 +154,7 @@ def _final_level(subject: RunToJudge, metric: str) -> FinalLevel:
         step=curve.cutoff,
         level=_late_mean(curve) if is_known and subject.run.status is not RunStatus.FAILED else None,
         rises=metric in subject.rising,
+        error=final_error(curve) if is_known else None,
     )
 
 

@@ -10,6 +10,7 @@ import pytest
 from app.errors import BadInput
 from app.forecasting.forecast import LEVELS
 from app.forecasting.scores import QuantileForecast
+from app.verdicts.measured_end import measured_end
 from app.verdicts.sweep import Competitor, at_threshold, halve, rank
 
 Z = np.array([-1.645, -0.674, 0.0, 0.674, 1.645])
@@ -82,3 +83,31 @@ def test_a_group_without_runs_is_refused_in_words() -> None:
 def test_halving_keeps_some_and_stops_some(keep: float) -> None:
     with pytest.raises(BadInput, match="share to keep"):
         halve(GROUP, keep=keep)
+
+
+def ended(name: str, level: float, error: float | None) -> Competitor:
+    return Competitor(name, name, measured_end(level, error), 1000, 1000, False)
+
+
+@pytest.mark.parametrize("lower_is_better", [True, False])
+def test_ended_runs_within_the_noise_of_each_other_are_a_coin_flip(lower_is_better: bool) -> None:
+    ranking = rank([ended("a", 2.63649, 0.0045), ended("b", 2.63666, 0.0045)], lower_is_better=lower_is_better)
+    assert all(one.chance_best == pytest.approx(0.5, abs=0.02) for one in ranking.placings)
+    assert [one.median for one in ranking.placings] == ([2.63649, 2.63666] if lower_is_better else [2.63666, 2.63649])
+
+
+@pytest.mark.parametrize("others", [0, 50])
+def test_of_two_measured_ends_the_chance_is_that_of_the_normal_difference(others: int) -> None:
+    far = [ended(str(number), 4 + 0.01 * number, 0.003) for number in range(others)]
+    first, second, *_ = rank([ended("a", 3.0, 0.003), ended("b", 3.005, 0.004), *far]).placings
+    assert first.chance_best == pytest.approx(0.8413, abs=0.005), "0.005 is one standard error of the difference"
+    assert second.chance_best == pytest.approx(0.1587, abs=0.005)
+
+
+def test_an_ended_run_whose_error_nobody_knows_is_taken_at_its_level() -> None:
+    (only,) = rank([ended("a", 3.0, None)]).placings
+    assert (only.low, only.median, only.high) == (3.0, 3.0, 3.0)
+
+
+def test_of_ended_runs_nobody_is_to_be_stopped() -> None:
+    assert rank([ended("a", 2.6, 0.005), ended("b", 3.6, 0.005)]).proposal.run_ids == ()

@@ -30,6 +30,7 @@ from app.storage.verdicts import (
     runs_to_judge,
 )
 from app.verdicts.stopping import Author, Mode, StopEvent, may_stop
+from app.verdicts.sweep import rank
 from app.worker.refit import RefitResult, refit_run
 from tests.storage_helpers import make_batch, store
 
@@ -295,6 +296,31 @@ def test_a_finished_run_leaves_its_level_and_no_verdict(hopeless: Database) -> N
     refit(hopeless, "best")
     with hopeless.read() as connection:
         assert read_rivals(connection, PROJECT, "live", "val_loss") == [rival]
+
+
+def test_two_runs_that_ended_within_the_noise_of_each_other_are_a_coin_flip(database: Database) -> None:
+    rng = np.random.default_rng(5)
+    for name, level in (("a", 2.5), ("b", 2.5001), ("c", 2.9)):
+        losses = level + 2 / np.arange(1, 2001) + 0.05 * rng.standard_normal(2000)
+        start(database, name, {"total_steps": 2000})
+        store(database, make_batch(range(1, 2001), loss=losses.tolist()), run_id=name)
+        finish(database, name)
+    with database.read() as connection:
+        competitors, _ = read_competitors(connection, PROJECT, "loss")
+    chances = {one.run_id: one.chance_best for one in rank(competitors).placings}
+    assert 0.05 < chances["a"] < 0.95
+    assert chances["c"] < 1e-6
+    with database.write() as connection:  # as an earlier version left them
+        connection.execute(text("UPDATE run_verdict SET details = details - 'error'"))
+    with database.read() as connection:
+        assert set(runs_to_judge(connection)) == {"a", "b", "c"}
+        assert all(one.final == one.median for one in read_competitors(connection, PROJECT, "loss")[0])
+    for name in "abc":
+        refit(database, name)
+    with database.read() as connection:
+        assert runs_to_judge(connection) == []
+        again, _ = read_competitors(connection, PROJECT, "loss")
+    assert {one.run_id: one.chance_best for one in rank(again).placings} == chances
 
 
 def test_runs_that_failed_or_came_to_nan_are_nobodys_rivals(database: Database) -> None:

@@ -33,7 +33,8 @@ NAMED = 4  # runs in a sentence
 
 RANKING_MEANING = (
     "Runs by the median of where they will end, the best first; ended runs by where they ended. Forecasts of siblings "
-    "are taken to share half of their error. Runs that failed, were stopped, or fell silent are not ranked."
+    "are taken to share most of their error; ended runs are as sure as the mean of their last 2 % is, given how their "
+    "points scatter. Runs that failed, were stopped, or fell silent are not ranked."
 )
 BEST_MEANING = "Probability of ending best of all the runs in this list: lowest of a loss, highest of an accuracy."
 SAVED_MEANING = "Steps that the run would still make: what stopping it now would free."
@@ -84,7 +85,10 @@ def read_ranking(database: Database, project: str, *, unless: str | None = None)
     states = {row.run.id: liveness(row.run, datetime.now(UTC)) for row in rows}
     revision = repr(
         [policy.revision, sorted(one.run_id for one in policy.baselines)]
-        + [(one.run_id, one.name, one.cutoff, one.median, str(states.get(one.run_id))) for one in competitors]
+        + [
+            (one.run_id, one.name, one.cutoff, one.median, one.quantile(0.95), str(states.get(one.run_id)))
+            for one in competitors
+        ]
         + [(run_id, str(one.judged_at)) for run_id, one in sorted(verdicts.items())]
     )
     if revision == unless:
