@@ -232,6 +232,7 @@ class RunRow:
     summary: Summary | None
     unresolved_alerts: int  # of a run that is over: those that were open when it ended
     worst_severity: str | None  # of these
+    worst_alerts: int  # so many of these are of the worst severity
 
     @property
     def open_alerts(self) -> int:

@@ -96,6 +96,7 @@ class RunsReading:
                     row.summary and row.summary.last_step,
                     row.unresolved_alerts,
                     row.worst_severity,
+                    row.worst_alerts,
                     self.health.get(row.run.id),
                     self.ends.get(row.run.id),
                 )

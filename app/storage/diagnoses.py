@@ -74,7 +74,7 @@ class Trouble:
 class HealthGlance:
     """A run's health as a list of runs shows it.
 
-    troubles : the worst first, of equals the one that came first
+    troubles : the worst first, of equals NaN, then the one that came first
     """
 
     is_complete: bool
@@ -279,7 +279,8 @@ def glance_at_health(connection: Connection, run_ids: Sequence[str]) -> dict[str
             FROM run JOIN run_diagnosis d ON d.run_key = run.key
             CROSS JOIN LATERAL (
                 SELECT jsonb_agg(jsonb_build_array(kind, severity, step, details -> 'message')
-                    ORDER BY array_position(ARRAY['critical', 'warning'], severity), raised_at, id) AS found
+                    ORDER BY array_position(ARRAY['critical', 'warning'], severity), kind <> 'nonfinite', raised_at, id
+                ) AS found
                 FROM diagnosis_event e WHERE e.run_key = run.key AND resolved_at IS NULL AND severity <> 'info'
             ) troubles
             WHERE run.id = ANY(:ids)

@@ -281,7 +281,8 @@ def list_runs(
     ).scalar_one()
     rows = connection.execute(
         text(f"""
-            SELECT page.*, {_SUMMARY_COLUMNS}, unresolved.number AS unresolved_alerts, unresolved.worst
+            SELECT page.*, {_SUMMARY_COLUMNS}, unresolved.number AS unresolved_alerts, unresolved.worst,
+                unresolved.severities
             FROM (
                 SELECT run.key, {_RUN_COLUMNS} FROM {_RUN_TABLES} WHERE {condition}
                 ORDER BY run.created_at DESC, run.key DESC LIMIT :limit OFFSET :offset
@@ -289,7 +290,8 @@ def list_runs(
             LEFT JOIN run_summary s ON s.run_key = page.key
             LEFT JOIN forecast f ON f.id = s.forecast_id
             CROSS JOIN LATERAL (
-                SELECT count(*) AS number, max(array_position(ARRAY['info', 'warning', 'critical'], severity)) AS worst
+                SELECT count(*) AS number, max(array_position(ARRAY['info', 'warning', 'critical'], severity)) AS worst,
+                    array_agg(severity) AS severities
                 FROM alert WHERE alert.run_key = page.key AND resolved_at IS NULL
             ) unresolved
             ORDER BY page.created_at DESC, page.key DESC
@@ -303,6 +305,7 @@ def list_runs(
             summary=_summary(row) if row.updated_at is not None else None,
             unresolved_alerts=row.unresolved_alerts,
             worst_severity=severities[row.worst - 1] if row.worst else None,
+            worst_alerts=row.severities.count(severities[row.worst - 1]) if row.worst else 0,
         )
         for row in rows
     ], total

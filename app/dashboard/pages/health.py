@@ -278,8 +278,11 @@ def grounds(health: Health) -> Component:
 
 
 def worst_first(events: Sequence[Event]) -> list[Event]:
-    """Of equals the one that came first: it is the likeliest cause of the others."""
-    return sorted(events, key=lambda event: (SEVERITIES.index(event.severity.value), event.raised_at))
+    """Of equals NaN, since nothing is worse; then the one that came first: it is the likeliest cause of the others."""
+    return sorted(
+        events,
+        key=lambda event: (SEVERITIES.index(event.severity.value), event.kind != "nonfinite", event.raised_at),
+    )
 
 
 def _chance(probability: float) -> str:

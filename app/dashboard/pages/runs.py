@@ -313,10 +313,16 @@ def run_row(row: RunRow, drawings: Mapping[str, Sparkline | None], reading: Runs
 def _alerts_mark(row: RunRow) -> Component:
     if row.worst_severity is None:
         return html.Span(MISSING, className="muted", title="No open alerts")
-    counted = f"{row.unresolved_alerts} {row.worst_severity}"
+    counted = alerts_in_words(row)
     if row.run.status is RunStatus.RUNNING:
         return severity_badge(row.worst_severity, counted)
     return html.Span([counted, html.Br(), "at the end"], className="muted", title="Open when the run ended")
+
+
+def alerts_in_words(row: RunRow) -> str:
+    """How many of the worst severity, and how many others there are."""
+    others = row.unresolved_alerts - row.worst_alerts
+    return f"{row.worst_alerts} {row.worst_severity}" + (f" +{others}" if others else "")
 
 
 def _end_or_prediction(row: RunRow, reading: RunsReading) -> Component:
