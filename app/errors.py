@@ -5,6 +5,7 @@ LosscastError
 │   ├── UnknownMetric
 │   ├── UnreadableFile
 │   ├── CurveTooShort
+│   ├── NotFinite
 │   └── NotAnAccuracy
 ├── NotFound               no such run, project, key
 │   └── RunDeleted         there was one
@@ -48,6 +49,14 @@ class CurveTooShort(BadInput):
         super().__init__(f"A forecast needs at least {needed} finite points; {there} so far.")
         self.needed = needed
         self.got = got
+
+
+class NotFinite(BadInput):
+    """A metric is NaN or infinite where it stands: what came before says nothing of what is to come."""
+
+    def __init__(self, metric: str) -> None:
+        super().__init__(f"{metric} is not finite at its last step; a forecast of it would mean nothing.")
+        self.metric = metric
 
 
 class StepsBelowZero(BadInput):

@@ -17,7 +17,7 @@ import typer
 
 from app.cli.printing import open_console, print_table
 from app.cli.step_counts import step_count
-from app.errors import BadInput, LosscastError, StepsBelowZero
+from app.errors import BadInput, LosscastError, NotFinite, StepsBelowZero
 
 if TYPE_CHECKING:
     from app.curves.plan import Plan
@@ -150,11 +150,13 @@ def forecast_file(
 ) -> None:
     """Forecast the rest of a run from a file; no server needed.
 
+    A metric that is NaN or infinite at its last step is refused.
     Rows after the last loss that hold nothing but a learning rate are the planned schedule.
 
     \b
     losscast forecast run.csv --total-steps 20000
     """
+    from app.curves.broken import is_broken
     from app.curves.curve import Curve
     from app.curves.measure import measure_of
     from app.curves.plan import resolve_plan
@@ -162,6 +164,8 @@ def forecast_file(
     from app.importers.curve_file import read_curve_file
 
     read = read_curve_file(file, metric)
+    if is_broken(read.last_value):
+        raise NotFinite(read.metric)
     curve = Curve.from_points(read.points.steps, read.points.values)
     if curve.cutoff < 0:
         raise StepsBelowZero
@@ -175,8 +179,6 @@ def forecast_file(
     )
     forecast = forecast_curve(curve, plan, measure=measure_of(read.role, curve))
     notes = [*forecast.notes, *read.warnings]
-    if curve.nonfinite:
-        notes.insert(0, f"{curve.nonfinite} of the points are NaN or infinite and were left out of the fit.")
     if as_json:
         json.dump(_as_json(read, plan, forecast, notes), sys.stdout)
         sys.stdout.write(os.linesep)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection
 
+from app.curves.broken import is_broken
 from app.curves.curve import Curve
 from app.curves.measure import Measure
 from app.curves.plan import ASSUMED, resolve_plan
@@ -216,17 +217,21 @@ class RunReading:
     @property
     def newest(self) -> tuple[int | None, float | None]:
         """The last step of the metric shown first, and its value; a step far beyond its curve is none."""
-        series, summary = self.series_of(self.metric), self.summary
-        if series is None or series.last_step is None:
-            return None, None
-        is_stray = self.run.last_step is not None and series.last_step > self.run.last_step
-        if is_stray and summary is not None and summary.metric == self.metric and summary.last_step is not None:
-            return summary.last_step, summary.last_value
-        return series.last_step, series.last_value
+        return _newest(self.run, self.summary, self.series_of(self.metric))
 
     @property
     def is_over(self) -> bool:
         return self.run.status is not RunStatus.RUNNING
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether the metric shown first is NaN or infinite now, so that nothing of the run can be foretold."""
+        return is_broken(self.newest[1])
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether there is a way from here to ask about: a run that ended early may be taken up again."""
+        return self.ended_early if self.is_over else not self.is_broken
 
     @property
     def ended_early(self) -> bool:
@@ -252,6 +257,16 @@ class RunReading:
 
     def series_of(self, metric: str | None) -> Series | None:
         return next((series for series in self.series if series.metric == metric), None)
+
+
+def _newest(run: Run, summary: Summary | None, series: Series | None) -> tuple[int | None, float | None]:
+    """The last step of a metric and its value; a step far beyond the curve of the one shown first is none."""
+    if series is None or series.last_step is None:
+        return None, None
+    is_stray = run.last_step is not None and series.last_step > run.last_step
+    if is_stray and summary is not None and summary.metric == series.metric and summary.last_step is not None:
+        return summary.last_step, summary.last_value
+    return series.last_step, series.last_value
 
 
 def run_revision(
@@ -401,7 +416,7 @@ class ChartReading:
     metric: str
     points: Points
     others: Mapping[str, Points]
-    forecast: StoredForecast | None  # None once the run is over: nothing is left to come
+    forecast: StoredForecast | None  # None once the run is over or NaN: nothing is left to come
     rate: Points
     unlogged_rate: Schedule | None
     restarts: Sequence[Restart]
@@ -419,7 +434,8 @@ def read_chart(
     with database.read() as connection:
         run = runs.get_run(connection, run_id)
         series = runs.list_series(connection, run_id)
-        roles, first = roles_and_loss(run, runs.read_summary(connection, run_id), series)
+        summary = runs.read_summary(connection, run_id)
+        roles, first = roles_and_loss(run, summary, series)
         known = [one.metric for one in series]
         chosen = metric if metric in known else first
         if chosen is None:
@@ -428,8 +444,10 @@ def read_chart(
         alike = [name for name in known if roles.get(name) in kind and name != chosen]
         rates = [name for name in known if roles.get(name) == "lr"]
         seen = _seen_range(view)
-        is_over = run.status is not RunStatus.RUNNING
-        forecast = None if is_over else forecasts.latest_forecast(connection, run_id, chosen)
+        # With the main loss NaN the weights are: no other metric of the run has a future then.
+        broken = any(is_broken(_newest(run, summary, one)[1]) for one in series if one.metric in (first, chosen))
+        is_closed = broken or run.status is not RunStatus.RUNNING
+        forecast = None if is_closed else forecasts.latest_forecast(connection, run_id, chosen)
         return ChartReading(
             metric=chosen,
             points=_read(connection, run_id, chosen, seen),

@@ -40,6 +40,11 @@ class FileCurve:
     planned: Schedule | None
     warnings: tuple[str, ...]
 
+    @property
+    def last_value(self) -> float | None:
+        """Of `metric`, as it was logged: may be NaN or infinite. None where it has no point."""
+        return float(self.points.values[-1]) if len(self.points) else None
+
 
 def read_curve_file(path: Path, metric: str | None = None) -> FileCurve:
     """Read one metric of a file, by default the one that a run's page would forecast first: a loss, else an accuracy.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -14,6 +13,7 @@ from sqlalchemy import Connection, Row, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import BigInteger, Text
 
+from app.curves.broken import is_broken
 from app.curves.curve import Curve
 from app.curves.measure import Measure, measure_of
 from app.curves.plan import LENGTH_ROLES, Plan, resolve_plan
@@ -246,7 +246,7 @@ def read_fitted_run(connection: Connection, run_id: str) -> FittedRun:
     curves = {
         metric: reduction.to_curve()
         for metric, reduction in reductions.items()
-        if reduction.last_value is not None and math.isfinite(reduction.last_value)
+        if reduction.last_value is not None and not is_broken(reduction.last_value)
     }
     return FittedRun(run, selected, curves)
 

@@ -56,17 +56,17 @@ def recorded_run(fitted: FittedRun, metric: str | None = None) -> RecordedRun:
 
 
 def _loss(fitted: FittedRun, name: str, metric: str | None) -> tuple[str, Curve]:
-    losses = [one for one in fitted.selected.losses if one in fitted.curves]
-    if metric is None and losses:
-        return fitted.loss()
-    if metric in losses:
-        return fitted.loss(metric)
-    if metric in fitted.selected.losses or (metric is None and fitted.selected.losses):
-        raise BadInput(f"{metric or 'The loss'} of {name} is NaN or infinite at its end, or has not been fitted yet.")
-    if metric is None:
+    # Where none is named and the main loss has become NaN, the next one would be an answer that nobody asked for.
+    chosen = next(iter(fitted.selected.losses), None) if metric is None else metric
+    if chosen is None:
         raise BadInput(f"{name} has no loss that can be fitted.")
+    if chosen in fitted.selected.losses:
+        if chosen not in fitted.curves:
+            raise BadInput(f"{chosen} of {name} is NaN or infinite at its end, or has not been fitted yet.")
+        return chosen, fitted.curves[chosen]
+    losses = [one for one in fitted.selected.losses if one in fitted.curves]
     others = f" It has {', '.join(losses)}." if losses else ""
-    raise BadInput(f"{name} has no loss named {metric}.{others} Runs are judged by one metric together.")
+    raise BadInput(f"{name} has no loss named {chosen}.{others} Runs are judged by one metric together.")
 
 
 def _followed(fitted: FittedRun, name: str, curve: Curve) -> Schedule:

@@ -12,12 +12,13 @@ from sqlalchemy import Connection
 
 from app.alerts.diagnosed import without_repeats
 from app.alerts.rules import AlertKey, Decisions, MetricFacts, RunFacts, before_trouble, decide, judge
+from app.curves.broken import is_broken
 from app.curves.curve import Curve
 from app.curves.measure import LOSS, measure_of
 from app.curves.plan import ASSUMED, DECLARED, ENDED, LENGTH_ROLES, Plan, resolve_plan
 from app.curves.reduction import Reduction
 from app.curves.selection import Selection, select_metrics
-from app.errors import CurveTooShort, NotAnAccuracy, StepsBelowZero
+from app.errors import CurveTooShort, NotAnAccuracy, NotFinite, StepsBelowZero
 from app.forecasting.forecast import Forecast, forecast_curve
 from app.runs import Run, RunStatus, Series, SiblingRun, StoredForecast
 from app.storage import alerts, forecasts, runs
@@ -258,7 +259,7 @@ def _forecasts(
     notes: list[str] = []
     for metric in loaded.selected.forecast:
         if _is_broken(loaded, metric):
-            notes.append(f"{metric} is not finite at its last step; a forecast of it would mean nothing.")
+            notes.append(str(NotFinite(metric)))
             continue
         curve = loaded.reduction(metric).to_curve()
         if not (_has_moved(loaded, metric, plan, curve.cutoff) or _hears_others(loaded, metric, priors.get(metric))):
@@ -300,8 +301,7 @@ def _forecast(loaded: Loaded, curve: Curve, plan: Plan, metric: str, priors: dic
 
 
 def _is_broken(loaded: Loaded, metric: str) -> bool:
-    last_value = loaded.reduction(metric).last_value
-    return last_value is not None and not math.isfinite(last_value)
+    return is_broken(loaded.reduction(metric).last_value)
 
 
 def _hears_others(loaded: Loaded, metric: str, heard: StoredPrior | None) -> bool:

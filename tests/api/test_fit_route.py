@@ -122,6 +122,28 @@ def test_runs_that_cannot_be_used_are_refused_by_name(
     assert "no-such-run" in refusal(web, 404, runs=["no-such-run"])
 
 
+def test_a_run_whose_main_loss_became_nan_is_not_fitted_by_another_unless_that_is_named(
+    web: Web, api_database_url: str
+) -> None:
+    run_id = web.new_run(name="blew-up")
+    steps = np.arange(1, 1001)
+    loss = 3 + 2 * steps**-0.5
+    rates = 1e-3 * np.cos(steps / 1000)
+    web.append(
+        run_id,
+        steps.tolist(),
+        train_loss=[*loss[:-300].tolist(), *["NaN"] * 300],
+        val_loss=loss.tolist(),
+        lr=rates.tolist(),
+    )
+    web.post(f"/runs/{run_id}/finish", {"status": "failed"})
+    database = Database(api_database_url)
+    refit_run(database, run_id, [])
+    database.close()
+    assert refusal(web, runs=[run_id]).startswith("train_loss of blew-up is NaN or infinite at its end")
+    assert web.post("/fit", {"runs": [run_id], "metric": "val_loss"})["metric"] == "val_loss"
+
+
 @pytest.mark.parametrize(
     "asked",
     [

@@ -59,6 +59,37 @@ def test_a_file_of_negative_steps_alone_is_refused_with_what_to_do(tmp_path: Pat
     assert "counted from 0 or 1" in answer.stderr
 
 
+def with_losses(path: Path, broken: range) -> Path:
+    """A run of 400 steps whose training loss is NaN at some, and whose validation loss never is."""
+    rows = ((step, "nan" if step in broken else 2 + 30 / step, 2.1 + 30 / step) for step in range(10, 400))
+    path.write_text("step,train_loss,val_loss\n" + "".join(f"{step},{loss},{val}\n" for step, loss, val in rows))
+    return path
+
+
+@pytest.mark.parametrize("arguments", [(), ("--json",), ("--total-steps", "1000")])
+def test_a_loss_that_is_nan_at_its_end_is_refused_as_the_server_refuses_it(
+    tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    answer = losscast("forecast", with_losses(tmp_path / "run.csv", range(300, 400)), *arguments)
+    assert (answer.returncode, answer.stdout) == (2, "")
+    said = " ".join(answer.stderr.split())
+    assert "train_loss is not finite at its last step; a forecast of it would mean nothing." in said
+
+
+def test_another_metric_of_a_file_whose_loss_is_nan_is_forecast_if_it_is_named(tmp_path: Path) -> None:
+    file = with_losses(tmp_path / "run.csv", range(300, 400))
+    answer = losscast("forecast", file, "--json", "--metric", "val_loss")
+    assert answer.returncode == 0, answer.stderr
+    assert json.loads(answer.stdout)["metric"] == "val_loss"
+
+
+def test_a_loss_that_recovered_from_nan_is_forecast_and_the_gap_told_once(tmp_path: Path) -> None:
+    answer = losscast("forecast", with_losses(tmp_path / "run.csv", range(300, 320)), "--json")
+    assert answer.returncode == 0, answer.stderr
+    told = [note for note in json.loads(answer.stdout)["notes"] if "NaN" in note]
+    assert told == ["20 points were NaN or infinite and are left out."]
+
+
 def test_the_total_may_be_said_and_the_metric_chosen(tmp_path: Path) -> None:
     cut_run(DEMO_DATA / "lm_cosine.csv", tmp_path / "run.csv", 0.5, with_plan=False)
     answer = losscast("forecast", tmp_path / "run.csv", "--json", "--total-steps", "40000", "--metric", "val_loss")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dash import html
 from dash.development.base_component import Component
 
+from app.curves.broken import is_broken
 from app.dashboard.components import BAND_MEANING, Children, ending, hint, value_text
 from app.dashboard.formatting import MISSING, format_band, format_percent, format_value
 from app.dashboard.readings import OtherForecast, RunReading
@@ -39,7 +40,7 @@ def other_forecasts(reading: RunReading) -> Component:
 
 def _row(reading: RunReading, other: OtherForecast) -> Component:
     forecast, series = other.forecast, reading.series_of(other.forecast.metric)
-    final = forecast.final_quantiles
+    has_future = not (reading.is_over or reading.is_broken or is_broken(series.last_value if series else None))
     better = "higher is better" if forecast.rises else "lower is better"
     return html.Tr(
         [
@@ -53,20 +54,25 @@ def _row(reading: RunReading, other: OtherForecast) -> Component:
             html.Td(value_text(series.last_value if series else None), className="number col-now"),
             html.Td(MISSING if other.best is None else format_value(other.best), className="number"),
             html.Td(
-                ending(other.end)
-                if other.end is not None
-                else html.Div(
-                    [
-                        html.B(format_value(final[0.5])),
-                        html.Span(format_band(final[0.05], final[0.95]), className="muted"),
-                    ],
-                    className="pair-cell",
-                ),
+                _at_the_end(other, has_future=has_future),
                 className="number",
             ),
             html.Td(
-                MISSING if reading.is_over or forecast.improvement is None else format_percent(forecast.improvement),
+                format_percent(forecast.improvement) if has_future and forecast.improvement is not None else MISSING,
                 className="number",
             ),
         ]
+    )
+
+
+def _at_the_end(other: OtherForecast, *, has_future: bool) -> Component | str:
+    """Where it came to, or is heading: nowhere that could be told once it, or the run's main metric, is NaN."""
+    if other.end is not None:
+        return ending(other.end)
+    if not has_future:
+        return MISSING
+    final = other.forecast.final_quantiles
+    return html.Div(
+        [html.B(format_value(final[0.5])), html.Span(format_band(final[0.05], final[0.95]), className="muted")],
+        className="pair-cell",
     )

@@ -91,7 +91,7 @@ def layout(reading: RunReading, worth: Component) -> Component:
                 tools=chart_tools(reading),
                 class_name="card-chart",
             ),
-            html.Div(what_if_card(), id="run-what-if", hidden=not may_go_on(reading)),
+            html.Div(what_if_card(), id="run-what-if", hidden=not reading.may_go_on),
             html.Div(
                 [
                     card(
@@ -142,11 +142,6 @@ def layout(reading: RunReading, worth: Component) -> Component:
         className="page page-run",
         **data(tick="run-tick"),
     )
-
-
-def may_go_on(reading: RunReading) -> bool:
-    """Whether there is a way from here to ask about: a run that ended early may be taken up again."""
-    return not reading.is_over or reading.ended_early
 
 
 def chart_tools(reading: RunReading) -> list[Component]:
@@ -242,7 +237,7 @@ def register(
             other_forecasts(reading),
             details(reading),
             metric_options(reading),
-            not may_go_on(reading),
+            not reading.may_go_on,
         )
 
     @app.callback(

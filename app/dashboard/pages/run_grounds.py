@@ -19,7 +19,6 @@ def grounds(reading: RunReading) -> list[Component | None]:
     if summary is None:
         return [html.P(no_forecast_text(reading), className="muted")]
     roles = [(metric, match.get("rule", "")) for metric, match in summary.roles.items() if match.get("role") != "other"]
-    is_asked = not reading.is_over or reading.ended_early
     if summary.notes:
         said: Component = html.Ul([html.Li(note) for note in summary.notes], className="notes")
     elif reading.ended_early and reading.forecast is not None:
@@ -27,9 +26,9 @@ def grounds(reading: RunReading) -> list[Component | None]:
     else:
         said = html.P(no_forecast_text(reading) if reading.is_over else "No reservations.", className="muted")
     return [
-        opinions(reading.forecast, with_chance=not reading.is_over) if is_asked else None,
+        opinions(reading.forecast, with_chance=not reading.is_over) if reading.may_go_on else None,
         said,
-        sibling_list(reading.siblings) if is_asked else None,
+        sibling_list(reading.siblings) if reading.may_go_on else None,
         html.Details(
             [
                 html.Summary("How metrics were recognised"),

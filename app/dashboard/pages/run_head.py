@@ -48,7 +48,7 @@ def header(reading: RunReading) -> list[Component | None]:
                 else html.Span(["ended ", moment(run.finished_at, reading.now)]),
                 *(html.Span(tag, className="tag", title=tag) for tag in run.tags),
                 dcc.Link("Predict another schedule from this run", href=fit_href(run.id))
-                if run.status is not RunStatus.RUNNING
+                if run.status is not RunStatus.RUNNING and not reading.is_broken
                 else None,
                 dcc.Link("Compare with others", href=compare_href(run_ids=[run.id], project=run.project)),
                 export_links(run.id),

@@ -10,6 +10,7 @@ from app.dashboard.components import BAND_MEANING, hint, moment, range_image, so
 from app.dashboard.formatting import MISSING, format_band, format_step, format_value
 from app.dashboard.glyphs import range_glyph
 from app.dashboard.readings import RunReading
+from app.errors import NotFinite
 
 MEAN_MEANING = "Where the run ended: the mean of the last 2 %, which its forecasts are held to."
 
@@ -66,7 +67,7 @@ def forecast_tile(reading: RunReading, last_value: float | None) -> Component:
     summary = reading.summary
     if reading.is_over:
         return end_tile(reading, kind if reading.roles.get(reading.metric or "") in FORECAST_ROLES else "value")
-    if summary is None or summary.forecast is None:
+    if reading.is_broken or summary is None or summary.forecast is None:
         return tile(label, MISSING, why=no_forecast_text(reading), class_name="tile-forecast")
     forecast = summary.forecast
     return tile(
@@ -126,6 +127,8 @@ def no_forecast_text(reading: RunReading) -> str:
         if reading.end is not None and not reading.end.is_finite:
             return "The loss is not finite, so nothing can be forecast."
         return "The run is over: nothing is left to forecast."
+    if reading.is_broken and reading.metric is not None:
+        return str(NotFinite(reading.metric))
     if reading.summary is not None and reading.summary.notes:
         own = (f"{reading.metric} ", f"{reading.metric}: ")
         of_this_metric = [note for note in reading.summary.notes if note.startswith(own)]
