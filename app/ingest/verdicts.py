@@ -43,7 +43,7 @@ class GuardView(Wire):
 class ComparisonView(Wire):
     run_id: str = Field(description="Empty where it is no run: the target, the run's own best.")
     name: str
-    kind: str = Field(description="target, finished, live, own_best or baseline.")
+    kind: str = Field(description="target, finished, stopped, live, own_best or baseline.")
     value: float = Field(description="Its level, or the median of what is forecast of it.")
     probability: float = Field(description="That the run does not beat it by more than delta.")
 

@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import Text
 
 from app.forecasting.scores import QuantileForecast
+from app.runs import RunStatus
 from app.storage.codec import decode_path
 from app.storage.json import as_json
 from app.storage.runs import run_key
@@ -80,6 +81,7 @@ class FinalLevel:
 class RivalRow:
     """Another run of the project that a run is compared with.
 
+    is_stopped : it ended because somebody stopped it, not because it had come to its end
     final_level : where it came to, of one that has ended                        [of the metric]
     final_quantiles : of its newest forecast, of one that still runs; else empty [of the metric]
     fall : what the decay that it still has before it is forecast to bring       [of the metric]
@@ -89,6 +91,7 @@ class RivalRow:
     run_id: str
     name: str
     is_baseline: bool
+    is_stopped: bool
     final_level: float | None
     final_quantiles: Mapping[float, float]
     fall: float
@@ -312,7 +315,7 @@ def read_rivals(connection: Connection, project: str, run_id: str, metric: str, 
     """
     rows = connection.execute(
         text("""
-            SELECT run.id, run.name, b.run_key IS NOT NULL AS is_baseline, v.final_level, f.final_quantiles,
+            SELECT run.id, run.name, run.status, b.run_key IS NOT NULL AS is_baseline, v.final_level, f.final_quantiles,
                 v.details->'fall' AS fall, v.details->'is_trusted' AS is_trusted
             FROM run JOIN project ON project.id = run.project_id JOIN run_progress p ON p.run_key = run.key
             LEFT JOIN project_baseline b ON b.run_key = run.key AND b.project_id = project.id
@@ -334,6 +337,7 @@ def read_rivals(connection: Connection, project: str, run_id: str, metric: str, 
             run_id=row.id,
             name=row.name,
             is_baseline=row.is_baseline,
+            is_stopped=row.status == RunStatus.STOPPED,
             final_level=row.final_level,
             final_quantiles={float(level): float(value) for level, value in (row.final_quantiles or {}).items()},
             fall=float(row.fall or 0.0),

@@ -22,7 +22,7 @@ from app.verdicts.verdict import Decision
 STRIPS = 20
 """Policies that were made for evaluations every few epochs see a run as so many strips of equal length."""
 
-SIBLINGS = frozenset({RivalKind.FINISHED, RivalKind.LIVE, RivalKind.BASELINE})
+SIBLINGS = frozenset({RivalKind.FINISHED, RivalKind.STOPPED, RivalKind.LIVE, RivalKind.BASELINE})
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ class RivalKind(StrEnum):
     """Where a rival's value comes from."""
 
     TARGET = "target"  # a level that somebody wants
-    FINISHED = "finished"  # a sibling that has ended
+    FINISHED = "finished"  # a sibling that has come to its end
+    STOPPED = "stopped"  # a sibling that was stopped before: its value is the level that it had
     LIVE = "live"  # a sibling that still runs: its value is a forecast
     OWN_BEST = "own_best"  # what the run itself has reached already
     BASELINE = "baseline"  # a run that was pinned

@@ -88,7 +88,8 @@ def _hardest(rows: Sequence[RivalRow], *, rises: bool) -> list[RivalRow]:
 
 
 def _rival(row: RivalRow, history: History | None = None) -> Rival:
-    kind = RivalKind.FINISHED if row.final_level is not None else RivalKind.LIVE
+    ended = RivalKind.STOPPED if row.is_stopped else RivalKind.FINISHED
+    kind = ended if row.final_level is not None else RivalKind.LIVE
     return Rival(
         run_id=row.run_id,
         name=row.name,

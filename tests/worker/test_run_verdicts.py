@@ -415,6 +415,18 @@ def test_a_run_that_is_nan_for_good_is_stopped_and_one_that_was_stopped_is_still
     assert [one.run_id for one in competitors] == ["live"], "but it is not ranked with those that may come to their end"
 
 
+def test_a_verdict_calls_a_stopped_sibling_stopped_and_a_finished_one_finished(database: Database) -> None:
+    finished_run(database, "whole", "wsdld")
+    start(database, "cut", WSD)
+    store(database, real_run("wsdld", 0, 8000), run_id="cut")
+    finish(database, "cut", RunStatus.STOPPED)
+    start(database, "live", WSD)
+    store(database, real_run("constant_24000", 0, 8000), run_id="live")
+    refit(database, "live")
+    kinds = {one["run_id"]: one["kind"] for one in verdict(database).details["comparisons"]}
+    assert {name: kinds[name] for name in ("whole", "cut")} == {"whole": "finished", "cut": "stopped"}
+
+
 def test_of_an_accuracy_the_highest_is_the_hardest_to_beat(database: Database) -> None:
     grokked = accuracies("grok_mlp_quad_wd03")
     for number, share in enumerate((0.5, 0.9, 0.7, 0.8, 0.6)):

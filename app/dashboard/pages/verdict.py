@@ -45,6 +45,7 @@ LOOKS: Mapping[str, Look] = {
 KINDS: Mapping[str, str] = {
     RivalKind.TARGET: "target",
     RivalKind.FINISHED: "finished run",
+    RivalKind.STOPPED: "run stopped early, where it stood",
     RivalKind.LIVE: "forecast of a live run",
     RivalKind.OWN_BEST: "reached already",
     RivalKind.BASELINE: "baseline",
