@@ -196,17 +196,6 @@ class FittedRun:
     selected: Selection
     curves: Mapping[str, Curve]  # of the selected metrics that had a point by then, and a finite one at their end
 
-    def loss(self, metric: str | None = None) -> tuple[str, Curve]:
-        """A loss and its curve, by default the one that lists show. Raises `NotFound`, `UnknownMetric`."""
-        losses = {name: self.curves[name] for name in self.selected.losses if name in self.curves}
-        if not losses:
-            raise NotFound("No loss of this run can be forecast: none has been fitted yet, or all have become NaN.")
-        if metric is None:
-            return next(iter(losses.items()))
-        if metric not in losses:
-            raise UnknownMetric(metric, list(losses))
-        return metric, losses[metric]
-
     def to_forecast(self, metric: str | None = None) -> tuple[str, Curve, Measure]:
         """A metric that is forecast, its curve and what it measures; by default the metric that lists show.
 
@@ -215,7 +204,12 @@ class FittedRun:
         known = {name: self.curves[name] for name in self.selected.forecast if name in self.curves}
         if not known:
             raise NotFound("Nothing of this run can be forecast: no loss or accuracy is fitted yet, or all became NaN.")
-        chosen = next(iter(known)) if metric is None else metric
+        chosen = self.selected.forecast[0] if metric is None else metric
+        if metric is None and chosen not in known:  # another would be an answer that nobody asked for
+            others = ", ".join(known)
+            raise NotFound(
+                f"{chosen} cannot be forecast: it has become NaN, or is not fitted yet. Others can: {others}."
+            )
         if chosen not in known:
             raise UnknownMetric(chosen, list(known))
         return chosen, known[chosen], measure_of(self.selected.roles[chosen].role, known[chosen])

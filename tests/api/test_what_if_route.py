@@ -108,3 +108,18 @@ def test_a_run_that_was_never_fitted_says_so(web: Web, half_run: str) -> None:
         web.http.post(f"/api/v1/runs/{half_run}/what-if", json={"metric": "lr", "total_steps": 99_999}).status_code
         == 404
     )
+
+
+def test_of_a_run_whose_main_loss_is_nan_another_loss_is_asked_by_name_only(web: Web, api_database_url: str) -> None:
+    run_id = web.new_run(plan={"total_steps": 1000})
+    losses = [3 + 2 * step**-0.5 for step in range(1, 501)]
+    web.append(run_id, list(range(1, 501)), train_loss=[*losses[:400], *["NaN"] * 100], val_loss=losses)
+    database = Database(api_database_url)
+    refit_run(database, run_id, [])
+    database.close()
+    refused = web.http.post(f"/api/v1/runs/{run_id}/what-if", json={"cooldown": {"steps": 100}})
+    assert refused.status_code == 404
+    assert "train_loss cannot be forecast" in refused.json()["message"]
+    assert "val_loss" in refused.json()["message"]
+    said = web.post(f"/runs/{run_id}/what-if", {"metric": "val_loss", "cooldown": {"steps": 100}})
+    assert said["metric"] == "val_loss"
