@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,7 +23,7 @@ from app.dashboard.formatting import (
     format_value,
 )
 from app.dashboard.glyphs import RangeGlyph, Sparkline, range_glyph
-from app.dashboard.liveness import LOOKS, Liveness
+from app.dashboard.liveness import FINISHED_BROKEN, LOOKS, Liveness
 from app.runs import AlertState, ForecastPoint, StoredAlert
 from app.storage.ends import End
 
@@ -97,11 +98,13 @@ def moment(when: datetime, now: datetime, class_name: str = "") -> Component:
     )
 
 
-def status_badge(state: Liveness) -> Component:
-    look = LOOKS[state]
+def status_badge(state: Liveness, end: float | None = None) -> Component:
+    """`end`: what an ended run came to, NaN where that was no finite number; None: it goes on, or nobody knows."""
+    is_broken = state is Liveness.FINISHED and end is not None and not math.isfinite(end)
+    look = FINISHED_BROKEN if is_broken else LOOKS[state]
     return html.Span(
         [html.Span(look.shape, className="shape", **aria(hidden="true")), look.word],
-        className=f"badge badge-{state.value}",
+        className=f"badge badge-{Liveness.FAILED.value if is_broken else state.value}",
         title=look.meaning,
     )
 

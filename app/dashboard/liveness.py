@@ -43,6 +43,9 @@ LOOKS = {
     Liveness.STOPPED: LivenessLook("Stopped", "■", "The job was stopped before its end."),
 }
 
+FINISHED_BROKEN = LivenessLook("Finished in NaN", "✕", "The job said that it was done; its loss was no number by then.")
+"""Of a run that has finished, but not well."""
+
 
 def liveness(run: Run, now: datetime) -> Liveness:
     if run.status is not RunStatus.RUNNING:

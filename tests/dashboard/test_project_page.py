@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
 from playwright.sync_api import Browser, expect
 
+from app.dashboard.components import status_badge
 from app.dashboard.figures.track_record import errors_figure, reliability_figure
+from app.dashboard.liveness import Liveness
 from app.dashboard.pages.project import empty_text, format_error, judgement, read_record
 from app.dashboard.pages.project import verdict as project_verdict
 from app.dashboard.pages.ranking import read_ranking
+from app.dashboard.pages.ranking import shown as ranking_shown
 from app.dashboard.pages.run_history import history_text
 from app.dashboard.readings import RunsFilter, SparklineCache, read_history, read_runs
 from app.dashboard.site import page_at
@@ -156,6 +160,33 @@ def test_a_project_is_summed_up_in_words(database: Database, seed: Seeder) -> No
     assert first.startswith(f"Of 2 finished runs, the 90 % band at half-way held {held}. Too few runs")
     assert "% of the final loss" in second
     assert "1 run failed or stopped" in third
+
+
+def test_a_finished_run_that_came_to_nan_is_named_beside_the_ranking_and_counted_beside_the_record(
+    database: Database, seed: Seeder
+) -> None:
+    trained(seed, "a", "lm_cosine.csv", 50_000)
+    ended(seed, "a")
+    for run_id, state in (("b", None), ("c", RunStatus.FINISHED)):
+        trained(seed, run_id, "lm_wsd.csv", 15_000, share=0.9)
+        seed.log(run_id, np.arange(14_000, 14_100), {"train_loss": np.full(100, np.nan)})
+        if state is not None:
+            ended(seed, run_id, state)
+    ranking, _ = read_ranking(database, "gpt")
+    assert ranking is not None
+    assert "c of lm_wsd.csv" in ranking.broken
+    assert "a of lm_cosine.csv" not in ranking.broken
+    ranked = {one.name for one in ranking.competitors}
+    assert ranked | set(ranking.broken) == {"a of lm_cosine.csv", "b of lm_wsd.csv", "c of lm_wsd.csv"}
+    assert "NaN or infinite, and so not ranked: " in str(ranking_shown(ranking, datetime.now(UTC)))
+    record = read_record(database, "gpt")
+    assert record is not None
+    assert "1 other finished run ended in NaN" in project_verdict(record)[-1]
+    listed = read_runs(database, RunsFilter(project="gpt"), SparklineCache()).ends
+    badge = {run: str(status_badge(Liveness.FINISHED, end.level)) for run, end in listed.items()}
+    assert "Finished in NaN" in badge["c"]
+    assert "badge-finished" not in badge["c"]
+    assert "badge-finished" in badge["a"]
 
 
 def test_an_unknown_project_gets_a_page_that_says_so(database: Database) -> None:

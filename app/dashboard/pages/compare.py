@@ -376,7 +376,7 @@ def _row(number: int, one: ComparedRun, scale: tuple[float, float], best: float 
                 ),
                 scope="row",
             ),
-            html.Td(status_badge(one.state), className="col-state"),
+            html.Td(status_badge(one.state, one.ended_at), className="col-state"),
             html.Td(
                 progress(
                     one.run.last_step,

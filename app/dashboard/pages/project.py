@@ -207,6 +207,10 @@ def left_out(record: ProjectTrackRecord) -> list[str]:
         sentences.append(f"The newest {NEWEST_RUNS} runs are counted.")
     if record.n_waiting:
         sentences.append(f"{counted(record.n_waiting, 'finished run')} still to be scored.")
+    untold = record.n_finished - len(record.runs) - record.n_waiting
+    if untold > 0 and len(record.runs) < NEWEST_RUNS:
+        others = counted(untold, "other finished run")
+        sentences.append(f"{others} ended in NaN or before a first forecast: nothing to hold a forecast to.")
     if record.n_ended_otherwise:
         others = counted(record.n_ended_otherwise, "run")
         sentences.append(f"{others} failed or stopped: scored on the run's own page, not counted here.")

@@ -11,6 +11,7 @@ import dash
 from dash import ALL, Input, Output, State, dcc, html
 from dash.development.base_component import Component
 
+from app.curves.broken import is_broken
 from app.dashboard.compared_runs import compare_href
 from app.dashboard.components import BAND_MEANING, aria, card, data, hint, range_image, run_href, status_badge
 from app.dashboard.figures.compare import MOST_RUNS
@@ -20,7 +21,9 @@ from app.dashboard.liveness import Liveness, liveness
 from app.dashboard.pages.goals import save_wants
 from app.dashboard.pages.verdict import verdict_badge
 from app.errors import LosscastError
+from app.runs import RunRow, RunStatus
 from app.storage.database import Database
+from app.storage.ends import End, read_ends
 from app.storage.goals import ProjectPolicy, read_project_policy
 from app.storage.runs import list_runs
 from app.storage.verdicts import StoredVerdict, metric_rises, read_competitors, read_project_verdicts, shared_metric
@@ -57,6 +60,7 @@ class RankingReading:
     ranking : None where nothing can be ranked yet
     verdicts : of live runs, by run id
     states : of the project's newest runs, by run id
+    broken : names of those that are not ranked since what they came to, or stand at, is no finite number
     """
 
     metric: str | None
@@ -67,6 +71,7 @@ class RankingReading:
     verdicts: Mapping[str, StoredVerdict]
     states: Mapping[str, Liveness]
     policy: ProjectPolicy
+    broken: Sequence[str] = ()
 
     @property
     def pinned(self) -> set[str]:
@@ -82,6 +87,11 @@ def read_ranking(database: Database, project: str, *, unless: str | None = None)
         competitors, left_out = read_competitors(connection, project, metric) if metric else ([], 0)
         rows, _ = list_runs(connection, project=project, limit=RUNS_LOOKED_AT)
         rises = metric is not None and metric_rises(connection, project, metric)
+        ends = read_ends(connection, [row.run.id for row in rows], metric)
+    ranked = {one.run_id for one in competitors}
+    broken = [
+        row.run.name for row in rows if row.run.id not in ranked and _is_broken(row, ends.get(row.run.id), metric)
+    ]
     states = {row.run.id: liveness(row.run, datetime.now(UTC)) for row in rows}
     revision = repr(
         [policy.revision, sorted(one.run_id for one in policy.baselines)]
@@ -89,12 +99,22 @@ def read_ranking(database: Database, project: str, *, unless: str | None = None)
             (one.run_id, one.name, one.cutoff, one.median, one.quantile(0.95), str(states.get(one.run_id)))
             for one in competitors
         ]
+        + [*broken]
         + [(run_id, str(one.judged_at)) for run_id, one in sorted(verdicts.items())]
     )
     if revision == unless:
         return None, revision
     ranking = rank(competitors, lower_is_better=not rises) if len(competitors) > 1 else None
-    return RankingReading(metric, rises, competitors, left_out, ranking, verdicts, states, policy), revision
+    return RankingReading(metric, rises, competitors, left_out, ranking, verdicts, states, policy, broken), revision
+
+
+def _is_broken(row: RunRow, end: End | None, metric: str | None) -> bool:
+    """Whether a run came to no finite number, or stands at none."""
+    if end is not None:
+        return not end.is_finite
+    summary = row.summary
+    is_same = summary is not None and (metric is None or summary.metric == metric)
+    return is_same and row.run.status is RunStatus.RUNNING and is_broken(summary.last_value if summary else None)
 
 
 def ranking_card() -> Component:
@@ -197,7 +217,7 @@ def turn_pin(database: Database, project: str, run_id: str) -> int:
 
 def shown(reading: RankingReading, now: datetime) -> list[Component | None]:
     if reading.ranking is None:
-        return [html.P(why_none(reading), className="muted")]
+        return [html.P(why_none(reading), className="muted"), not_ranked(reading)]
     placings = reading.ranking.placings
     scale = _scale(placings, rises=reading.rises)
     first, rest = placings[:SHOWN_AT_ONCE], placings[SHOWN_AT_ONCE:]
@@ -210,6 +230,7 @@ def shown(reading: RankingReading, now: datetime) -> list[Component | None]:
         html.P(f"{reading.left_out} more runs, expected to end worse than these, are not ranked.", className="muted")
         if reading.left_out
         else None,
+        not_ranked(reading),
         html.Div(
             dcc.Link(
                 f"Compare the first {min(len(placings), MOST_RUNS)}",
@@ -218,6 +239,15 @@ def shown(reading: RankingReading, now: datetime) -> list[Component | None]:
             ),
         ),
     ]
+
+
+def not_ranked(reading: RankingReading) -> Component | None:
+    """The runs that are missing because they broke."""
+    if not reading.broken:
+        return None
+    more = len(reading.broken) - NAMED
+    names = ", ".join(reading.broken[:NAMED]) + (f" and {more} more" if more > 0 else "")
+    return html.P(f"NaN or infinite, and so not ranked: {names}.", className="muted")
 
 
 def why_none(reading: RankingReading) -> str:

@@ -38,7 +38,13 @@ def header(reading: RunReading) -> list[Component | None]:
             className="crumbs",
             **aria(label="Breadcrumb"),
         ),
-        html.Div([html.H1(run.name, title=run.name), status_badge(reading.state)], className="title-row"),
+        html.Div(
+            [
+                html.H1(run.name, title=run.name),
+                status_badge(reading.state, reading.end.level if reading.end else None),
+            ],
+            className="title-row",
+        ),
         html.Div(
             [
                 html.Code(run.id, title="The run's id"),

@@ -262,7 +262,7 @@ def run_list(reading: RunsReading, origin: str) -> Component:
 
 def run_row(row: RunRow, drawings: Mapping[str, Sparkline | None], reading: RunsReading) -> Component:
     run, summary = row.run, row.summary
-    state = liveness(run, reading.now)
+    state, end = liveness(run, reading.now), reading.ends.get(run.id)
     glance = reading.health.get(run.id)
     return html.Tr(
         [
@@ -280,7 +280,7 @@ def run_row(row: RunRow, drawings: Mapping[str, Sparkline | None], reading: Runs
                 scope="row",
                 className="col-name",
             ),
-            html.Td(status_badge(state), className="col-status"),
+            html.Td(status_badge(state, end.level if end else None), className="col-status"),
             html.Td(health_mark(glance), className="col-health" + ("" if glance and glance.troubles else " col-empty")),
             html.Td(
                 progress(
