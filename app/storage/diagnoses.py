@@ -9,12 +9,15 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.types import BigInteger
+from sqlalchemy.types import BigInteger, Text
 
 from app.diagnostics.event import Event, Severity
 from app.storage.json import as_json
 from app.storage.points import LOWEST_STEP
 from app.storage.runs import run_key
+
+GRAVEST = ("nonfinite", "divergence")
+"""Of what is equally severe, what lists name first: nothing is worse, and a spike before it was its beginning."""
 
 EVENTS_SHOWN = 500
 
@@ -279,13 +282,14 @@ def glance_at_health(connection: Connection, run_ids: Sequence[str]) -> dict[str
             FROM run JOIN run_diagnosis d ON d.run_key = run.key
             CROSS JOIN LATERAL (
                 SELECT jsonb_agg(jsonb_build_array(kind, severity, step, details -> 'message')
-                    ORDER BY array_position(ARRAY['critical', 'warning'], severity), kind <> 'nonfinite', raised_at, id
+                    ORDER BY array_position(ARRAY['critical', 'warning'], severity),
+                        coalesce(array_position(:gravest, kind), 100), raised_at, id
                 ) AS found
                 FROM diagnosis_event e WHERE e.run_key = run.key AND resolved_at IS NULL AND severity <> 'info'
             ) troubles
             WHERE run.id = ANY(:ids)
-        """),
-        {"ids": list(run_ids)},
+        """).bindparams(bindparam("gravest", type_=ARRAY(Text))),
+        {"ids": list(run_ids), "gravest": list(GRAVEST)},
     )
     return {
         row.id: HealthGlance(

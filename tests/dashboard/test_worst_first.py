@@ -19,14 +19,14 @@ def event(kind: str, severity: Severity, raised_at: int) -> Event:
     return Event(kind, severity, raised_at, raised_at, kind, ("loss",), {})
 
 
-def test_of_what_is_critical_nan_is_named_first_and_then_what_came_first() -> None:
+def test_of_what_is_critical_nan_is_named_first_and_then_a_divergence() -> None:
     events = [
         event("overfit", Severity.WARNING, 1),
         event("divergence", Severity.CRITICAL, 3),
         event("spike", Severity.CRITICAL, 2),
         event("nonfinite", Severity.CRITICAL, 9),
     ]
-    assert [one.kind for one in worst_first(events)] == ["nonfinite", "spike", "divergence", "overfit"]
+    assert [one.kind for one in worst_first(events)] == ["nonfinite", "divergence", "spike", "overfit"]
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,12 @@ from app.diagnostics.advice import worth_logging
 from app.diagnostics.dynamics.dynamic import Dynamic
 from app.diagnostics.event import Event, Severity
 from app.diagnostics.registry import DIAGNOSES
-from app.storage.diagnoses import Health, HealthGlance
+from app.storage.diagnoses import GRAVEST, Health, HealthGlance
 
 EVENTS_AT_ONCE = 12
 DYNAMICS_MEANING = "Laws, trends and phases read off what a probe logs. They inform; none of them is a fault."
 TROUBLES_IN_TOOLTIP = 4
-KINDS_IN_MARK = 1  # the first is the likeliest cause of the others
+KINDS_IN_MARK = 1  # the first is the gravest, or the likeliest cause of the others
 
 # Signals in the words of people; the others are shown by their own names.
 SIGNAL_WORDS = {
@@ -278,11 +278,13 @@ def grounds(health: Health) -> Component:
 
 
 def worst_first(events: Sequence[Event]) -> list[Event]:
-    """Of equals NaN, since nothing is worse; then the one that came first: it is the likeliest cause of the others."""
-    return sorted(
-        events,
-        key=lambda event: (SEVERITIES.index(event.severity.value), event.kind != "nonfinite", event.raised_at),
-    )
+    """Of equals the gravest; then the one that came first: it is the likeliest cause of the others."""
+
+    def rank(event: Event) -> tuple[int, int, int]:
+        gravity = GRAVEST.index(event.kind) if event.kind in GRAVEST else len(GRAVEST)
+        return SEVERITIES.index(event.severity.value), gravity, event.raised_at
+
+    return sorted(events, key=rank)
 
 
 def _chance(probability: float) -> str:
