@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, urlencode
 import numpy as np
 from sqlalchemy import Connection
 
+from app.curves.broken import is_broken
 from app.curves.curve import Curve
 from app.curves.roles import ACCURACY_ROLES, FORECAST_ROLES
 from app.dashboard.figures.compare import MOST_RUNS, Along, RunLine
@@ -131,7 +132,7 @@ class ComparedRun:
             values=curve.values if curve else np.empty(0),
             end=self.total_steps,
             forecast=self.forecast,
-            is_broken=self.last_value is not None and not math.isfinite(self.last_value),
+            is_broken=is_broken(self.last_value),
         )
 
 

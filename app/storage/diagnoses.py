@@ -77,7 +77,7 @@ class Trouble:
 class HealthGlance:
     """A run's health as a list of runs shows it.
 
-    troubles : the worst first, of equals NaN, then the one that came first
+    troubles : the worst first, of equals by `GRAVEST`, then the one that came first
     """
 
     is_complete: bool

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 from sqlalchemy import Connection
 
 from app.alerts.rules import AlertKey, AllClear, Finding, Severity
+from app.curves.broken import is_broken
 from app.curves.curve import Curve
 from app.forecasting.forecast import FINAL_SHARE
 from app.runs import RunStatus
@@ -148,7 +148,7 @@ def _final_level(subject: RunToJudge, metric: str) -> FinalLevel:
     """Where a metric came to; None where the run failed, or the metric ended in no finite number."""
     reduction = subject.reductions[metric]
     curve = reduction.to_curve()
-    is_known = reduction.last_value is not None and math.isfinite(reduction.last_value) and len(curve) > 0
+    is_known = len(curve) > 0 and not is_broken(reduction.last_value)
     return FinalLevel(
         metric=metric,
         step=curve.cutoff,

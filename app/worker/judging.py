@@ -7,13 +7,13 @@ on its account. Rules are in `app.verdicts`; here it is read and kept what they 
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.curves.broken import is_broken
 from app.curves.curve import Curve
 from app.curves.plan import Plan
 from app.curves.reduction import Reduction
@@ -157,7 +157,7 @@ def _fall(situation: Situation) -> float:
 
 def _broken_since(reduction: Reduction, curve: Curve) -> int | None:
     """The step since which no point was finite; in a long run to within a bin."""
-    if reduction.last_value is None or math.isfinite(reduction.last_value):
+    if not is_broken(reduction.last_value):
         return None
     first = reduction.first_nonfinite_step
     if first is None or not len(curve):

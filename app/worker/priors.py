@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -19,6 +18,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from app import __version__
+from app.curves.broken import is_broken
 from app.curves.curve import Curve
 from app.curves.plan import ASSUMED, DECLARED, Plan
 from app.curves.reduction import Reduction
@@ -261,11 +261,7 @@ def _offered(subject: Subject, metric: str, made: float) -> OfferedLoss | None:
     """None for a loss that is too short, is NaN by now, has diverged, or whose learning rate nobody knows."""
     reduction = subject.reductions[metric]
     curve = reduction.to_curve()
-    if (
-        len(curve) < LEAST_BINS
-        or not math.isfinite(reduction.last_value or 0.0)
-        or not _has_rate(subject, curve.cutoff)
-    ):
+    if len(curve) < LEAST_BINS or is_broken(reduction.last_value) or not _has_rate(subject, curve.cutoff):
         return None
     total_steps = None if made == 1 or subject.plan is None else subject.plan.total_steps
     levels = levels_of(curve, total_steps, made)
