@@ -153,9 +153,7 @@ def _add_own_routes(app: FastAPI, database: Database) -> None:
         return HTMLResponse(api_page(app.openapi()))
 
     # Before the pages' catch-all, which would answer an unknown API address with a page and 200.
-    @app.api_route(
-        "/api/{rest:path}", methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False
-    )
+    @app.api_route("/api/{rest:path}", methods=METHODS, include_in_schema=False)
     async def no_such_address(rest: str) -> Response:
         return error_responses.error_response(
             404, "not_found", f"There is nothing at /api/{rest}. The addresses are listed at /api/docs."

@@ -156,14 +156,6 @@ def record_failed(connection: Connection, delivery_id: int, error: str, retry_in
     )
 
 
-def seconds_until_due(connection: Connection) -> float | None:
-    """How long until the next message is due; None where none waits."""
-    seconds = connection.execute(
-        text("SELECT extract(epoch FROM min(next_attempt_at) - now()) FROM alert_delivery")
-    ).scalar_one_or_none()
-    return None if seconds is None else max(0.0, float(seconds))
-
-
 def list_alerts(
     connection: Connection, *, run_id: str | None = None, open_only: bool = False, limit: int = 100
 ) -> list[StoredAlert]:
