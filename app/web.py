@@ -11,13 +11,13 @@ from fastapi import FastAPI
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 
 from app import __version__, dashboard
+from app.api import auth, deletion, diagnostics, error_responses, fit, sweeps, track_record, verdicts, what_if
+from app.api.api_page import api_page
+from app.api.bodies import UnpackedBodies
+from app.api.group_commit import GroupCommit
+from app.api.routes import Ingest, router
+from app.api.security_headers import SecurityHeaders
 from app.errors import LosscastError, Unavailable
-from app.ingest import auth, deletion, diagnostics, error_responses, fit, sweeps, track_record, verdicts, what_if
-from app.ingest.api_page import api_page
-from app.ingest.bodies import UnpackedBodies
-from app.ingest.group_commit import GroupCommit
-from app.ingest.routes import Ingest, router
-from app.ingest.security_headers import SecurityHeaders
 from app.migrate import require_current
 from app.settings import Settings
 from app.storage.database import Database

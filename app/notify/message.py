@@ -59,7 +59,7 @@ class AlertMessage:
 
 
 def _spelled_out(value: Any) -> Any:
-    """JSON has no NaN: the non-finite become the strings that the ingest API takes."""
+    """JSON has no NaN: the non-finite become the strings that the API takes."""
     if isinstance(value, Mapping):
         return {str(key): _spelled_out(cell) for key, cell in value.items()}
     if isinstance(value, list | tuple):

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from app.api.parsing import parse_batch
+from app.api.schemas import CreateRun
 from app.curves.plan import resolve_plan, validate_declared_plan
-from app.ingest.parsing import parse_batch
-from app.ingest.schemas import CreateRun
 from losscast.notices import Notices
 from losscast.registration import Registration
 from losscast.schedule import describe_schedule

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from app.api.views import forecast_view
 from app.importers.run_files import read_file
-from app.ingest.views import forecast_view
 from app.runs import RunStatus, StoredForecast, Summary
 from app.storage import alerts, forecasts, runs
 from app.storage.database import Database

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path
 from pydantic import Field
 
-from app.ingest.routes import ROUTE_ERRORS, Service
-from app.ingest.schemas import Number, Wire, number
-from app.ingest.track_record import NO_PROJECT
+from app.api.routes import ROUTE_ERRORS, Service
+from app.api.schemas import Number, Wire, number
+from app.api.track_record import NO_PROJECT
 from app.storage.json import storable_text
 from app.storage.sweeps import Sweep, read_sweeps
 

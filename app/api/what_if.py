@@ -9,15 +9,15 @@ from fastapi import APIRouter
 from pydantic import Field
 from sqlalchemy import Connection
 
+from app.api.routes import BUSY, NO_RUN, ROUTE_ERRORS, RunIdPath, Service
+from app.api.schemas import Number, PathPoint, PriorView, StepCount, Whole, Wire, numbers
+from app.api.views import prior_view
 from app.curves.curve import Curve
 from app.curves.measure import Measure
 from app.curves.plan import Plan
 from app.errors import BadInput
 from app.forecasting.forecast import Forecast, forecast_curve
 from app.forecasting.what_if import Answer, Cooldown, Question, answer, best_cooldown
-from app.ingest.routes import BUSY, NO_RUN, ROUTE_ERRORS, RunIdPath, Service
-from app.ingest.schemas import Number, PathPoint, PriorView, StepCount, Whole, Wire, numbers
-from app.ingest.views import prior_view
 from app.laws.prior import Prior
 from app.runs import SiblingRun
 from app.storage.curves import FittedRun, read_fitted_run

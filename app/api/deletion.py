@@ -7,10 +7,10 @@ from typing import Any
 from fastapi import APIRouter
 from sqlalchemy import Connection
 
+from app.api.routes import NO_RUN, ROUTE_ERRORS, RunIdPath, Service
+from app.api.schemas import ErrorBody, Wire
+from app.api.verdicts import ProjectPath
 from app.errors import NotFound
-from app.ingest.routes import NO_RUN, ROUTE_ERRORS, RunIdPath, Service
-from app.ingest.schemas import ErrorBody, Wire
-from app.ingest.verdicts import ProjectPath
 from app.storage import deletion
 
 router = APIRouter(prefix="/api/v1", responses=ROUTE_ERRORS)

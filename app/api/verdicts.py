@@ -11,8 +11,8 @@ from fastapi import APIRouter, Path, Query
 from pydantic import ConfigDict, Field, FiniteFloat, StringConstraints
 from sqlalchemy import Connection
 
-from app.ingest.routes import NO_RUN, ROUTE_ERRORS, Metric, RunIdPath, Service
-from app.ingest.schemas import Done, ErrorBody, Name, RunId, Step, StepCount, Wire
+from app.api.routes import NO_RUN, ROUTE_ERRORS, Metric, RunIdPath, Service
+from app.api.schemas import Done, ErrorBody, Name, RunId, Step, StepCount, Wire
 from app.storage.goals import Goal, ProjectPolicy, read_project_policy, save_project_policy, unlogged_metrics
 from app.storage.json import storable_text
 from app.storage.stops import StopEntry, StopState, answer_as_person, list_stops, read_stop_state, record_heard

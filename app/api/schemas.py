@@ -1,4 +1,4 @@
-"""What goes over the wire, apart from the points themselves: those have `app.ingest.parsing`, which is faster."""
+"""What goes over the wire, apart from the points themselves: those have `app.api.parsing`, which is faster."""
 
 from __future__ import annotations
 

@@ -14,14 +14,10 @@ from fastapi import APIRouter, Depends, HTTPException, Path, Query, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 from sqlalchemy import Connection
 
-from app.calculations import Calculations
-from app.curves.plan import validate_declared_plan
-from app.curves.roles import ROLES
-from app.errors import BadInput, NotFound, RunDeleted
-from app.ingest.bodies import read_body
-from app.ingest.group_commit import GroupCommit
-from app.ingest.parsing import ParsedBatch, parse_batch, parse_object, parse_row
-from app.ingest.schemas import (
+from app.api.bodies import read_body
+from app.api.group_commit import GroupCommit
+from app.api.parsing import ParsedBatch, parse_batch, parse_object, parse_row
+from app.api.schemas import (
     AlertList,
     BatchStored,
     ChangeRun,
@@ -40,7 +36,7 @@ from app.ingest.schemas import (
     SeriesList,
     Whole,
 )
-from app.ingest.views import (
+from app.api.views import (
     alert_view,
     forecast_summary,
     forecast_view,
@@ -49,6 +45,10 @@ from app.ingest.views import (
     run_view,
     series_view,
 )
+from app.calculations import Calculations
+from app.curves.plan import validate_declared_plan
+from app.curves.roles import ROLES
+from app.errors import BadInput, NotFound, RunDeleted
 from app.runs import Batch, Run, RunStatus
 from app.storage import alerts, export, forecasts, points, priors, runs
 from app.storage.batches import PendingBatch, StoredBatch

@@ -10,11 +10,11 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 from sqlalchemy import Connection
 
+from app.api.routes import NO_RUN, ROUTE_ERRORS, RunIdPath, Service
+from app.api.schemas import Wire
 from app.diagnostics.advice import worth_logging
 from app.diagnostics.dynamics.dynamic import Dynamic
 from app.diagnostics.event import Event, Severity
-from app.ingest.routes import NO_RUN, ROUTE_ERRORS, RunIdPath, Service
-from app.ingest.schemas import Wire
 from app.storage.diagnoses import EVENTS_SHOWN, Health, read_health
 from app.storage.dynamics import read_dynamics
 

@@ -10,9 +10,9 @@ from fastapi import APIRouter, Path, Query
 from pydantic import Field
 from sqlalchemy import Connection
 
+from app.api.routes import NO_RUN, ROUTE_ERRORS, Metric, RunIdPath, Service
+from app.api.schemas import ErrorBody, Number, Wire, number
 from app.forecasting.track_record import Bucket, Coverage, buckets, reliability
-from app.ingest.routes import NO_RUN, ROUTE_ERRORS, Metric, RunIdPath, Service
-from app.ingest.schemas import ErrorBody, Number, Wire, number
 from app.storage.json import storable_text
 from app.storage.track_record import (
     ProjectTrackRecord,

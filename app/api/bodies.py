@@ -8,7 +8,7 @@ from fastapi import HTTPException, Request
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.ingest.error_responses import error_response
+from app.api.error_responses import error_response
 
 TOO_LARGE = "The body is too large. Send the points in several batches; the limit is in /api/docs."
 

@@ -19,7 +19,7 @@ from itsdangerous import BadSignature, TimestampSigner
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.ingest.error_responses import error_response
+from app.api.error_responses import error_response
 from app.storage.database import Database
 from app.storage.keys import good_hashes, sha256
 

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from app import errors
-from app.ingest.schemas import ErrorBody
+from app.api.schemas import ErrorBody
 
 log = logging.getLogger(__name__)
 

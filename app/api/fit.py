@@ -8,6 +8,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter
 from pydantic import Field, StringConstraints
 
+from app.api.routes import BUSY, NO_RUN, ROUTE_ERRORS, Service
+from app.api.schemas import Number, PathPoint, RunId, StepCount, Wire, number, numbers
 from app.forecasting.other_schedules import (
     MOST_CANDIDATES,
     MOST_RUNS,
@@ -17,8 +19,6 @@ from app.forecasting.other_schedules import (
     compare_schedules,
 )
 from app.forecasting.recorded_run import RecordedRun
-from app.ingest.routes import BUSY, NO_RUN, ROUTE_ERRORS, Service
-from app.ingest.schemas import Number, PathPoint, RunId, StepCount, Wire, number, numbers
 from app.storage.recorded_runs import read_recorded_runs
 
 router = APIRouter(prefix="/api/v1", responses=ROUTE_ERRORS)

@@ -7,7 +7,7 @@ from datetime import datetime
 
 import numpy as np
 
-from app.ingest.schemas import (
+from app.api.schemas import (
     AlertView,
     ForecastSummary,
     ForecastView,
