@@ -11,12 +11,27 @@ from fastapi import FastAPI
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 
 from app import __version__, dashboard
-from app.api import auth, deletion, diagnostics, error_responses, fit, sweeps, track_record, verdicts, what_if
+from app.api import (
+    auth,
+    deletion,
+    diagnostics,
+    error_responses,
+    fit,
+    goals,
+    ranking,
+    reading,
+    stops,
+    sweeps,
+    track_record,
+    verdicts,
+    what_if,
+    writing,
+)
 from app.api.api_page import api_page
 from app.api.bodies import UnpackedBodies
 from app.api.group_commit import GroupCommit
-from app.api.routes import Ingest, router
 from app.api.security_headers import SecurityHeaders
+from app.api.service import ApiService
 from app.errors import LosscastError, Unavailable
 from app.migrate import require_current
 from app.settings import Settings
@@ -26,6 +41,8 @@ from app.storage.keys import add_key, good_hashes
 
 log = logging.getLogger(__name__)
 
+# In this order they are described at /api/docs.
+API = (writing, reading, what_if, track_record, sweeps, diagnostics, fit, verdicts, stops, goals, ranking, deletion)
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 REFIT_PAUSE_SECONDS = 1.0  # how long changed runs are gathered before refits are asked for
 
@@ -72,8 +89,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         asking = asyncio.create_task(refits.run())
         yield
         await commits.stop()
-        app.state.ingest.fits.close()
-        app.state.ingest.what_ifs.close()
+        app.state.api.fits.close()
+        app.state.api.what_ifs.close()
         asking.cancel()
         await asyncio.to_thread(queue.close)
         database.close()
@@ -88,7 +105,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
         openapi_url="/api/openapi.json",
     )
-    service = app.state.ingest = Ingest(
+    service = app.state.api = ApiService(
         database=database,
         commits=commits,
         ask_for_refit=refits.add,
@@ -96,14 +113,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         body_limit=settings.body_limit,
     )
     error_responses.install(app)
-    app.include_router(router)
-    app.include_router(what_if.router)
-    app.include_router(track_record.router)
-    app.include_router(sweeps.router)
-    app.include_router(diagnostics.router)
-    app.include_router(fit.router)
-    app.include_router(verdicts.router)
-    app.include_router(deletion.router)
+    for routes in API:
+        app.include_router(routes.router)
     _add_own_routes(app, database)
     if settings.needs_keys:
         secret = settings.session_secret or ""

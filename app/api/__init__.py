@@ -1,1 +1,1 @@
-"""What training jobs and scripts talk to: the HTTP API."""
+"""The HTTP API that training jobs and scripts talk to: one module a subject, its routes and what they answer with."""

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from fastapi import APIRouter
 from sqlalchemy import Connection
 
-from app.api.routes import NO_RUN, ROUTE_ERRORS, RunIdPath, Service
 from app.api.schemas import ErrorBody, Wire
-from app.api.verdicts import ProjectPath
+from app.api.service import NO_RUN, ROUTE_ERRORS, ProjectPath, Responses, RunIdPath, Service
 from app.errors import NotFound
 from app.storage import deletion
 
 router = APIRouter(prefix="/api/v1", responses=ROUTE_ERRORS)
 
-_PROJECT_ERRORS: dict[int | str, dict[str, Any]] = {
+_PROJECT_ERRORS: Responses = {
     404: {"model": ErrorBody, "description": "No such project."},
     409: {"model": ErrorBody, "description": "A run has come to the project meanwhile; ask again."},
 }

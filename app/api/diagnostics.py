@@ -10,8 +10,8 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 from sqlalchemy import Connection
 
-from app.api.routes import NO_RUN, ROUTE_ERRORS, RunIdPath, Service
 from app.api.schemas import Wire
+from app.api.service import NO_RUN, ROUTE_ERRORS, RunIdPath, Service
 from app.diagnostics.advice import worth_logging
 from app.diagnostics.dynamics.dynamic import Dynamic
 from app.diagnostics.event import Event, Severity

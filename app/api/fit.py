@@ -8,8 +8,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter
 from pydantic import Field, StringConstraints
 
-from app.api.routes import BUSY, NO_RUN, ROUTE_ERRORS, Service
 from app.api.schemas import Number, PathPoint, RunId, StepCount, Wire, number, numbers
+from app.api.service import BUSY, NO_RUN, ROUTE_ERRORS, Service
 from app.forecasting.other_schedules import (
     MOST_CANDIDATES,
     MOST_RUNS,

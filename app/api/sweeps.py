@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter
 from pydantic import Field
 
-from app.api.routes import ROUTE_ERRORS, Service
 from app.api.schemas import Number, Wire, number
-from app.api.track_record import NO_PROJECT
+from app.api.service import NO_PROJECT, ROUTE_ERRORS, ProjectPath, Service
 from app.storage.json import storable_text
 from app.storage.sweeps import Sweep, read_sweeps
 
@@ -44,9 +43,7 @@ class SweepView(Wire):
     summary="How much the learning rate matters in a project",
     responses=NO_PROJECT,
 )
-async def get_sweeps(
-    project: Annotated[str, Path(max_length=500, description="The project's name.")], service: Service
-) -> list[SweepView]:
+async def get_sweeps(project: ProjectPath, service: Service) -> list[SweepView]:
     found = await service.read(lambda connection: read_sweeps(connection, storable_text(project)))
     return [_view(sweep) for sweep in found]
 

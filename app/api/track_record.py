@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Query
 from pydantic import Field
 from sqlalchemy import Connection
 
-from app.api.routes import NO_RUN, ROUTE_ERRORS, Metric, RunIdPath, Service
-from app.api.schemas import ErrorBody, Number, Wire, number
+from app.api.schemas import Number, Wire, number
+from app.api.service import NO_PROJECT, NO_RUN, ROUTE_ERRORS, Metric, ProjectPath, RunIdPath, Service
 from app.forecasting.track_record import Bucket, Coverage, buckets, reliability
 from app.storage.json import storable_text
 from app.storage.track_record import (
@@ -24,8 +24,6 @@ from app.storage.track_record import (
 )
 
 router = APIRouter(prefix="/api/v1", responses=ROUTE_ERRORS)
-
-NO_PROJECT: dict[int | str, dict[str, Any]] = {404: {"model": ErrorBody, "description": "No such project."}}
 
 
 class ForecastScores(Wire):
@@ -133,7 +131,7 @@ async def get_run_track_record(
     responses=NO_PROJECT,
 )
 async def get_project_track_record(
-    project: Annotated[str, Path(max_length=500, description="The project's name.")],
+    project: ProjectPath,
     service: Service,
     metric: Annotated[
         str | None, Query(max_length=600, description="Without it: of each run the loss that lists show.")

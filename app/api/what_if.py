@@ -9,8 +9,8 @@ from fastapi import APIRouter
 from pydantic import Field
 from sqlalchemy import Connection
 
-from app.api.routes import BUSY, NO_RUN, ROUTE_ERRORS, RunIdPath, Service
 from app.api.schemas import Number, PathPoint, PriorView, StepCount, Whole, Wire, numbers
+from app.api.service import BUSY, NO_RUN, ROUTE_ERRORS, RunIdPath, Service
 from app.api.views import prior_view
 from app.curves.curve import Curve
 from app.curves.measure import Measure

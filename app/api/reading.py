@@ -1,0 +1,202 @@
+"""The routes that read runs: lists, one run, its series, forecasts and alerts, and all its points."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, HTTPException, Query
+from fastapi.responses import StreamingResponse
+from sqlalchemy import Connection
+
+from app.api.schemas import (
+    AlertList,
+    ErrorBody,
+    ForecastHistory,
+    ForecastView,
+    PointsView,
+    ProjectList,
+    RunDetail,
+    RunList,
+    SeriesList,
+    Whole,
+)
+from app.api.service import NO_RUN, ROUTE_ERRORS, Metric, RunIdPath, Service
+from app.api.views import (
+    alert_view,
+    forecast_summary,
+    forecast_view,
+    points_view,
+    run_detail,
+    run_view,
+    series_view,
+)
+from app.storage import alerts, export, forecasts, points, priors, runs
+from app.storage.database import Database
+
+router = APIRouter(prefix="/api/v1", responses=ROUTE_ERRORS)
+
+
+@router.get("/runs", tags=["read"], summary="List runs, newest first")
+async def list_runs(
+    service: Service,
+    project: Annotated[str | None, Query(max_length=500)] = None,
+    status: Literal["running", "finished", "failed", "stopped"] | None = None,
+    search: Annotated[str | None, Query(max_length=200, description="Part of a name or id.")] = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
+) -> RunList:
+    rows, total = await service.read(
+        lambda connection: runs.list_runs(
+            connection, project=project, status=status, search=_text(search), limit=limit, offset=offset
+        )
+    )
+    return RunList(runs=[run_view(row) for row in rows], total=total, limit=limit, offset=offset)
+
+
+@router.get("/projects", tags=["read"], summary="List projects")
+async def list_projects(service: Service) -> ProjectList:
+    return ProjectList(projects=await service.read(runs.list_projects))
+
+
+@router.get("/runs/{run_id}", tags=["read"], summary="One run, with what is concluded of it", responses=NO_RUN)
+async def get_run(run_id: RunIdPath, service: Service) -> RunDetail:
+    return await service.read(lambda connection: read_detail(connection, run_id))
+
+
+def read_detail(connection: Connection, run_id: str) -> RunDetail:
+    run = runs.get_run(connection, run_id)
+    still_open = alerts.list_alerts(connection, run_id=run_id, open_only=True, limit=1000)
+    return run_detail(
+        run, runs.read_summary(connection, run_id), runs.list_segments(connection, run_id), len(still_open)
+    )
+
+
+@router.get(
+    "/runs/{run_id}/series",
+    tags=["read"],
+    summary="The run's metrics, or with ?metric= the points of one",
+    response_model=SeriesList | PointsView,
+    responses=NO_RUN,
+)
+async def get_series(
+    run_id: RunIdPath,
+    service: Service,
+    metric: Annotated[str | None, Query(max_length=600)] = None,
+    from_step: Annotated[Whole | None, Query(ge=-(2**63), lt=2**63)] = None,
+    to_step: Annotated[Whole | None, Query(ge=-(2**63), lt=2**63)] = None,
+    max_points: Annotated[
+        Whole | None,
+        Query(
+            ge=10,
+            le=1_000_000,
+            description="Minima, maxima and non-finite values are kept; without a range, steps far beyond all others "
+            "are not. Without it: every point.",
+        ),
+    ] = None,
+) -> SeriesList | PointsView:
+    if metric is None:
+        return await service.read(lambda connection: _series_list(connection, run_id))
+    name = _text(metric) or ""
+    found = await service.read(
+        lambda connection: points.read_points(
+            connection, run_id, name, from_step=from_step, to_step=to_step, max_points=max_points
+        )
+    )
+    return points_view(name, found)
+
+
+def _series_list(connection: Connection, run_id: str) -> SeriesList:
+    runs.get_run(connection, run_id)
+    summary = runs.read_summary(connection, run_id)
+    return SeriesList(series=[series_view(one, summary) for one in runs.list_series(connection, run_id)])
+
+
+@router.get(
+    "/runs/{run_id}/forecast",
+    tags=["read"],
+    summary="The newest forecast",
+    responses={**NO_RUN, 404: {"model": ErrorBody, "description": "No such run, or no forecast yet."}},
+)
+async def get_forecast(run_id: RunIdPath, service: Service, metric: Metric = None) -> ForecastView:
+    """The path's band is for the smoothed level of the metric, not for single points."""
+
+    def newest(connection: Connection) -> ForecastView | None:
+        found = forecasts.latest_forecast(connection, run_id, _text(metric))
+        return None if found is None else forecast_view(found, priors.named(connection, found.siblings))
+
+    found = await service.read(newest)
+    if found is None:
+        raise HTTPException(
+            404, "No forecast yet: it needs a few dozen points of a loss, and a worker that runs (losscast work)."
+        )
+    return found
+
+
+@router.get("/runs/{run_id}/forecasts", tags=["read"], summary="Past forecasts of the final value", responses=NO_RUN)
+async def get_forecast_history(
+    run_id: RunIdPath, service: Service, metric: Metric = None, limit: Annotated[int, Query(ge=1, le=5000)] = 500
+) -> ForecastHistory:
+    def history(connection: Connection) -> ForecastHistory:
+        summary = runs.read_summary(connection, run_id)
+        found = forecasts.forecast_history(connection, run_id, _text(metric), limit)
+        return ForecastHistory(
+            metric=metric or (summary.metric if summary else None), forecasts=[forecast_summary(one) for one in found]
+        )
+
+    return await service.read(history)
+
+
+@router.get("/runs/{run_id}/alerts", tags=["read"], summary="The run's alerts, newest first", responses=NO_RUN)
+async def get_run_alerts(
+    run_id: RunIdPath, service: Service, open_only: bool = False, limit: Annotated[int, Query(ge=1, le=1000)] = 100
+) -> AlertList:
+    def listed(connection: Connection) -> AlertList:
+        runs.get_run(connection, run_id)
+        return _alert_list(connection, run_id, open_only, limit)
+
+    return await service.read(listed)
+
+
+@router.get("/alerts", tags=["read"], summary="All alerts, newest first")
+async def get_alerts(
+    service: Service, open_only: bool = False, limit: Annotated[int, Query(ge=1, le=1000)] = 100
+) -> AlertList:
+    return await service.read(lambda connection: _alert_list(connection, None, open_only, limit))
+
+
+def _alert_list(connection: Connection, run_id: str | None, open_only: bool, limit: int) -> AlertList:
+    found = alerts.list_alerts(connection, run_id=run_id, open_only=open_only, limit=limit)
+    deliveries = alerts.list_deliveries(connection, [alert.id for alert in found])
+    return AlertList(alerts=[alert_view(alert, deliveries.get(alert.id, ())) for alert in found])
+
+
+@router.get(
+    "/runs/{run_id}/export",
+    tags=["read"],
+    summary="Every point of the run, streamed",
+    response_class=StreamingResponse,
+    responses={**NO_RUN, 200: {"content": {form: {} for form in export.FORMATS.values()}}},
+)
+async def export_run(
+    run_id: RunIdPath,
+    service: Service,
+    form: Annotated[Literal["csv", "jsonl", "parquet"], Query(alias="format")] = "csv",
+) -> StreamingResponse:
+    """Rows of steps, columns of metrics; `losscast import` reads the CSV and JSONL forms back."""
+    await service.read(lambda connection: runs.get_run(connection, run_id))
+    return StreamingResponse(
+        _exported(service.database, run_id, form),
+        media_type=export.FORMATS[form],
+        headers={"Content-Disposition": f'attachment; filename="{run_id}.{form}"'},
+    )
+
+
+def _exported(database: Database, run_id: str, form: str) -> Iterator[bytes]:
+    with database.read() as connection:
+        yield from export.export_run(connection, run_id, form)
+
+
+def _text(value: str | None) -> str | None:
+    """A search or a metric's name as it would have been stored: Postgres knows no U+0000."""
+    return None if value is None else value.replace("\x00", "\ufffd")
