@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import httpx
 
-from app.errors import BadInput, NotFound, Unavailable
+from app.errors import BadInput, LosscastError, NotFound, Unavailable
 from app.runs import Batch
 
 FIRST_WAIT_SECONDS = 0.25
@@ -67,6 +67,25 @@ class Endpoint:
         """Of two that reach the server only the first finds something to delete; `NotFound` for the second."""
         return self._until_answered(path, lambda: self._client.delete(path))
 
+    def download(self, path: str, **parameters: str) -> Iterator[bytes]:
+        """The bytes of an answer as they come.
+
+        Asked once: of what was cut short nobody can tell how far it is good. `Unavailable` then, as without an answer.
+        """
+        try:
+            with self._client.stream("GET", path, params=parameters) as response:
+                if not response.is_success:
+                    response.read()
+                    raise _refusal(path, response) or Unavailable(
+                        f"{self._base_url} answered {path} with {response.status_code}: {_said(response)}"
+                    )
+                yield from response.iter_bytes()
+        except httpx.TransportError as error:
+            raise Unavailable(
+                f"{self._base_url} did not send all of {path} ({type(error).__name__}: {error}). Is it running? "
+                "Try again."
+            ) from error
+
     def post_once(self, path: str, document: Mapping[str, Any]) -> None:
         """For last words: nobody waits for the answer."""
         try:
@@ -88,10 +107,8 @@ class Endpoint:
                 if response.is_success:
                     answer: dict[str, Any] = response.json()
                     return answer
-                if response.status_code == 404:
-                    raise NotFound(_said(response))
-                if response.status_code not in RETRYABLE and not response.is_server_error:
-                    raise BadInput(f"{path} was refused with {response.status_code}: {_said(response)}")
+                if refusal := _refusal(path, response):
+                    raise refusal
                 reason, asked = f"{response.status_code}: {_said(response)}", _retry_after(response)
             if time.monotonic() > give_up_at:
                 raise Unavailable(
@@ -103,6 +120,15 @@ class Endpoint:
             self.retries += 1
             self._stop.wait(max(wait, asked))
             wait = min(2 * wait, LONGEST_WAIT_SECONDS)
+
+
+def _refusal(path: str, response: httpx.Response) -> LosscastError | None:
+    """What asking again would not change."""
+    if response.status_code == 404:
+        return NotFound(_said(response))
+    if response.status_code in RETRYABLE or response.is_server_error:
+        return None
+    return BadInput(f"{path} was refused with {response.status_code}: {_said(response)}")
 
 
 def _said(response: httpx.Response) -> str:

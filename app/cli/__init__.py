@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import typer
 
-from app.cli import backtest, delete, demo, diagnose, files, fit, keys, services, train_pfn
+from app.cli import backtest, delete, demo, diagnose, export, files, fit, keys, services, train_pfn
 from app.errors import LosscastError
 
 app = typer.Typer(
@@ -43,6 +43,7 @@ app.command("serve")(services.serve)
 app.command("work")(services.work)
 app.command("migrate")(services.migrate_database)
 app.command("import")(files.import_files)
+app.command("export")(export.export)
 app.command("delete")(delete.delete)
 app.command("forecast")(files.forecast_file)
 app.command("backtest", cls=backtest.Command)(backtest.backtest)
