@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from app.curves.curve import Curve
-from app.curves.plan import Plan, resolve_plan
+from app.curves.plan import Plan
+from app.curves.planning.resolve import resolve_plan
 from app.errors import CurveTooShort
 from app.pfn.features import read_features
-from app.pfn.reading import read_run
+from app.pfn.reading import Reading, read_run
 from app.pfn.tasks import MAX_BINS, bin_edges, bin_of
 from tests.pfn.untrained import random_predictor
 
@@ -25,6 +26,11 @@ def make_plan(cutoff: int = 3000, total: int | None = TOTAL, family: str | None 
     if family:
         declared |= {"schedule": {"family": family, "peak": 3e-4, "warmup_steps": 200}}
     return resolve_plan(declared=declared, config={}, rate=None, cutoff=cutoff)
+
+
+def mean_read(reading: Reading) -> float:
+    """Of all points, in the metric's own unit."""
+    return float(np.average(reading.tasks.values[0], weights=reading.tasks.counts[0])) * reading.size
 
 
 def ahead(curve: Curve, total: int = TOTAL) -> np.ndarray:
@@ -132,3 +138,33 @@ def test_the_metric_s_explosion_fits_into_float32() -> None:
     assert np.isfinite(reading.tasks.values).all()
     median = reading.restored(random_predictor().predict(reading.tasks)).quantiles([0.5])
     assert np.abs(median).max() < 10
+
+
+def test_how_high_a_run_began_does_not_matter_beyond_the_largest_transient_of_invented_ones() -> None:
+    steps = np.arange(1, 3001)
+    settled = 2.6 + 0.4 * (steps / 100) ** -0.5
+    readings = []
+    for height in (15.0, 150.0):
+        curve = Curve.from_points(steps, settled + height * np.exp(-steps / 15))
+        readings.append(read_run(curve, make_plan(), ahead(curve)))
+    quantiles = [
+        reading.restored(random_predictor().predict(reading.tasks)).quantiles([0.05, 0.5]) for reading in readings
+    ]
+    assert quantiles[1] == pytest.approx(quantiles[0], rel=0.01)
+    top = readings[0].tasks.values[0].max() * readings[0].size
+    late = settled[150:]
+    assert late[-1] + 3 * np.ptp(late) < top < late[-1] + 4.5 * np.ptp(late)
+
+
+@pytest.mark.parametrize("height", [0.0, 0.5])
+def test_a_beginning_that_invented_curves_have_too_is_read_as_it_is(height: float) -> None:
+    steps = np.arange(1, 401)  # short enough that the curve keeps every point by itself
+    values = 3 - 0.1 * np.log(steps) + height * np.exp(-steps / 5)
+    reading = read_run(Curve.from_points(steps, values), make_plan(400), np.array([9000]))
+    assert mean_read(reading) == pytest.approx(values.mean(), rel=1e-6)
+
+
+@pytest.mark.parametrize("values", [np.full(500, 2.0), 2 + np.arange(500) / 100, np.r_[90.0, np.full(499, 2.0)]])
+def test_a_curve_that_never_fell_after_its_beginning_keeps_it(values: np.ndarray) -> None:
+    reading = read_run(Curve.from_points(np.arange(1, 501), values), make_plan(500), np.array([9000]))
+    assert mean_read(reading) == pytest.approx(values.mean(), rel=1e-6)
