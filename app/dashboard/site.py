@@ -20,10 +20,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.calculations import Calculations
 from app.dashboard.clientside import in_browser
-from app.dashboard.compared_runs import CompareForm
 from app.dashboard.components import aria, message_page
 from app.dashboard.pages import alerts, compare, fit, goals, project, ranking, run, runs, verdict
-from app.dashboard.readings import RunsFilter, read_projects, read_run
+from app.dashboard.readings.compared_runs import CompareForm
+from app.dashboard.readings.run import read_run
+from app.dashboard.readings.runs import RunsFilter, read_projects
 from app.errors import NotFound, RunDeleted, Unavailable
 from app.paths import bundled
 from app.storage.database import Database

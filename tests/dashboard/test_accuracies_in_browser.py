@@ -109,7 +109,7 @@ def test_a_run_known_by_its_accuracy_alone_is_spoken_of_as_that(browser: Browser
 
 def test_a_best_level_is_smoothed(seed: Seeder) -> None:
     """One lucky evaluation is not the level that the chance of a new best speaks of."""
-    from app.dashboard.readings import read_run
+    from app.dashboard.readings.run import read_run
 
     seed.open("run", plan={"total_steps": 400})
     steps = np.arange(1, 201)

@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from app.dashboard.compared_runs import CompareForm
 from app.dashboard.figures.compare import Along, CompareChart, RunLine, compare_figure, spread
 from app.dashboard.figures.loss_chart import Scale
+from app.dashboard.readings.compared_runs import CompareForm
 from app.dashboard.theme import DARK, Display
 from app.forecasting.forecast import LEVELS
 from app.runs import StoredForecast

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, expect
 
-from app.dashboard.compared_runs import comparison_revision, read_comparison, run_options, runs_at_first
+from app.dashboard.readings.compared_runs import comparison_revision, read_comparison, run_options, runs_at_first
 from app.runs import RunStatus
 from app.storage.database import Database
 from app.storage.runs import finish_run

@@ -19,7 +19,8 @@ from app.dashboard.pages.project import verdict as project_verdict
 from app.dashboard.pages.ranking import read_ranking
 from app.dashboard.pages.ranking import shown as ranking_shown
 from app.dashboard.pages.run_history import history_text
-from app.dashboard.readings import RunsFilter, SparklineCache, read_history, read_runs
+from app.dashboard.readings.history import read_history
+from app.dashboard.readings.runs import RunsFilter, SparklineCache, read_runs
 from app.dashboard.site import page_at
 from app.dashboard.theme import Display
 from app.forecasting.track_record import RunBin, coverage

@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from app import dashboard
 from app.calculations import Calculations
 from app.dashboard.pages.runs import filter_from_query
-from app.dashboard.readings import RunsFilter
+from app.dashboard.readings.runs import RunsFilter
 from app.dashboard.site import page_at
 from app.storage.database import Database
 from app.storage.deletion import delete_run

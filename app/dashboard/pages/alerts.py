@@ -11,7 +11,7 @@ from dash import Input, Output, State, dcc, html
 from dash.development.base_component import Component
 
 from app.dashboard.components import alert_item, data, severest_first
-from app.dashboard.readings import ALERTS_SHOWN, read_alerts
+from app.dashboard.readings.alerts import ALERTS_SHOWN, read_alerts
 from app.runs import AlertState, StoredAlert
 from app.storage.database import Database
 

@@ -13,15 +13,6 @@ from dash import Input, Output, State, dcc, html
 from dash.development.base_component import Component
 
 from app.dashboard.clientside import in_browser
-from app.dashboard.compared_runs import (
-    ComparedRun,
-    CompareForm,
-    CompareReading,
-    comparison_revision,
-    read_comparison,
-    run_options,
-    runs_at_first,
-)
 from app.dashboard.components import (
     BAND_MEANING,
     aria,
@@ -41,6 +32,15 @@ from app.dashboard.figures.loss_chart import Scale
 from app.dashboard.formatting import MISSING, format_band, format_value
 from app.dashboard.glyphs import RangeGlyph
 from app.dashboard.liveness import Liveness
+from app.dashboard.readings.compared_runs import (
+    ComparedRun,
+    CompareForm,
+    CompareReading,
+    comparison_revision,
+    read_comparison,
+    run_options,
+    runs_at_first,
+)
 from app.dashboard.theme import Display, Palette
 from app.runs import RunStatus
 from app.storage.database import Database

@@ -9,9 +9,9 @@ from dash.development.base_component import Component
 
 from app.dashboard.components import SEVERITIES, aria, definition_list, hint, severity_badge
 from app.dashboard.diagnosis_words import kind_word, looked_for, outcome_words, state_words
-from app.dashboard.event_plots import EventPlot, PlottedPanel
 from app.dashboard.formatting import MISSING, format_percent, format_step, format_value
-from app.dashboard.readings import RunReading
+from app.dashboard.readings.event_plots import EventPlot, PlottedPanel
+from app.dashboard.readings.run import RunReading
 from app.diagnostics.advice import worth_logging
 from app.diagnostics.dynamics.dynamic import Dynamic
 from app.diagnostics.event import Event, Severity

@@ -8,7 +8,7 @@ from dash.development.base_component import Component
 from app.curves.broken import is_broken
 from app.dashboard.components import BAND_MEANING, Children, ending, hint, value_text
 from app.dashboard.formatting import MISSING, format_band, format_percent, format_value
-from app.dashboard.readings import OtherForecast, RunReading
+from app.dashboard.readings.run import OtherForecast, RunReading
 
 BEST_MEANING = "Of the smoothed level: the lowest of a loss, the highest of an accuracy."
 CHANCE_MEANING = "Chance of a level better than the best so far, at any step before the end, by the network."

@@ -12,7 +12,6 @@ import numpy as np
 from dash import Input, Output, State, dcc, html
 from dash.development.base_component import Component
 
-from app.dashboard.compared_runs import compare_href
 from app.dashboard.components import aria, card, data, graph, hint
 from app.dashboard.figures.empty import empty_figure
 from app.dashboard.figures.track_record import errors_figure, reliability_figure
@@ -21,7 +20,8 @@ from app.dashboard.pages import runs as runs_page
 from app.dashboard.pages import sweep
 from app.dashboard.pages.goals import GoalsReading, goals_card
 from app.dashboard.pages.ranking import ranking_card
-from app.dashboard.readings import RunsFilter
+from app.dashboard.readings.compared_runs import compare_href
+from app.dashboard.readings.runs import RunsFilter
 from app.dashboard.theme import Display
 from app.forecasting.track_record import Bucket, Coverage, buckets, reliability
 from app.storage.database import Database

@@ -12,7 +12,6 @@ from dash import ALL, Input, Output, State, dcc, html
 from dash.development.base_component import Component
 
 from app.curves.broken import is_broken
-from app.dashboard.compared_runs import compare_href
 from app.dashboard.components import BAND_MEANING, aria, card, data, hint, range_image, run_href, status_badge
 from app.dashboard.figures.compare import MOST_RUNS
 from app.dashboard.formatting import MISSING, format_band, format_chance, format_percent, format_step, format_value
@@ -20,6 +19,7 @@ from app.dashboard.glyphs import RangeGlyph
 from app.dashboard.liveness import Liveness, liveness
 from app.dashboard.pages.goals import save_wants
 from app.dashboard.pages.verdict import verdict_badge
+from app.dashboard.readings.compared_runs import compare_href
 from app.errors import LosscastError
 from app.runs import RunRow, RunStatus
 from app.storage.database import Database

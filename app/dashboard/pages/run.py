@@ -35,13 +35,8 @@ from app.dashboard.pages.run_head import banner, header
 from app.dashboard.pages.run_history import history
 from app.dashboard.pages.run_tiles import tiles
 from app.dashboard.pages.what_if import what_if_card
-from app.dashboard.readings import (
-    RunReading,
-    read_chart,
-    read_metrics,
-    read_revision,
-    read_run,
-)
+from app.dashboard.readings.charts import read_chart, read_metrics
+from app.dashboard.readings.run import RunReading, read_revision, read_run
 from app.dashboard.theme import Display
 from app.runs import Points, Series
 from app.storage.database import Database

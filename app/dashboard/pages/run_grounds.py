@@ -10,7 +10,7 @@ from app.dashboard.formatting import format_step
 from app.dashboard.pages.opinions import opinions
 from app.dashboard.pages.run_tiles import no_forecast_text
 from app.dashboard.pages.siblings import sibling_list
-from app.dashboard.readings import RunReading
+from app.dashboard.readings.run import RunReading
 
 
 def grounds(reading: RunReading) -> list[Component | None]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dash import dcc, html
 from dash.development.base_component import Component
 
-from app.dashboard.compared_runs import compare_href
 from app.dashboard.components import (
     aria,
     hint,
@@ -20,7 +19,8 @@ from app.dashboard.components import (
 from app.dashboard.formatting import format_count, format_duration
 from app.dashboard.liveness import Liveness
 from app.dashboard.pages.fit import fit_href
-from app.dashboard.readings import RunReading
+from app.dashboard.readings.compared_runs import compare_href
+from app.dashboard.readings.run import RunReading
 from app.runs import RunStatus
 
 STOP_ADVISED = "stop_advised"  # kind of the worker's alert

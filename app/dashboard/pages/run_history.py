@@ -7,7 +7,7 @@ from dash.development.base_component import Component
 from app.dashboard.figures.empty import empty_figure
 from app.dashboard.figures.history import history_figure
 from app.dashboard.formatting import format_band, format_percent, format_value
-from app.dashboard.readings import HistoryReading, read_history
+from app.dashboard.readings.history import HistoryReading, read_history
 from app.dashboard.theme import Display
 from app.forecasting.track_record import JudgedForecast
 from app.storage.database import Database

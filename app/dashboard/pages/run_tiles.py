@@ -9,7 +9,7 @@ from app.curves.roles import ACCURACY_ROLES, FORECAST_ROLES
 from app.dashboard.components import BAND_MEANING, hint, moment, range_image, source_badge, tile, value_text
 from app.dashboard.formatting import MISSING, format_band, format_step, format_value
 from app.dashboard.glyphs import range_glyph
-from app.dashboard.readings import RunReading
+from app.dashboard.readings.run import RunReading
 from app.errors import NotFinite
 
 MEAN_MEANING = "Where the run ended: the mean of the last 2 %, which its forecasts are held to."

@@ -33,7 +33,7 @@ from app.dashboard.formatting import MISSING
 from app.dashboard.glyphs import Sparkline
 from app.dashboard.liveness import Liveness, liveness
 from app.dashboard.pages.health import health_mark
-from app.dashboard.readings import PAGE_SIZE, RunsFilter, RunsReading, SparklineCache, read_runs
+from app.dashboard.readings.runs import PAGE_SIZE, RunsFilter, RunsReading, SparklineCache, read_runs
 from app.runs import RunRow, RunStatus
 from app.storage.database import Database
 

@@ -7,7 +7,7 @@ from dash.development.base_component import Component
 
 from app.dashboard.components import hint, run_href
 from app.dashboard.formatting import format_percent
-from app.dashboard.readings import SiblingsReading
+from app.dashboard.readings.run import SiblingsReading
 from app.runs import SiblingRun
 
 SHOWN_AT_ONCE = 5

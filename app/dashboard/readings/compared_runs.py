@@ -17,7 +17,7 @@ from app.curves.roles import ACCURACY_ROLES, FORECAST_ROLES
 from app.dashboard.figures.compare import MOST_RUNS, Along, RunLine
 from app.dashboard.figures.loss_chart import Scale
 from app.dashboard.liveness import Liveness, liveness
-from app.dashboard.readings import roles_and_loss
+from app.dashboard.readings.metrics import roles_and_loss
 from app.errors import NotFound
 from app.runs import Run, RunRow, RunStatus, Series, StoredForecast, Summary
 from app.storage import curves, forecasts, points, runs

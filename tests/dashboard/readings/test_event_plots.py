@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 import numpy as np
 
-from app.dashboard.event_plots import PLOTTED, drawn, line_mask, metrics_of, read_event_plots, shown_steps
+from app.dashboard.readings.event_plots import PLOTTED, drawn, line_mask, metrics_of, read_event_plots, shown_steps
 from app.diagnostics.event import Event, Severity
 from app.runs import Points, Series
 from app.storage.database import Database

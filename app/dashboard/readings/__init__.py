@@ -1,0 +1,1 @@
+"""What each page needs from the database, in one snapshot. Blocking: callbacks run these in a thread."""
