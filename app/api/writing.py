@@ -18,7 +18,7 @@ from app.api.parsing import ParsedBatch, parse_batch, parse_object, parse_row
 from app.api.reading import read_detail
 from app.api.schemas import BatchStored, ChangeRun, CreateRun, Done, FinishRun, RunDetail, RunOpened, Whole
 from app.api.service import GONE, NO_RUN, ROUTE_ERRORS, WRITE_ERRORS, RunIdPath, Service
-from app.curves.plan import validate_declared_plan
+from app.curves.planning.declared import validate_declared_plan
 from app.curves.roles import ROLES
 from app.errors import BadInput, NotFound, RunDeleted
 from app.runs import Batch, Run, RunStatus

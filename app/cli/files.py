@@ -159,7 +159,7 @@ def forecast_file(
     from app.curves.broken import is_broken
     from app.curves.curve import Curve
     from app.curves.measure import measure_of
-    from app.curves.plan import resolve_plan
+    from app.curves.planning.resolve import resolve_plan
     from app.forecasting.forecast import forecast_curve
     from app.importers.curve_file import read_curve_file
 

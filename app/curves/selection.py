@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from app.curves.plan import LENGTH_ROLES
+from app.curves.planning.total import LENGTH_ROLES
 from app.curves.roles import ACCURACY_ROLES, LOSS_ROLES, RoleMatch, assign_roles, best_metric, forecastable
 
 # What is read besides what is forecast: the plan needs the rate and whatever says how long the run will be, the alert

@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.curves.families import REACTIVE, build_schedule
-from app.curves.plan import validate_declared_plan
+from app.curves.planning.declared import validate_declared_plan
 from app.curves.schedule import NEAR_PEAK, Schedule
 from app.curves.schedule_text import read_schedules
 from app.errors import BadInput

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from app.curves.plan import LENGTH_ROLES
+from app.curves.planning.total import LENGTH_ROLES
 from app.curves.roles import assign_roles, forecastable
 from app.curves.schedule import Schedule
 from app.curves.strays import curve_range

@@ -16,7 +16,9 @@ from sqlalchemy.types import BigInteger, Text
 from app.curves.broken import is_broken
 from app.curves.curve import Curve
 from app.curves.measure import Measure, measure_of
-from app.curves.plan import LENGTH_ROLES, Plan, resolve_plan
+from app.curves.plan import Plan
+from app.curves.planning.resolve import resolve_plan
+from app.curves.planning.total import LENGTH_ROLES
 from app.curves.reduction import Reduction
 from app.curves.selection import Logged, Selection, select_metrics
 from app.curves.strays import is_far

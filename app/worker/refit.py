@@ -15,7 +15,9 @@ from app.alerts.rules import AlertKey, Decisions, MetricFacts, RunFacts, before_
 from app.curves.broken import is_broken
 from app.curves.curve import Curve
 from app.curves.measure import LOSS, measure_of
-from app.curves.plan import ASSUMED, DECLARED, ENDED, LENGTH_ROLES, Plan, resolve_plan
+from app.curves.plan import ASSUMED, DECLARED, ENDED, Plan
+from app.curves.planning.resolve import resolve_plan
+from app.curves.planning.total import LENGTH_ROLES
 from app.curves.reduction import Reduction
 from app.curves.selection import Selection, select_metrics
 from app.errors import CurveTooShort, NotAnAccuracy, NotFinite, StepsBelowZero

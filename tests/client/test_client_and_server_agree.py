@@ -11,7 +11,8 @@ import pytest
 
 from app.api.parsing import parse_batch
 from app.api.schemas import CreateRun
-from app.curves.plan import resolve_plan, validate_declared_plan
+from app.curves.planning.declared import validate_declared_plan
+from app.curves.planning.resolve import resolve_plan
 from losscast.notices import Notices
 from losscast.registration import Registration
 from losscast.schedule import describe_schedule

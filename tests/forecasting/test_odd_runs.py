@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from app.curves.curve import Curve
-from app.curves.plan import Plan, resolve_plan
+from app.curves.plan import Plan
+from app.curves.planning.resolve import resolve_plan
 from app.demo.demo_runs import DATA as DEMO
 from app.errors import CurveTooShort
 from app.forecasting.forecast import Forecast, forecast_curve

@@ -9,7 +9,8 @@ import pytest
 
 from app.curves.curve import Curve
 from app.curves.measure import Measure
-from app.curves.plan import Plan, resolve_plan
+from app.curves.plan import Plan
+from app.curves.planning.resolve import resolve_plan
 from app.errors import BadInput
 from app.forecasting.forecast import forecast_curve
 from app.forecasting.what_if import Cooldown, Question, answer, best_cooldown, changed_plan

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from app.curves.curve import Curve
-from app.curves.plan import resolve_plan
+from app.curves.planning.resolve import resolve_plan
 from app.pfn.features import read_features
 from app.pfn.intrinsic_time import KnownSchedule
 from app.pfn.prior import PRIOR_VERSION, sample_tasks

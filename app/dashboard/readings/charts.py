@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from app.curves.broken import is_broken
-from app.curves.plan import ASSUMED, resolve_plan
+from app.curves.plan import ASSUMED
+from app.curves.planning.resolve import resolve_plan
 from app.curves.roles import ACCURACY_ROLES, LOSS_ROLES
 from app.curves.schedule import Schedule
 from app.dashboard.figures.axes import POINTS_A_TRACE
