@@ -59,7 +59,9 @@ from scipy.stats import t as student
 
 from app.pfn.bars import Bars
 from app.pfn.features import read_features
-from app.pfn.prior.tractable import N_COORDINATES, Posterior, Problem, sample_problems
+from app.pfn.prior.tractable.coordinates import N_COORDINATES
+from app.pfn.prior.tractable.posterior import Posterior
+from app.pfn.prior.tractable.problems import Problem, sample_problems
 from app.pfn.runtime import Predictor, shipped_predictor
 from app.pfn.weights import read_network
 

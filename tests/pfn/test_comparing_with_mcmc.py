@@ -9,7 +9,8 @@ import pytest
 
 from app.pfn.bars import Bars, Knots
 from app.pfn.prior import PRIOR_VERSION, Prior
-from app.pfn.prior.tractable import Posterior, Problem, sample_problems
+from app.pfn.prior.tractable.posterior import Posterior
+from app.pfn.prior.tractable.problems import Problem, sample_problems
 from app.pfn.runtime import Predictor
 from app.pfn.training.examples import validation_examples
 from app.pfn.training.score import scores_of

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from app.pfn.prior import Prior
-from app.pfn.prior.tractable import EARLY, EARLY_SHARE
+from app.pfn.prior.tractable.sampling import EARLY, EARLY_SHARE
 from app.pfn.tasks import Labelled
 from app.pfn.training.examples import validation_examples
 

@@ -8,26 +8,22 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from app.pfn.prior import tractable
 from app.pfn.prior.laws import Laws
 from app.pfn.prior.runs import Runs
 from app.pfn.prior.schedules import Schedules
-from app.pfn.prior.tractable import (
+from app.pfn.prior.tractable import sampling
+from app.pfn.prior.tractable.coordinates import (
     COORDINATES,
-    LARGEST_GAIN,
     N_COORDINATES,
     UNFOLDED,
-    Course,
-    Posterior,
-    Problem,
     drawn_from,
-    least_deviation,
     log_density_of_deviation,
-    sample_problems,
-    sample_tractable_tasks,
     standard_draws,
-    tractable_runs,
 )
+from app.pfn.prior.tractable.course import Course
+from app.pfn.prior.tractable.posterior import Posterior
+from app.pfn.prior.tractable.problems import Problem, sample_problems
+from app.pfn.prior.tractable.sampling import LARGEST_GAIN, least_deviation, sample_tractable_tasks, tractable_runs
 
 Array = NDArray[np.float64]
 
@@ -41,7 +37,7 @@ def runs() -> Runs:
     """Some 1,700 of the generator's, of any noise."""
     with pytest.MonkeyPatch.context() as patched:
         # As good as no bound: to throw runs away for their noise changes how their falls are distributed.
-        patched.setattr(tractable, "LEAST_NOISE", 1e-9)
+        patched.setattr(sampling, "LEAST_NOISE", 1e-9)
         return tractable_runs(np.random.default_rng(0), 10_000)
 
 

@@ -9,7 +9,7 @@ from enum import StrEnum
 import numpy as np
 
 from app.pfn.prior.sampling import PRIOR_VERSION, sample_tasks
-from app.pfn.prior.tractable import EARLY_SHARE, sample_tractable_tasks
+from app.pfn.prior.tractable.sampling import EARLY_SHARE, sample_tractable_tasks
 from app.pfn.tasks import Labelled
 
 __all__ = ["PRIOR_VERSION", "Prior", "sample_tasks"]
