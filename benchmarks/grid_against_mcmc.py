@@ -1,4 +1,4 @@
-"""Does the grid lose anything? The law's posterior by `app.laws.posterior`, beside the same posterior by MCMC (emcee).
+"""Does the grid lose anything? The law's posterior by `app.laws.inference`, beside the same posterior by MCMC (emcee).
 
 Run ``python -m benchmarks.grid_against_mcmc [DIRECTORY]``, with folders as for `benchmarks.forecast_accuracy`. Needs
 emcee (the `dev` extra). Real runs of every family, each hidden from 40 and from 80 % of its steps on.
@@ -35,8 +35,8 @@ from app.forecasting.forecast import final_levels, mix, path_steps
 from app.forecasting.forecaster import Paths
 from app.forecasting.law import FLOOR_SHARE, LawForecaster, above_zero
 from app.forecasting.observations import is_positive, observe
-from app.laws.grid import Axis, Grid
-from app.laws.posterior import Inference, Observations
+from app.laws.inference.grid import Axis, Grid
+from app.laws.inference.posterior import Inference, Observations
 from app.laws.prior import LogNormal, Prior
 from app.laws.shipped import shipped_population
 from benchmarks.forecast_accuracy import FAMILIES, read_family

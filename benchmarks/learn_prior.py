@@ -17,8 +17,8 @@ from pathlib import Path
 
 from app.curves.schedule import Schedule
 from app.forecasting.observations import observe
+from app.laws.inference.posterior import Observations, infer
 from app.laws.population import Population, population_prior, within_families
-from app.laws.posterior import Observations, infer
 from app.laws.prior import Prior, prior_to_dict
 from app.laws.shipped import FILE
 from benchmarks.forecast_accuracy import FAMILIES, RecordedRun, read_family

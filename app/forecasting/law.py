@@ -13,7 +13,7 @@ from app.curves.plan import ASSUMED, Plan
 from app.curves.schedule import Schedule
 from app.forecasting.forecaster import Array, Paths
 from app.forecasting.observations import is_positive, observe
-from app.laws.posterior import infer
+from app.laws.inference.posterior import infer
 from app.laws.prior import Gaussian, LogNormal, Prior, Skewed
 from app.laws.shipped import shipped_population
 

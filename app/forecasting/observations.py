@@ -11,7 +11,7 @@ from app.curves.curve import Curve
 from app.curves.schedule import Schedule
 from app.errors import CurveTooShort
 from app.laws.annealing import effective_steps
-from app.laws.posterior import Observations
+from app.laws.inference.posterior import Observations
 
 Array = npt.NDArray[np.float64]
 

@@ -20,8 +20,8 @@ from app.curves.curve import Curve
 from app.curves.schedule import Schedule
 from app.errors import CurveTooShort
 from app.forecasting.observations import observe
+from app.laws.inference.posterior import Observations, infer
 from app.laws.population import Population, project_prior
-from app.laws.posterior import Observations, infer
 from app.laws.prior import Prior
 
 MAX_SIBLINGS = 12

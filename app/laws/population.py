@@ -1,8 +1,8 @@
 r"""Priors learned from finished runs: of the public population, then of one project.
 
 Expectation-maximisation of a hierarchical model. Each run's parameters are drawn from the prior; given the prior, each
-run's posterior is exact (:mod:`app.laws.posterior`), and so are its expected sufficient statistics. The prior's new
-constants are their averages.
+run's posterior is exact (:mod:`app.laws.inference.posterior`), and so are its expected sufficient statistics. The
+prior's new constants are their averages.
 
 For a *population*, families of runs count alike, however many runs they hold. The next family is a new one, and `F`
 families tell their own spread and centre only roughly: the variance between them, over `F`, is too small by
@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from app.laws.posterior import Moments
+from app.laws.inference.moments import Moments
 from app.laws.prior import Gaussian, LogNormal, Prior, Skewed
 
 Array = npt.NDArray[np.float64]

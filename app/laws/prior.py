@@ -35,7 +35,7 @@ class Gaussian:
 class LogNormal:
     """A prior over positive numbers: a normal density of the logarithm, between the first and the last of `points`.
 
-    `points` is where the inference looks first (`app.laws.grid`).
+    `points` is where the inference looks first (`app.laws.inference.grid`).
     """
 
     points: tuple[float, ...]

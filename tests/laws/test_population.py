@@ -10,8 +10,9 @@ import pytest
 
 from app.curves.schedule import Schedule
 from app.laws.annealing import effective_steps, lagged_response
+from app.laws.inference.moments import Moments
+from app.laws.inference.posterior import Observations, infer
 from app.laws.population import Population, population_prior, project_prior, within_families
-from app.laws.posterior import Moments, Observations, infer
 from app.laws.prior import Prior, prior_from_dict, prior_to_dict
 from app.laws.shipped import shipped_population
 

@@ -9,8 +9,8 @@ import pytest
 
 from app.curves.schedule import Schedule
 from app.laws.annealing import effective_steps, lagged_response
-from app.laws.grid import Grid, first_grid, whole_grid, zoomed_grid
-from app.laws.posterior import Inference, Observations, Posterior, infer
+from app.laws.inference.grid import Grid, first_grid, whole_grid, zoomed_grid
+from app.laws.inference.posterior import Inference, Observations, Posterior, infer
 from app.laws.prior import LogNormal, Prior, geometric, spacings
 
 HORIZON = 10_000.0

@@ -8,7 +8,7 @@ import pytest
 
 from app.curves.schedule import Schedule
 from app.laws.annealing import effective_steps, lagged_response
-from app.laws.posterior import Observations, Posterior, infer
+from app.laws.inference.posterior import Observations, Posterior, infer
 from app.laws.prior import Prior
 
 HORIZON = 10_000.0
