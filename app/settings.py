@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -44,7 +45,11 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address to listen on. Anything but loopback needs API keys.")
     port: int = Field(DEFAULT_PORT, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     public_url: str | None = Field(None, description="How browsers reach us, for links in alerts.")
-    auth: Literal["auto", "on", "off"] = Field("auto", description="auto: ask for keys unless we listen on loopback.")
+    auth: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="auto: ask for keys unless we listen on loopback "
+        "and PUBLIC_URL does not lead elsewhere; on: always; off: never, and then answer to this machine alone.",
+    )
     api_key: str | None = Field(None, min_length=16, description="A key to let in from the start.")
     session_secret: str | None = Field(None, min_length=16, description="Signs browser sessions; `up` makes its own.")
     workers: int = Field(1, ge=0, le=64, description="Worker processes that `losscast up` runs.")
@@ -71,10 +76,31 @@ class Settings(BaseSettings):
     def _split(cls, value: object) -> object:
         return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
 
+    @field_validator("public_url")
+    @classmethod
+    def _is_address(cls, value: str | None) -> str | None:
+        if value is not None and not (value.startswith(("http://", "https://")) and urlsplit(value).hostname):
+            raise ValueError(f"{value!r} is no address such as https://losscast.example.org")
+        return value
+
     @property
     def is_loopback(self) -> bool:
         return self.host in LOOPBACK
 
     @property
     def needs_keys(self) -> bool:
-        return self.auth == "on" or (self.auth == "auto" and not self.is_loopback)
+        return self.why_keys is not None
+
+    @property
+    def why_keys(self) -> str | None:
+        """What makes API keys necessary, as the subject of a sentence; None where nothing does."""
+        if self.auth == "on":
+            return "LOSSCAST_AUTH=on"
+        if self.auth == "off":
+            return None
+        if not self.is_loopback:
+            return f"Listening on {self.host}"
+        # Whoever comes by another name comes through a proxy on this machine, and all of the network does with him.
+        if self.public_url and urlsplit(self.public_url).hostname not in LOOPBACK:
+            return f"LOSSCAST_PUBLIC_URL={self.public_url}"
+        return None

@@ -144,8 +144,8 @@ def _prepare(settings: Settings, database: Database, queue: JobQueue) -> None:
         with database.read() as connection:
             if not good_hashes(connection):
                 raise Unavailable(
-                    f"Listening on {settings.host} needs an API key, and there is none yet. Run 'losscast key create "
-                    "NAME', or set LOSSCAST_API_KEY."
+                    f"{settings.why_keys} lets others in, and there is no API key yet. Run 'losscast key create NAME', "
+                    "or set LOSSCAST_API_KEY."
                 )
     queue.open()
 

@@ -1,7 +1,8 @@
 """Who may come in: API keys for programs, the same keys typed once into a sign-in page for people.
 
-Without keys the service answers to its own machine only, and then guards against the one thing on that machine that
-runs strangers' code, the browser: foreign host names (DNS rebinding) and writes sent by other pages.
+Without keys the service answers to its own machine only, and then guards against the two things on that machine that
+act for strangers: the browser (foreign host names, which is DNS rebinding, and writes sent by other pages) and a proxy
+that passes on what comes from the network.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import ipaddress
 import time
 from collections.abc import Callable
 from urllib.parse import quote, urlsplit
@@ -23,7 +25,7 @@ from app.api.error_responses import error_response
 from app.storage.database import Database
 from app.storage.keys import good_hashes, sha256
 
-LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1", "testserver"})
+LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 SESSION_SECONDS = 14 * 24 * 3600
 COOKIE = "losscast_session"
 _KEYS_KNOWN_SECONDS = 5.0  # how long a revoked key may still open
@@ -92,10 +94,25 @@ def _refusal(scope: Scope, headers: Headers) -> Response:
     is_page = scope["method"] == "GET" and "text/html" in headers.get("accept", "")
     if is_page and not path.startswith("/api/"):
         return RedirectResponse(f"/login?next={quote(path, safe='/')}", 303)
-    message = (
-        "This needs an API key: send the header 'Authorization: Bearer KEY'. Make one with: losscast key create NAME"
-    )
-    return error_response(401, "unauthorized", message, headers={"WWW-Authenticate": "Bearer"})
+    return error_response(401, "unauthorized", _what_is_missing(headers), headers={"WWW-Authenticate": "Bearer"})
+
+
+def _what_is_missing(headers: Headers) -> str:
+    """Why the request was not let in. Nothing of a key is repeated: answers end up in logs."""
+    said = headers.get("authorization", "").strip()
+    if key_of(said) is not None:
+        return (
+            "This API key is not known here, or was revoked. 'losscast key list' shows those that are good, "
+            "'losscast key create NAME' makes another."
+        )
+    if said:
+        return "The header Authorization holds no key in a form that is read. Send it as 'Authorization: Bearer KEY'."
+    if any(name in headers for name in _OTHER_KEY_HEADERS):
+        return "The API key is looked for in one header alone. Send it as 'Authorization: Bearer KEY'."
+    return "This needs an API key: send the header 'Authorization: Bearer KEY'. Make one with: losscast key create NAME"
+
+
+_OTHER_KEY_HEADERS = ("x-api-key", "api-key", "x-auth-token")
 
 
 class Sessions:
@@ -124,7 +141,7 @@ def _cookie(headers: Headers, name: str) -> str | None:
 
 
 class LoopbackOnly:
-    """Where no key is asked for: only this machine's own names, and no writes from other sites' pages."""
+    """Where no key is asked for: only this machine, under its own names, and no writes from other sites' pages."""
 
     def __init__(self, app: ASGIApp, *, names: frozenset[str] = LOOPBACK_NAMES) -> None:
         self._app, self._names = app, names
@@ -132,20 +149,52 @@ class LoopbackOnly:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             return await self._app(scope, receive, send)
-        headers = Headers(scope=scope)
-        host = urlsplit(f"//{headers.get('host', '')}").hostname or ""
-        origin = headers.get("origin")
-        is_foreign_page = origin is not None and urlsplit(origin).hostname not in self._names
-        if host in self._names and not (is_foreign_page and scope.get("method") not in ("GET", "HEAD")):
+        fault = self._fault(scope, Headers(scope=scope))
+        if fault is None:
             return await self._app(scope, receive, send)
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 4403})
             return None
-        message = (
-            "Without API keys Losscast answers only to this machine under its own name (localhost). To reach it from "
-            "elsewhere, create a key with 'losscast key create NAME' and start it with --host."
-        )
-        return await error_response(403, "forbidden", message)(scope, receive, send)
+        return await error_response(403, "forbidden", fault)(scope, receive, send)
+
+    def _fault(self, scope: Scope, headers: Headers) -> str | None:
+        """Why the request is not of this machine's own making, None where it is."""
+        if passed_on := _passed_on(scope, headers):
+            return f"{_KEYLESS}, and this request came through a proxy ({passed_on}). {_LET_IN_BY_PROXY}"
+        host = urlsplit(f"//{headers.get('host', '')}").hostname or ""
+        origin = headers.get("origin")
+        is_foreign_page = origin is not None and urlsplit(origin).hostname not in self._names
+        is_write = scope.get("method") not in ("GET", "HEAD")
+        if _is_elsewhere(scope) or host not in self._names or (is_foreign_page and is_write):
+            return f"{_KEYLESS}. {_LET_IN}"
+        return None
+
+
+_KEYLESS = "Without API keys Losscast answers only to this machine under its own name (localhost)"
+_LET_IN = "To reach it from elsewhere, create a key with 'losscast key create NAME' and start it with --host."
+_LET_IN_BY_PROXY = "To let others in through it, create a key with 'losscast key create NAME' and set LOSSCAST_AUTH=on."
+# What proxies add of themselves. None is trusted to tell where a request began, only that it began elsewhere.
+_PROXY_HEADERS = frozenset({"forwarded", "via", "x-real-ip", "true-client-ip", "cf-connecting-ip"})
+
+
+def _passed_on(scope: Scope, headers: Headers) -> str:
+    """By what a request shows that somebody passed it on; empty where it shows nothing of the kind."""
+    for name in headers:
+        if name in _PROXY_HEADERS or name.startswith("x-forwarded-"):
+            return f"it carries the header {name}"
+    # nginx up to 1.29.6, told nothing but proxy_pass, adds no header and puts its own target into Host. It is known by
+    # the version that it then speaks, which browsers, curl and the HTTP clients of Python gave up long ago.
+    return "it speaks HTTP/1.0" if scope.get("http_version") == "1.0" else ""
+
+
+def _is_elsewhere(scope: Scope) -> bool:
+    """Whether the connection comes from another machine. uvicorn is told to believe no header about it."""
+    try:
+        peer = ipaddress.ip_address((scope.get("client") or ("",))[0])
+    except ValueError:  # a Unix socket
+        return False
+    mapped = getattr(peer, "ipv4_mapped", None)
+    return not (mapped or peer).is_loopback
 
 
 def add_sign_in(app: FastAPI, *, keys: Keys, secret: str, is_https: bool) -> None:
@@ -164,8 +213,9 @@ def add_sign_in(app: FastAPI, *, keys: Keys, secret: str, is_https: bool) -> Non
         # Only a path of our own: "//elsewhere" and "/\\elsewhere" are other hosts to a browser.
         inside = next if next.startswith("/") and not next.startswith(("//", "/\\")) else "/"
         response = RedirectResponse(inside, 303)
+        secure = is_https or request.url.scheme == "https"
         response.set_cookie(
-            COOKIE, sessions.issue(), max_age=SESSION_SECONDS, httponly=True, samesite="lax", secure=is_https
+            COOKIE, sessions.issue(), max_age=SESSION_SECONDS, httponly=True, samesite="lax", secure=secure
         )
         return response
 

@@ -61,7 +61,8 @@ def serve(
         port=settings.port,
         log_config=None,
         access_log=False,
-        proxy_headers=settings.needs_keys,  # behind a proxy; on loopback nobody may pretend to be elsewhere
+        # They decide the scheme of our own links alone. Without keys the peer's address counts, as the socket has it.
+        proxy_headers=settings.needs_keys,
         timeout_graceful_shutdown=10,
     )
 
@@ -182,8 +183,8 @@ def _require_key(settings: Settings, database: Database | None) -> None:
             if good_hashes(connection):
                 return
     raise Unavailable(
-        f"Listening on {settings.host} lets others in, and there is no API key yet. Make one with 'losscast key create "
-        "NAME' and start again."
+        f"{settings.why_keys} lets others in, and there is no API key yet. Make one with 'losscast key create NAME' "
+        "and start again."
     )
 
 

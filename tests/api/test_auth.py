@@ -1,10 +1,13 @@
 """Keys, sessions, and what is open without them."""
 
+import http.client
+import socket
 from collections.abc import Iterator
 
 import httpx
 import pytest
 
+from app.settings import Settings
 from app.storage.database import Database
 from app.storage.keys import create_key
 from tests.service import Process, Web, free_port, new_id, wait_for
@@ -16,6 +19,23 @@ KEY = "a-key-from-the-environment"
 def locked(api_database_url: str) -> Iterator[Web]:
     with Web(api_database_url, auth="on", api_key=KEY, session_secret="s" * 32) as running:
         yield running
+
+
+@pytest.mark.parametrize(
+    ("headers", "said"),
+    [
+        ({}, "losscast key create"),
+        ({"Authorization": "Bearer wrong-key-wrong-key"}, "not known here, or was revoked"),
+        ({"Authorization": KEY}, "'Authorization: Bearer KEY'"),
+        ({"Authorization": f"Token {KEY}"}, "'Authorization: Bearer KEY'"),
+        ({"X-API-Key": KEY}, "'Authorization: Bearer KEY'"),
+    ],
+)
+def test_a_refusal_says_what_was_wrong_with_the_key(locked: Web, headers: dict[str, str], said: str) -> None:
+    answer = locked.http.get("/api/v1/runs", headers=headers)
+    assert answer.status_code == 401
+    assert said in answer.json()["message"]
+    assert KEY not in answer.text
 
 
 @pytest.mark.parametrize("address", ["/api/v1/runs", "/api/openapi.json", "/api/docs", "/_dash-layout", "/runs/x"])
@@ -101,6 +121,105 @@ def test_without_keys_another_sites_page_cannot_write(web: Web) -> None:
 
 def test_without_keys_a_rebound_name_is_refused(web: Web) -> None:
     assert web.http.get("/api/v1/runs", headers={"Host": "evil.example"}).status_code == 403
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Forwarded: for=203.0.113.9",
+        "X-Forwarded-For: 203.0.113.9",
+        "x-forwarded-proto: https",
+        "X-Forwarded-Host: losscast.example",
+        "X-Real-IP: 203.0.113.9",
+        "Via: 1.1 proxy",
+        # A proxy that says that it serves this machine alone is believed no more.
+        "X-Forwarded-For: 127.0.0.1",
+    ],
+)
+@pytest.mark.parametrize("address", ["/api/v1/runs", "/", "/healthz", "/_dash-layout"])
+def test_without_keys_what_came_through_a_proxy_is_refused(web: Web, header: str, address: str) -> None:
+    name, _, value = header.partition(": ")
+    headers = {"Host": f"127.0.0.1:{web.port}", name: value}
+    assert web.http.get(address, headers={"Host": headers["Host"]}).status_code == 200
+    answer = web.http.get(address, headers=headers)
+    assert answer.status_code == 403
+    assert name.lower() in answer.json()["message"]
+    assert "LOSSCAST_AUTH=on" in answer.json()["message"]
+
+
+def test_without_keys_a_write_through_a_proxy_stores_nothing(web: Web) -> None:
+    run_id = new_id()
+    answer = web.http.post(f"/api/v1/log/{run_id}", data={"loss": 1}, headers={"X-Forwarded-For": "203.0.113.9"})
+    assert answer.status_code == 403
+    assert web.http.get(f"/api/v1/runs/{run_id}").status_code == 404
+
+
+def test_without_keys_the_request_of_a_bare_nginx_is_refused(web: Web) -> None:
+    # As `proxy_pass http://127.0.0.1:8700;` alone sends it: HTTP/1.0, our own address as Host, nothing of the sender.
+    asked = f"GET /api/v1/runs HTTP/1.0\r\nHost: 127.0.0.1:{web.port}\r\nConnection: close\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", web.port)) as connection:
+        connection.sendall(asked.encode())
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        assert answer.status == 403
+        assert b"HTTP/1.0" in answer.read()
+
+
+def test_without_keys_another_machine_is_refused_whatever_host_it_names(database_url: str) -> None:
+    if (address := _own_address()) is None:
+        pytest.skip("this machine has no address but loopback")
+    with Web(database_url, auth="off", host="0.0.0.0") as web:
+        headers = {"Host": f"127.0.0.1:{web.port}"}
+        with httpx.Client(base_url=f"http://{address}:{web.port}", trust_env=False) as outside:
+            assert outside.get("/api/v1/runs", headers=headers).status_code == 403
+        assert web.http.get("/api/v1/runs").status_code == 200
+
+
+def _own_address() -> str | None:
+    """An address of this machine that others would reach it by; connections to it come from itself."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # chooses an address; sends nothing
+        except OSError:
+            return None
+        address = str(probe.getsockname()[0])
+    return None if address.startswith("127.") else address
+
+
+@pytest.mark.parametrize(
+    "headers", [{"X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "https"}, {"Via": "1.1 proxy"}]
+)
+def test_with_keys_a_proxy_lets_in_whoever_has_one(locked: Web, headers: dict[str, str]) -> None:
+    assert locked.http.get("/api/v1/runs", headers=headers).status_code == 401
+    key = {"Authorization": f"Bearer {KEY}"}
+    assert locked.http.get("/api/v1/runs", headers={**headers, **key}).status_code == 200
+    # Whatever a proxy says of where a request began opens nothing.
+    assert locked.http.get("/api/v1/runs", headers={"X-Forwarded-For": "127.0.0.1"}).status_code == 401
+
+
+def test_the_cookie_of_who_signs_in_over_tls_at_a_proxy_stays_there(locked: Web) -> None:
+    with httpx.Client(base_url=locked.url, trust_env=False) as browser:
+        plain = browser.post("/login", data={"key": KEY})
+        behind_tls = browser.post("/login", data={"key": KEY}, headers={"X-Forwarded-Proto": "https"})
+    assert "Secure" not in plain.headers["set-cookie"]
+    assert "Secure" in behind_tls.headers["set-cookie"]
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ({}, None),
+        ({"public_url": "http://127.0.0.1:8700"}, None),
+        ({"public_url": "http://localhost:8700"}, None),
+        ({"public_url": "https://losscast.example"}, "LOSSCAST_PUBLIC_URL"),
+        ({"host": "0.0.0.0"}, "Listening on 0.0.0.0"),
+        ({"auth": "on"}, "LOSSCAST_AUTH=on"),
+        ({"auth": "off", "public_url": "https://losscast.example"}, None),
+    ],
+)
+def test_keys_are_asked_for_wherever_others_may_come_from(said: dict[str, str], why: str | None) -> None:
+    found = Settings.model_validate(said).why_keys
+    assert (found is None) if why is None else (found is not None and found.startswith(why))
 
 
 def test_listening_beyond_this_machine_needs_a_key_first(database_url: str, capfd: pytest.CaptureFixture[str]) -> None:
