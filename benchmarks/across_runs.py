@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from app.errors import BadInput
-from app.forecasting.other_schedules import MOST_CANDIDATES, Candidate, compare_schedules
+from app.forecasting.other_schedules.candidate import Candidate
+from app.forecasting.other_schedules.compare import MOST_CANDIDATES, compare_schedules
 from app.forecasting.recorded_run import RecordedRun
 from app.importers.recorded_run_file import NotARecordedRun, read_recorded_run
 

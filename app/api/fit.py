@@ -10,14 +10,10 @@ from pydantic import Field, StringConstraints
 
 from app.api.schemas import Number, PathPoint, RunId, StepCount, Wire, number, numbers
 from app.api.service import BUSY, NO_RUN, ROUTE_ERRORS, Service
-from app.forecasting.other_schedules import (
-    MOST_CANDIDATES,
-    MOST_RUNS,
-    Comparison,
-    Prediction,
-    candidate,
-    compare_schedules,
-)
+from app.forecasting.other_schedules.candidate import candidate
+from app.forecasting.other_schedules.compare import MOST_CANDIDATES, compare_schedules
+from app.forecasting.other_schedules.comparison import Comparison, Prediction
+from app.forecasting.other_schedules.fitted_runs import MOST_RUNS
 from app.forecasting.recorded_run import RecordedRun
 from app.storage.recorded_runs import read_recorded_runs
 

@@ -18,7 +18,7 @@ from app.cli.step_counts import step_count
 
 if TYPE_CHECKING:
     from app.forecasting.across_runs import Agreement
-    from app.forecasting.other_schedules import Comparison, Prediction
+    from app.forecasting.other_schedules.comparison import Comparison, Prediction
     from app.forecasting.recorded_run import RecordedRun
     from app.laws.separable import Law
 
@@ -93,7 +93,8 @@ def fit(
 
 
 def _compared(runs: Sequence[RecordedRun], specs: Sequence[Mapping[str, Any]], total_steps: int | None) -> Comparison:
-    from app.forecasting.other_schedules import candidate, compare_schedules
+    from app.forecasting.other_schedules.candidate import candidate
+    from app.forecasting.other_schedules.compare import compare_schedules
 
     return compare_schedules(runs, [candidate(spec, runs, total_steps=total_steps) for spec in specs])
 

@@ -10,14 +10,10 @@ import pytest
 
 from app.curves.schedule import Schedule
 from app.errors import BadInput
-from app.forecasting.other_schedules import (
-    MOST_RUNS,
-    Candidate,
-    Prediction,
-    candidate,
-    compare_schedules,
-    warmup_steps,
-)
+from app.forecasting.other_schedules.candidate import Candidate, candidate, warmup_steps
+from app.forecasting.other_schedules.compare import compare_schedules
+from app.forecasting.other_schedules.comparison import Prediction
+from app.forecasting.other_schedules.fitted_runs import MOST_RUNS
 from app.forecasting.recorded_run import RecordedRun
 from app.importers.recorded_run_file import read_recorded_run
 

@@ -20,7 +20,7 @@ from app.dashboard.figures.axes import (
 )
 from app.dashboard.formatting import chart_text, format_band, format_rate
 from app.dashboard.theme import Display, Palette, translucent
-from app.forecasting.other_schedules import Comparison, Prediction
+from app.forecasting.other_schedules.comparison import Comparison, Prediction
 from app.forecasting.recorded_run import RecordedRun
 
 BOTTOM = 0.32  # height of the rates' panel, with its title

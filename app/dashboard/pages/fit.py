@@ -22,7 +22,10 @@ from app.dashboard.figures.fit import fit_figure, prediction_colour
 from app.dashboard.formatting import format_band, format_rate, format_step, format_value
 from app.dashboard.theme import Display, Palette
 from app.errors import BadInput, Busy, LosscastError, NotFound
-from app.forecasting.other_schedules import MOST_RUNS, Comparison, Prediction, candidate, compare_schedules
+from app.forecasting.other_schedules.candidate import candidate
+from app.forecasting.other_schedules.compare import compare_schedules
+from app.forecasting.other_schedules.comparison import Comparison, Prediction
+from app.forecasting.other_schedules.fitted_runs import MOST_RUNS
 from app.forecasting.recorded_run import RecordedRun
 from app.runs import RunRow, RunStatus
 from app.storage.database import Database
