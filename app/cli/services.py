@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from app.settings import Settings
     from app.storage.database import Database
     from app.supervisor import Command, Service, Step, Supervisor
+
+log = logging.getLogger(__name__)
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on; anything but loopback needs an API key.")]
 Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.  [default: 8700]")]
@@ -85,7 +88,8 @@ def work() -> None:
         allowed_hosts=settings.alert_allowed_hosts,
         run_url=lambda run_id: f"{base.rstrip('/')}/runs/{run_id}",
     )
-    _check_alert_urls(settings)
+    for fault in _alert_faults(settings):
+        log.error("%s Alerts do not go there; all else runs.", fault)
     run_worker(database, alerting, forecasts_kept=settings.forecasts_kept)
 
 
@@ -117,12 +121,13 @@ class WholeService:
 
 
 def whole_service(settings: Settings) -> WholeService:
-    """What `losscast up` runs, in the order of starting. Raises `Unavailable` where the port is taken."""
+    """What `losscast up` runs, in the order of starting. Raises `BadInput`, `Unavailable` where it cannot."""
     from app import migrate
     from app.embedded import EmbeddedPostgres
     from app.storage.database import Database
     from app.supervisor import Command, Service, Step
 
+    _require_alert_addresses(settings)
     port = _free_port(settings.host) if settings.port == 0 else settings.port
     _require_port(settings.host, port)
     server = None if settings.database_url else EmbeddedPostgres(data_dir_of(settings), binaries=settings.pg_bin)
@@ -188,11 +193,27 @@ def _require_key(settings: Settings, database: Database | None) -> None:
     )
 
 
-def _check_alert_urls(settings: Settings) -> None:
-    from app.notify.targets import check_target
+def _require_alert_addresses(settings: Settings) -> None:
+    """Refuse an address that alerts cannot go to while somebody is there to read it."""
+    from app.errors import BadInput
 
+    for fault in _alert_faults(settings):
+        raise BadInput(fault)
+
+
+def _alert_faults(settings: Settings) -> Iterator[str]:
+    """What is wrong with each configured address. One without an address in DNS is not: it may be mended by itself."""
+    from app.errors import BadInput
+    from app.notify.targets import UnresolvedHost, check_target, mask_target
+
+    schemes, hosts = settings.alert_allowed_schemes, settings.alert_allowed_hosts
     for url in settings.alert_urls:
-        check_target(url, allowed_schemes=settings.alert_allowed_schemes, allowed_hosts=settings.alert_allowed_hosts)
+        try:
+            check_target(url, allowed_schemes=schemes, allowed_hosts=hosts)
+        except UnresolvedHost as error:
+            log.warning("alerts to %s wait: %s", mask_target(url), error)
+        except BadInput as error:
+            yield f"The setting LOSSCAST_ALERT_URLS cannot be used for {mask_target(url)}: {error}"
 
 
 def _free_port(host: str) -> int:

@@ -6,11 +6,12 @@ import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.service import Web, Worker, wait_for
+from tests.service import Process, Web, Worker, wait_for
 
 
 class Receiver:
@@ -85,9 +86,34 @@ def test_a_nan_reaches_the_webhook_and_so_does_its_end(database_url: str, receiv
         assert "secret" not in json.dumps(alert)
 
 
-def test_an_alert_url_that_is_not_allowed_stops_the_worker_with_a_reason(
-    database_url: str, capfd: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("address", "advice"),
+    [("htp://foo", "Known: "), ("http://169.254.169.254/latest", "LOSSCAST_ALERT_ALLOWED_HOSTS")],
+)
+def test_the_service_does_not_start_with_an_address_that_alerts_cannot_go_to(
+    address: str, advice: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with Worker(database_url, alert_urls="http://169.254.169.254/latest") as worker:
-        assert worker.wait() == 2
+    settings = {"LOSSCAST_DATA_DIR": str(tmp_path / "data"), "LOSSCAST_ALERT_URLS": address}
+    with Process("up", "--port", "0", env=settings) as service:
+        assert service.wait() == 2
+    said = capfd.readouterr().err
+    assert "LOSSCAST_ALERT_URLS" in said
+    assert advice in said
+    assert not (tmp_path / "data").exists()
+
+
+def test_one_wrong_address_costs_neither_the_forecasts_nor_the_other_channels(
+    database_url: str, receiver: Receiver, capfd: pytest.CaptureFixture[str]
+) -> None:
+    # As when a name has come to lead inside since the service was started.
+    settings = {
+        "alert_urls": f"http://169.254.169.254/latest http://127.0.0.1:{receiver.port}/hook",
+        "alert_allowed_hosts": f"127.0.0.1:{receiver.port}",
+    }
+    with Web(database_url) as web, Worker(database_url, **settings) as worker:
+        run_id = web.new_run()
+        web.append(run_id, [*range(1, 102)], loss=[*(3.0 - step / 100 for step in range(1, 101)), "NaN"])
+        (fired,) = wait_for(lambda: receiver.messages or None, "the alert")
+        assert fired["kind"] == "nonfinite_loss"
+        assert worker.returncode is None
     assert "LOSSCAST_ALERT_ALLOWED_HOSTS" in capfd.readouterr().err
