@@ -179,9 +179,9 @@ def _allowed_addresses(host: str, port: int, allowed_hosts: Collection[str]) -> 
     addresses = list(dict.fromkeys(ipaddress.ip_address(entry[4][0]) for entry in found))
     internal = next((address for address in addresses if not _is_public(address)), None)
     if internal is not None and not _is_listed(host, port, allowed_hosts):
-        is_itself = str(internal) == host.strip("[]")
+        shown = host if str(internal) == host.strip("[]") else f"{host} ({internal})"
         raise BadInput(
-            f"{host} is an internal address{'' if is_itself else f' ({internal})'}. If alerts shall go there, the operator adds "
+            f"{shown} is an internal address. If alerts shall go there, the operator adds "
             f"{_entry(host, port or None)} to {HOSTS_SETTING}."
         )
     return addresses

@@ -159,8 +159,7 @@ def test_a_name_that_points_inside_is_refused_whatever_patterns_say(receiver: Re
 
 def test_a_refused_host_is_named_once(receiver: Receiver) -> None:
     assert "127.0.0.1 is an internal address. If" in send(f"{receiver.url}/hook", hosts=[]).detail
-    named = send(f"http://localhost:{receiver.port}/hook", hosts=[]).detail
-    assert "localhost is an internal address (" in named
+    assert send(f"http://localhost:{receiver.port}/hook", hosts=[]).detail.startswith("localhost (")
 
 
 def test_a_name_without_an_address_is_tried_again_later() -> None:
