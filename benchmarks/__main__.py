@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import importlib
-import pkgutil
 import sys
 from pathlib import Path
 
+HERE = Path(__file__).parent
+
+
+def names() -> list[str]:
+    """What can be run by name: modules with a `main`. Others are what these share, and trainings that make runs."""
+    return sorted(path.stem for path in HERE.glob("[a-z]*.py") if "\ndef main(" in path.read_text(encoding="utf-8"))
+
 
 def main() -> None:
-    known = sorted(one.name for one in pkgutil.iter_modules([str(Path(__file__).parent)]) if one.name != "__main__")
+    known = names()
     wanted = sys.argv[1:] or known
     unknown = sorted(set(wanted) - set(known))
     if unknown:

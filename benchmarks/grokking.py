@@ -3,7 +3,7 @@
     python -m benchmarks.grokking FOLDER...          the record of each folder of runs
     python -m benchmarks.grokking --fit FOLDER FOLDER FOLDER...    the constants of app/diagnostics/grokking.py, too
 
-`python -m benchmarks.grokking_runs FOLDER` makes runs to fit to. Every file needs train and validation losses and
+`python -m benchmarks.made_runs.grokking FOLDER` makes runs to fit to. Every file needs train and validation losses and
 accuracies. What is counted is what the engine said at the time, in `losscast diagnose`'s order of steps.
 """
 

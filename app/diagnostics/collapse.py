@@ -62,7 +62,7 @@ FEWEST_MODES = 3
 FEW_MODES = 0.5
 NEVER_MANY = 20
 """Looks at which the samples had at most this share of the real modes' perplexity, without a break: a healthy generator
-is through this in ten. Chosen on the first seed of `python -m benchmarks.gan_runs`."""
+is through this in ten. Chosen on the first seed of `python -m benchmarks.made_runs.gan`."""
 
 SIGNALS_READ = (
     *("feature_rank", "top_share", "feature_spread", "dead_fraction"),

@@ -1,6 +1,6 @@
 """Train the small classifiers that forecasts of accuracies were chosen on (digits) and reported on (text).
 
-    python -m benchmarks.accuracy_runs OUTPUT [--digits digits.csv.gz]
+    python -m benchmarks.made_runs.accuracy OUTPUT [--digits digits.csv.gz]
 
 writes OUTPUT/digits (30 runs) and OUTPUT/text (20): training and validation loss and accuracy, with the learning rate.
 Every run differs: size of the network and of the training set, wrong labels, noise, optimizer, rate, length, and one

@@ -1,6 +1,6 @@
 """Train tiny generators on a ring of eight Gaussians: some make all eight, some a few, and their losses hardly differ.
 
-    python -m benchmarks.gan_runs FOLDER [RUNS]        needs torch; ten seconds a run on one core
+    python -m benchmarks.made_runs.gan FOLDER [RUNS]        needs torch; ten seconds a run on one core
 
 Each seed is trained three times. *collapsing*: a discriminator cannot catch a generator that moves five times as fast,
 so it goes where the discriminator is weakest, all of it at once, and on to the next place. *dropping*: a generator that

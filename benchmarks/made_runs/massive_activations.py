@@ -1,6 +1,6 @@
 """Train a tiny transformer to which a resting place for attention is of use: what the massive law was tried on.
 
-    python -m benchmarks.massive_runs FILE.csv [STEPS]        needs torch; five minutes on one core
+    python -m benchmarks.made_runs.massive_activations FILE.csv [STEPS]        needs torch; five minutes on one core
 
 The task is the one in which Guo et al. (arXiv:2410.13835) found attention sinks, and massive activations with them, in
 three layers trained by Adam: a token follows the one before it by a fixed table of chances, except after a trigger,
@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from benchmarks.tiny_transformer import Shape, TinyTransformer
+from benchmarks.made_runs.tiny_transformer import Shape, TinyTransformer
 from losscast import probe
 
 LETTERS, TRIGGERS = 32, 3

@@ -1,6 +1,6 @@
 """Train a tiny language model with every probe on: real data for what is judged from them.
 
-    python -m benchmarks.probed_run FILE.jsonl [STEPS]        needs torch; some minutes on one core
+    python -m benchmarks.made_runs.probed FILE.jsonl [STEPS]        needs torch; some minutes on one core
 
 Four blocks of width 64 on the characters of Python's own library, AdamW, warm-up and cosine. Each probe looks at the
 same batch every time; gradients are those of four micro-batches.

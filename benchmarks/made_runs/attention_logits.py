@@ -1,6 +1,6 @@
 """Train tiny language models without a norm on queries and keys, at rates that are too large for most of them.
 
-    python -m benchmarks.attention_logit_runs FOLDER [RUNS]        needs torch; half a minute a run on one core
+    python -m benchmarks.made_runs.attention_logits FOLDER [RUNS]        needs torch; half a minute a run on one core
 
 The largest attention logit grows like a power of the step, the faster the larger the rate: what the trend of
 `app/diagnostics/risk.py` is reported on. Its level, its reach and its window were chosen before these runs existed.
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.tiny_transformer import Shape, TinyTransformer, library_text
+from benchmarks.made_runs.tiny_transformer import Shape, TinyTransformer, library_text
 
 BATCH, CONTEXT, STEPS, WARM_UP = 16, 32, 2000, 20
 FAR_BEYOND = 5_000.0

@@ -4,7 +4,7 @@ Every run differs: modulus, operation, share of the pairs trained on, network, o
 the initial weights, and how often it is evaluated. Some can never generalise (random labels), some do so at once, most
 somewhere between. The runs that the forecast is reported on (docs/diagnostics.md) are none of these.
 
-    python -m benchmarks.grokking_runs FOLDER [RUNS]
+    python -m benchmarks.made_runs.grokking FOLDER [RUNS]
 
 Plain numpy, one thread: some seconds a run.
 """
