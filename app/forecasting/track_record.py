@@ -17,14 +17,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from functools import cache
 from itertools import groupby
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
 
 from app.errors import BadInput
-from app.forecasting.forecast import FINAL_SHARE
+from app.forecasting.final_value import FINAL_SHARE
 from app.forecasting.recorded_run import n_final_points
 from app.forecasting.scores import QuantileForecast, ValueScore, score_value
 
@@ -41,6 +43,9 @@ HALF_WAY = (0.3, 0.7)
 
 INTERVAL_Z = 1.959964
 """Normal score of a 95 % interval."""
+
+TELLING_WIDTH = 0.5
+"""An interval wider than this says nothing of a promise: three runs that all held leave one as wide."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -228,6 +233,17 @@ class Coverage:
         return self.held / self.n_runs
 
 
+class Keeping(Enum):
+    """What a count of bands that held says of what they promise."""
+
+    SHORT = "held less often, beyond chance"
+    PERHAPS_SHORT = "held less often; of so many counts, one may look so by chance"
+    UNKNOWN = "too few runs to say"
+    KEPT = "as far as so many runs can tell"
+    PERHAPS_OVER = "held more often; of so many counts, one may look so by chance"
+    OVER = "held more often, beyond chance"
+
+
 @dataclass(frozen=True, slots=True)
 class Bucket:
     """What the runs say of forecasts made at some seen fractions; None and nothing where no run has one there."""
@@ -257,14 +273,29 @@ def reliability(half_way: Sequence[ValueScore]) -> list[Coverage]:
     ]
 
 
-def wilson_interval(held: float, n: int) -> tuple[float, float]:
-    """95 % interval of a share by Wilson (1927): honest for few runs, and for none or all of them.
+def keeping(found: Coverage, n_looks: int) -> Keeping:
+    """What one of `n_looks` counts says of its band; each is shown with its own 95 % interval.
+
+    Beyond chance is what also falls out of the wider interval that honest bands leave with any of the counts in 5 of
+    100 records (Bonferroni). Some one of six falls out of its own interval in about every fourth record.
+    """
+    z = NormalDist().inv_cdf(1 - 0.025 / n_looks)
+    low, high = wilson_interval(found.held, found.n_runs, z=z)
+    if found.high < found.stated:
+        return Keeping.SHORT if high < found.stated else Keeping.PERHAPS_SHORT
+    if found.low > found.stated:
+        return Keeping.OVER if low > found.stated else Keeping.PERHAPS_OVER
+    return Keeping.UNKNOWN if found.high - found.low > TELLING_WIDTH else Keeping.KEPT
+
+
+def wilson_interval(held: float, n: int, z: float = INTERVAL_Z) -> tuple[float, float]:
+    """Interval of a share by Wilson (1927), of 95 % by default: honest for few runs, and for none or all of them.
 
     Shares averaged inside runs vary less than yes and no do, so that for them it is a little wide.
     """
-    share, z2 = held / n, INTERVAL_Z**2
+    share, z2 = held / n, z**2
     middle = (share + z2 / (2 * n)) / (1 + z2 / n)
-    reach = INTERVAL_Z / (1 + z2 / n) * np.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
+    reach = z / (1 + z2 / n) * np.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
     return max(0.0, float(middle - reach)), min(1.0, float(middle + reach))
 
 

@@ -14,16 +14,16 @@ from playwright.sync_api import Browser, expect
 from app.dashboard.components import status_badge
 from app.dashboard.figures.track_record import errors_figure, reliability_figure
 from app.dashboard.liveness import Liveness
-from app.dashboard.pages.project import empty_text, format_error, judgement, read_record
-from app.dashboard.pages.project import verdict as project_verdict
+from app.dashboard.pages.project import RecordReading, read_record
 from app.dashboard.pages.ranking import read_ranking
 from app.dashboard.pages.ranking import shown as ranking_shown
+from app.dashboard.pages.record_words import empty_text, format_error, in_words, judgement, looks_at
 from app.dashboard.pages.run_history import history_text
 from app.dashboard.readings.history import read_history
 from app.dashboard.readings.runs import RunsFilter, SparklineCache, read_runs
 from app.dashboard.site import page_at
 from app.dashboard.theme import Display
-from app.forecasting.track_record import RunBin, coverage
+from app.forecasting.track_record import RunBin, buckets, coverage
 from app.importers.run_files import read_file
 from app.runs import RunStatus
 from app.storage import runs
@@ -89,17 +89,49 @@ def test_an_empty_record_says_what_is_missing(record: ProjectTrackRecord, said: 
     assert said in empty_text(record)
 
 
+def project_verdict(reading: RecordReading) -> list[str]:
+    return in_words(reading.record, reading.reliability, buckets(reading.record.bins))
+
+
 @pytest.mark.parametrize(
     ("inside", "said"),
     [
-        ([1] * 14, "keeps its promise"),
+        ([1] * 14, "Nowhere along the runs did it hold less often"),
         ([1, 0, 1], "Too few runs"),
         ([0] * 8 + [1] * 8, "too narrow"),
         ([1] * 60, "could be narrower"),
     ],
 )
 def test_a_band_is_judged_by_what_chance_allows(inside: list[float], said: str) -> None:
-    assert said in judgement(coverage(0.9, inside))
+    (line,) = judgement({"half-way": coverage(0.9, inside)})
+    assert said in line
+
+
+def runs_at(seen_bin: int, inside: Sequence[float]) -> list[RunBin]:
+    return [RunBin(f"run {at}", seen_bin, 1, 0.01, 0.01, held, held, held) for at, held in enumerate(inside)]
+
+
+def test_a_record_that_holds_at_half_way_and_not_late_in_the_runs_is_not_called_kept() -> None:
+    half_way = [coverage(0.9, [1] * 8 + [0])]
+    shares = buckets([*runs_at(3, [1] * 9), *runs_at(10, [1] * 8 + [0]), *runs_at(19, [1] * 4 + [0] * 5)])
+    (line,) = judgement(looks_at(half_way, shares))
+    assert line == (
+        "At 90 to 100 % seen the band held 44 % of 9 runs (95 % interval 19 to 73 %). The bands are too narrow there."
+    )
+
+
+def test_one_low_count_among_many_is_named_and_may_be_chance() -> None:
+    shares = buckets([*runs_at(3, [1] * 9), *runs_at(10, [1] * 9), *runs_at(19, [1] * 6 + [0] * 3)])
+    (line,) = judgement(looks_at([coverage(0.9, [1] * 9)], shares))
+    assert line.startswith("At 90 to 100 % seen the band held 67 % of 9 runs")
+    assert line.endswith("one may be so by chance.")
+
+
+def test_a_promise_that_nothing_contradicts_is_told_with_its_lowest_count() -> None:
+    shares = buckets([*runs_at(3, [1] * 9), *runs_at(15, [1] * 7 + [0] * 2)])
+    (line,) = judgement(looks_at([coverage(0.9, [1] * 9)], shares))
+    assert line.startswith("No count along the runs contradicts the promise")
+    assert "at 70 to 90 % seen: 78 % of 9 runs" in line
 
 
 @pytest.mark.parametrize(
@@ -137,8 +169,9 @@ def test_a_runs_verdict_is_one_forecast_and_the_count(database: Database, seed: 
     reading = read_history(database, "run", None)
     said = history_text(reading)
     assert reading.actual is not None
-    told = min(reading.counted, key=lambda one: abs(one.seen - 0.4))
-    assert said.startswith(f"At {100 * told.seen:.0f} % of the run the forecast was {told.p05:.3f} – {told.p95:.3f}")
+    told = min(reading.counted, key=lambda one: abs(one.seen - 0.5))
+    when = f"At {100 * told.seen:.0f} % of the run, nearest to half-way,"
+    assert said.startswith(f"{when} the forecast was {told.p05:.3f} – {told.p95:.3f}")
     assert f"it ended at {reading.actual:.3f} ({'inside' if told.p05 <= reading.actual <= told.p95 else ''}" in said
     held = sum(one.p05 <= reading.actual <= one.p95 for one in reading.counted)
     assert f"The band held in {held} of {len(reading.counted)} forecasts" in said
@@ -157,6 +190,12 @@ def test_a_project_is_summed_up_in_words(database: Database, seed: Seeder) -> No
     assert reading is not None
     assert read_record(database, PROJECT, unless=reading.revision) is None
     held = sum(run.half_way.score.cover90 for run in reading.record.runs if run.half_way)
+    for run in reading.record.runs:
+        assert run.half_way is not None
+        told_of_run = history_text(read_history(database, run.id, None))
+        assert told_of_run.startswith(f"At {100 * run.half_way.seen:.0f} % of the run, nearest to half-way"), (
+            "both pages count the same forecast"
+        )
     first, second, third = project_verdict(reading)
     assert first.startswith(f"Of 2 finished runs, the 90 % band at half-way held {held}. Too few runs")
     assert "% of the final loss" in second
@@ -229,7 +268,7 @@ def test_a_project_and_its_record_are_shown(
     watched.keep_picture(f"project-{theme}-{size[0]}")
     assert not watched.has_horizontal_scrollbar()
     page.locator("#runs-list").get_by_role("link", name="a of lm_cosine.csv").click()
-    expect(page.locator("#run-history-note")).to_contain_text(re.compile(r"At \d+ % of the run the forecast was"))
+    expect(page.locator("#run-history-note")).to_contain_text(re.compile(r"At \d+ % of the run, nearest to half-way"))
     assert not watched.has_horizontal_scrollbar()
     page.locator("#run-history").scroll_into_view_if_needed()
     page.wait_for_timeout(800)

@@ -8,13 +8,16 @@ import pytest
 from app.forecasting.track_record import (
     BINS,
     BUCKETS,
+    Coverage,
     Ended,
+    Keeping,
     PastForecast,
     Path,
     RunBin,
     buckets,
     coverage,
     judge,
+    keeping,
     median_errors,
     wilson_interval,
 )
@@ -120,6 +123,32 @@ def test_wilson_is_the_textbooks() -> None:
 def test_no_and_all_of_few_runs_are_not_certain() -> None:
     assert wilson_interval(0, 3) == pytest.approx((0.0, 0.5615), abs=1e-4)
     assert coverage(0.9, [1, 1, 1]).low < 0.5
+
+
+def of_runs(held: int, n_runs: int) -> Coverage:
+    return coverage(0.9, [1] * held + [0] * (n_runs - held))
+
+
+@pytest.mark.parametrize(
+    ("held", "n_runs", "said"),
+    [
+        (4, 9, Keeping.SHORT),
+        (6, 9, Keeping.PERHAPS_SHORT),
+        (8, 9, Keeping.KEPT),
+        (3, 3, Keeping.UNKNOWN),
+        (60, 60, Keeping.PERHAPS_OVER),
+        (100, 100, Keeping.OVER),
+    ],
+)
+def test_one_of_six_counts_is_judged_by_what_chance_makes_of_six(held: int, n_runs: int, said: Keeping) -> None:
+    assert keeping(of_runs(held, n_runs), 6) is said
+
+
+def test_honest_bands_are_called_wrong_in_few_records() -> None:
+    counts = np.random.default_rng(0).binomial(20, 0.9, (2000, 6))
+    said = {held: keeping(of_runs(held, 20), 6) for held in range(21)}
+    alarms = np.mean([any(said[held] in (Keeping.SHORT, Keeping.OVER) for held in record) for record in counts])
+    assert alarms < 0.1  # 5 % by the interval; counts of 20 runs are coarse
 
 
 def test_a_run_counts_once_however_many_forecasts_it_has() -> None:

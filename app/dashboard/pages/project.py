@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import dash
-import numpy as np
 from dash import Input, Output, State, dcc, html
 from dash.development.base_component import Component
 
@@ -20,12 +19,13 @@ from app.dashboard.pages import runs as runs_page
 from app.dashboard.pages import sweep
 from app.dashboard.pages.goals import GoalsReading, goals_card
 from app.dashboard.pages.ranking import ranking_card
+from app.dashboard.pages.record_words import empty_text, format_error, in_words
 from app.dashboard.readings.compared_runs import compare_href
 from app.dashboard.readings.runs import RunsFilter
 from app.dashboard.theme import Display
 from app.forecasting.track_record import Bucket, Coverage, buckets, reliability
 from app.storage.database import Database
-from app.storage.track_record import NEWEST_RUNS, ProjectTrackRecord, project_revision, project_track_record
+from app.storage.track_record import ProjectTrackRecord, project_revision, project_track_record
 
 RECORD_MEANING = (
     "Each forecast is kept as it was made. When a run has finished, all of its forecasts are compared with the loss "
@@ -150,82 +150,18 @@ def _shown(reading: RecordReading, display: Display) -> Sequence[object]:
     record = reading.record
     if not record.runs:
         return [html.P(empty_text(record)), True, empty_figure(), empty_figure(), None, reading.revision]
+    shares = buckets(record.bins)
     bands: object = empty_figure("No forecast was made near half-way", display.palette)
     if reading.reliability:
         bands = reliability_figure(reading.reliability, display)
     return [
-        [html.P(line) for line in verdict(reading)],
+        [html.P(line) for line in in_words(record, reading.reliability, shares)],
         False,
         errors_figure(record.bins, reading.names, display),
         bands,
-        bucket_table(buckets(record.bins)),
+        bucket_table(shares),
         reading.revision,
     ]
-
-
-def empty_text(record: ProjectTrackRecord) -> str:
-    """What is missing before anything can be said."""
-    if record.n_waiting:
-        return (
-            f"The forecasts of {counted(record.n_waiting, 'finished run')} are being scored; this takes some seconds."
-        )
-    if record.n_finished:
-        return (
-            f"No run of this project has finished with forecasts yet. {counted(record.n_finished, 'run')} finished "
-            "before the first forecast, or not in a finite number."
-        )
-    if record.n_running:
-        return (
-            f"No run of this project has finished with forecasts yet; {counted(record.n_running, 'run')} "
-            f"{'is' if record.n_running == 1 else 'are'} still going on. When one has finished, its forecasts are held "
-            "to the loss that it ended at."
-        )
-    return (
-        "No run of this project has finished with forecasts yet. Failed and stopped runs are scored on their own pages."
-    )
-
-
-def verdict(reading: RecordReading) -> list[str]:
-    """The record in plain sentences."""
-    record, n_runs = reading.record, len(reading.record.runs)
-    lines = []
-    if reading.reliability:
-        held = next(one for one in reading.reliability if one.stated == 0.9)
-        errors = [abs(run.half_way.score.error) for run in record.runs if run.half_way is not None]
-        of_runs = counted(held.n_runs, "finished run")
-        lines.append(f"Of {of_runs}, the 90 % band at half-way held {held.held:.0f}. {judgement(held)}")
-        lines.append(f"The median error at half-way was {format_error(float(np.median(errors)))} of the final loss.")
-    else:
-        lines.append(f"{counted(n_runs, 'finished run')}, none of which had a forecast near half-way.")
-    return lines + left_out(record)
-
-
-def left_out(record: ProjectTrackRecord) -> list[str]:
-    """Runs that are not in the record, and why."""
-    sentences = []
-    if len(record.runs) == NEWEST_RUNS:
-        sentences.append(f"The newest {NEWEST_RUNS} runs are counted.")
-    if record.n_waiting:
-        sentences.append(f"{counted(record.n_waiting, 'finished run')} still to be scored.")
-    untold = record.n_finished - len(record.runs) - record.n_waiting
-    if untold > 0 and len(record.runs) < NEWEST_RUNS:
-        others = counted(untold, "other finished run")
-        sentences.append(f"{others} ended in NaN or before a first forecast: nothing to hold a forecast to.")
-    if record.n_ended_otherwise:
-        others = counted(record.n_ended_otherwise, "run")
-        sentences.append(f"{others} failed or stopped: scored on the run's own page, not counted here.")
-    return [" ".join(sentences)] if sentences else []
-
-
-def judgement(held: Coverage) -> str:
-    """What the interval says of the promise."""
-    if held.high < held.stated:
-        return "That is fewer than it promises: the bands are too narrow here."
-    if held.low > held.stated:
-        return "That is more than it promises: the bands could be narrower."
-    if held.high - held.low > 0.5:
-        return "Too few runs to say whether it keeps its promise."
-    return "As far as so many runs can tell, it keeps its promise."
 
 
 def bucket_table(found: Sequence[Bucket]) -> Component:
@@ -253,13 +189,3 @@ def bucket_table(found: Sequence[Bucket]) -> Component:
 def held_cell(held: Coverage) -> list[Component | str]:
     interval = f"({100 * held.low:.0f} to {100 * held.high:.0f} %)"
     return [format_percent(held.share), " ", html.Span(interval, className="interval")]
-
-
-def format_error(error: float) -> str:
-    """A relative error in percent, to two digits: 0.31 %, 2.0 %, 12 %."""
-    percent = 100 * error
-    return f"{percent:.0f} %" if percent >= 100 else f"{percent:#.2g}".rstrip(".") + " %"
-
-
-def counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")

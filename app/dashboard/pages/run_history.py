@@ -12,7 +12,8 @@ from app.dashboard.theme import Display
 from app.forecasting.track_record import JudgedForecast
 from app.storage.database import Database
 
-TOLD_AT = 0.4  # seen: early enough to have been of use, late enough for a band that says something
+TOLD_AT = 0.5
+"""Seen: the one forecast that the project's page counts of each run, so that both speak of the same."""
 
 
 def history(
@@ -53,6 +54,6 @@ def verdict(told: JudgedForecast) -> str:
     """One forecast and what became of it, in words."""
     where = "inside" if told.score.cover90 else "above the band" if told.actual > told.p95 else "below the band"
     return (
-        f"At {format_percent(told.seen)} of the run the forecast was {format_band(told.p05, told.p95)} (90 % band); "
-        f"it ended at {format_value(told.actual)} ({where})."
+        f"At {format_percent(told.seen)} of the run, nearest to half-way, the forecast was "
+        f"{format_band(told.p05, told.p95)} (90 % band); it ended at {format_value(told.actual)} ({where})."
     )
