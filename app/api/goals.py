@@ -14,7 +14,6 @@ from sqlalchemy import Connection
 from app.api.schemas import Name, RunId, StepCount, Wire
 from app.api.service import NO_PROJECT, ROUTE_ERRORS, ProjectPath, Service
 from app.storage.goals import Goal, ProjectPolicy, read_project_policy, save_project_policy, unlogged_metrics
-from app.storage.json import storable_text
 from app.verdicts.policies import DEFAULT_POLICY, POLICIES, policy_named
 from app.verdicts.stopping import Mode
 
@@ -80,8 +79,7 @@ class GoalsView(Wire):
     responses=NO_PROJECT,
 )
 async def get_goals(project: ProjectPath, service: Service) -> GoalsView:
-    name = storable_text(project)
-    return _goals(name, await service.read(lambda connection: read_project_policy(connection, name)))
+    return _goals(project, await service.read(lambda connection: read_project_policy(connection, project)))
 
 
 @router.put(
@@ -92,22 +90,21 @@ async def get_goals(project: ProjectPath, service: Service) -> GoalsView:
 )
 async def put_goals(project: ProjectPath, said: Goals, service: Service) -> GoalsView:
     """Replaces all of it. Running runs are judged again within seconds, and no stop of before holds meanwhile."""
-    name = storable_text(project)
     policy_named(said.policy, said.parameters)
-    goals = {storable_text(metric): Goal(**goal.model_dump()) for metric, goal in said.goals.items()}
+    goals = {metric: Goal(**goal.model_dump()) for metric, goal in said.goals.items()}
 
     def change(connection: Connection) -> tuple[list[str], GoalsView]:
         to_judge = save_project_policy(
             connection,
-            name,
+            project,
             mode=said.mode,
             policy=said.policy,
             parameters=said.parameters,
             goals=goals,
             baselines=said.baselines,
         )
-        warnings = [f"No run of this project has logged {one!r} yet." for one in _unlogged(connection, name, goals)]
-        return to_judge, _goals(name, read_project_policy(connection, name), warnings)
+        warnings = [f"No run of this project has logged {one!r} yet." for one in _unlogged(connection, project, goals)]
+        return to_judge, _goals(project, read_project_policy(connection, project), warnings)
 
     to_judge, view = await service.write(change)
     service.ask_for_refit(set(to_judge))

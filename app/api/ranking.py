@@ -9,10 +9,9 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 from sqlalchemy import Connection
 
-from app.api.schemas import Wire
+from app.api.schemas import StoredText, Wire
 from app.api.service import NO_PROJECT, ROUTE_ERRORS, ProjectPath, Service
 from app.storage.goals import read_project_policy
-from app.storage.json import storable_text
 from app.storage.verdicts import metric_rises, read_competitors, shared_metric
 from app.verdicts.sweep import Placing, Proposal, at_threshold, halve, rank
 
@@ -66,7 +65,7 @@ async def get_ranking(
     project: ProjectPath,
     service: Service,
     metric: Annotated[
-        str | None, Query(max_length=600, description="Without it: the one by which most runs are judged.")
+        StoredText | None, Query(max_length=600, description="Without it: the one by which most runs are judged.")
     ] = None,
     keep: Annotated[float, Query(gt=0, lt=1, description="Share that a round of halving keeps.")] = 0.5,
     threshold: Annotated[
@@ -74,22 +73,20 @@ async def get_ranking(
     ] = None,
 ) -> RankingView:
     """Runs without a forecast or an end, and those that failed or were stopped, are not ranked."""
-    name = storable_text(project)
-    asked = None if metric is None else storable_text(metric)
 
     def ranking(connection: Connection) -> RankingView:
-        policy = read_project_policy(connection, name)
-        chosen = asked or next(iter(policy.goals), None) or shared_metric(connection, name)
+        policy = read_project_policy(connection, project)
+        chosen = metric or next(iter(policy.goals), None) or shared_metric(connection, project)
         if chosen is None:
-            return _nothing_ranked(name, None)
-        competitors, left_out = read_competitors(connection, name, chosen)
+            return _nothing_ranked(project, None)
+        competitors, left_out = read_competitors(connection, project, chosen)
         if not competitors:
-            return _nothing_ranked(name, chosen)
-        lower = not metric_rises(connection, name, chosen)
+            return _nothing_ranked(project, chosen)
+        lower = not metric_rises(connection, project, chosen)
         ranked = rank(competitors, lower_is_better=lower)
         is_live = any(one.is_live for one in competitors)
         return RankingView(
-            project=name,
+            project=project,
             metric=chosen,
             placings=[_placing(one) for one in ranked.placings],
             proposal=_proposal(ranked.proposal) if is_live else None,

@@ -19,6 +19,7 @@ from app.api.schemas import (
     RunDetail,
     RunList,
     SeriesList,
+    StoredText,
     Whole,
 )
 from app.api.service import NO_RUN, ROUTE_ERRORS, Metric, RunIdPath, Service
@@ -40,15 +41,15 @@ router = APIRouter(prefix="/api/v1", responses=ROUTE_ERRORS)
 @router.get("/runs", tags=["read"], summary="List runs, newest first")
 async def list_runs(
     service: Service,
-    project: Annotated[str | None, Query(max_length=500)] = None,
+    project: Annotated[StoredText | None, Query(max_length=500)] = None,
     status: Literal["running", "finished", "failed", "stopped"] | None = None,
-    search: Annotated[str | None, Query(max_length=200, description="Part of a name or id.")] = None,
+    search: Annotated[StoredText | None, Query(max_length=200, description="Part of a name or id.")] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
     offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
 ) -> RunList:
     rows, total = await service.read(
         lambda connection: runs.list_runs(
-            connection, project=project, status=status, search=_text(search), limit=limit, offset=offset
+            connection, project=project, status=status, search=search, limit=limit, offset=offset
         )
     )
     return RunList(runs=[run_view(row) for row in rows], total=total, limit=limit, offset=offset)
@@ -82,7 +83,7 @@ def read_detail(connection: Connection, run_id: str) -> RunDetail:
 async def get_series(
     run_id: RunIdPath,
     service: Service,
-    metric: Annotated[str | None, Query(max_length=600)] = None,
+    metric: Annotated[StoredText | None, Query(max_length=600)] = None,
     from_step: Annotated[Whole | None, Query(ge=-(2**63), lt=2**63)] = None,
     to_step: Annotated[Whole | None, Query(ge=-(2**63), lt=2**63)] = None,
     max_points: Annotated[
@@ -97,13 +98,12 @@ async def get_series(
 ) -> SeriesList | PointsView:
     if metric is None:
         return await service.read(lambda connection: _series_list(connection, run_id))
-    name = _text(metric) or ""
     found = await service.read(
         lambda connection: points.read_points(
-            connection, run_id, name, from_step=from_step, to_step=to_step, max_points=max_points
+            connection, run_id, metric, from_step=from_step, to_step=to_step, max_points=max_points
         )
     )
-    return points_view(name, found)
+    return points_view(metric, found)
 
 
 def _series_list(connection: Connection, run_id: str) -> SeriesList:
@@ -122,7 +122,7 @@ async def get_forecast(run_id: RunIdPath, service: Service, metric: Metric = Non
     """The path's band is for the smoothed level of the metric, not for single points."""
 
     def newest(connection: Connection) -> ForecastView | None:
-        found = forecasts.latest_forecast(connection, run_id, _text(metric))
+        found = forecasts.latest_forecast(connection, run_id, metric)
         return None if found is None else forecast_view(found, priors.named(connection, found.siblings))
 
     found = await service.read(newest)
@@ -139,7 +139,7 @@ async def get_forecast_history(
 ) -> ForecastHistory:
     def history(connection: Connection) -> ForecastHistory:
         summary = runs.read_summary(connection, run_id)
-        found = forecasts.forecast_history(connection, run_id, _text(metric), limit)
+        found = forecasts.forecast_history(connection, run_id, metric, limit)
         return ForecastHistory(
             metric=metric or (summary.metric if summary else None), forecasts=[forecast_summary(one) for one in found]
         )
@@ -195,8 +195,3 @@ async def export_run(
 def _exported(database: Database, run_id: str, form: str) -> Iterator[bytes]:
     with database.read() as connection:
         yield from export.export_run(connection, run_id, form)
-
-
-def _text(value: str | None) -> str | None:
-    """A search or a metric's name as it would have been stored: Postgres knows no U+0000."""
-    return None if value is None else value.replace("\x00", "\ufffd")

@@ -7,12 +7,18 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 from pydantic_core import PydanticCustomError
+
+from app.storage.json import storable_text
 
 # Anything a file system, a URL and a person can carry; "/" is left to the URL.
 RunId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._~-]{0,199}$")]
-Name = Annotated[str, StringConstraints(min_length=1, max_length=500)]
+
+StoredText = Annotated[str, AfterValidator(storable_text)]
+"""Text as it is stored, so that what is looked up by it is found."""
+
+Name = Annotated[StoredText, StringConstraints(min_length=1, max_length=500)]
 
 
 def _whole(value: object) -> object:

@@ -11,21 +11,21 @@ from fastapi import Depends, Path, Query, Request
 from sqlalchemy import Connection
 
 from app.api.group_commit import GroupCommit
-from app.api.schemas import ErrorBody, RunId
+from app.api.schemas import ErrorBody, RunId, StoredText
 from app.calculations import Calculations
 from app.storage.database import Database
 
 Result = TypeVar("Result")
 Responses = dict[int | str, dict[str, Any]]  # status -> what the API's description says of it
 RunIdPath = Annotated[RunId, Path(description="The run's id.")]
-ProjectPath = Annotated[str, Path(max_length=500, description="The project's name; it may hold slashes.")]
-Metric = Annotated[str | None, Query(max_length=600, description="Without it: the loss that lists show.")]
+ProjectPath = Annotated[StoredText, Path(max_length=500, description="The project's name; it may hold slashes.")]
+Metric = Annotated[StoredText | None, Query(max_length=600, description="Without it: the loss that lists show.")]
 
 ROUTE_ERRORS: Responses = {
     401: {"model": ErrorBody, "description": "Keys are on and none, or no good one, was sent."},
     403: {"model": ErrorBody, "description": "Keys are off and the request did not come from this machine itself."},
     422: {"model": ErrorBody, "description": "The request cannot be used; the message says what to send."},
-    503: {"model": ErrorBody, "description": "The database does not answer; try again after Retry-After."},
+    503: {"model": ErrorBody, "description": "The database does not answer, or its disk is full; try again after Retry-After."},
 }
 NO_RUN: Responses = {404: {"model": ErrorBody, "description": "No such run, or metric."}}
 NO_PROJECT: Responses = {404: {"model": ErrorBody, "description": "No such project."}}

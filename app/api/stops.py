@@ -11,7 +11,6 @@ from pydantic import Field
 
 from app.api.schemas import Wire
 from app.api.service import NO_PROJECT, NO_RUN, ROUTE_ERRORS, ProjectPath, RunIdPath, Service
-from app.storage.json import storable_text
 from app.storage.stops import StopEntry, list_stops
 from app.verdicts.stopping import StopEvent
 
@@ -51,8 +50,7 @@ async def get_run_stops(run_id: RunIdPath, service: Service, limit: Limit = 100)
     responses=NO_PROJECT,
 )
 async def get_project_stops(project: ProjectPath, service: Service, limit: Limit = 100) -> StopList:
-    name = storable_text(project)
-    return _stops(await service.read(lambda connection: list_stops(connection, project=name, limit=limit)))
+    return _stops(await service.read(lambda connection: list_stops(connection, project=project, limit=limit)))
 
 
 def _stops(found: list[StopEntry]) -> StopList:

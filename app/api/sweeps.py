@@ -9,7 +9,6 @@ from pydantic import Field
 
 from app.api.schemas import Number, Wire, number
 from app.api.service import NO_PROJECT, ROUTE_ERRORS, ProjectPath, Service
-from app.storage.json import storable_text
 from app.storage.sweeps import Sweep, read_sweeps
 
 router = APIRouter(prefix="/api/v1", responses=ROUTE_ERRORS)
@@ -44,7 +43,7 @@ class SweepView(Wire):
     responses=NO_PROJECT,
 )
 async def get_sweeps(project: ProjectPath, service: Service) -> list[SweepView]:
-    found = await service.read(lambda connection: read_sweeps(connection, storable_text(project)))
+    found = await service.read(lambda connection: read_sweeps(connection, project))
     return [_view(sweep) for sweep in found]
 
 

@@ -8,12 +8,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 from pydantic import Field
-from sqlalchemy import Connection
 
-from app.api.schemas import Number, Wire, number
+from app.api.schemas import Number, StoredText, Wire, number
 from app.api.service import NO_PROJECT, NO_RUN, ROUTE_ERRORS, Metric, ProjectPath, RunIdPath, Service
 from app.forecasting.track_record import Bucket, Coverage, buckets, reliability
-from app.storage.json import storable_text
 from app.storage.track_record import (
     ProjectTrackRecord,
     RunTrackRecord,
@@ -119,9 +117,8 @@ async def get_run_track_record(
     run_id: RunIdPath, service: Service, metric: Metric = None, limit: Annotated[int, Query(ge=1, le=5000)] = 500
 ) -> RunRecord:
     """Scores come once the run has ended, and again whenever its end changes."""
-    name = None if metric is None else storable_text(metric)
-    found = await service.read(lambda connection: run_track_record(connection, run_id, name, limit))
-    return _run_record(name, found)
+    found = await service.read(lambda connection: run_track_record(connection, run_id, metric, limit))
+    return _run_record(metric, found)
 
 
 @router.get(
@@ -134,14 +131,11 @@ async def get_project_track_record(
     project: ProjectPath,
     service: Service,
     metric: Annotated[
-        str | None, Query(max_length=600, description="Without it: of each run the loss that lists show.")
+        StoredText | None, Query(max_length=600, description="Without it: of each run the loss that lists show.")
     ] = None,
 ) -> ProjectRecord:
-    def record(connection: Connection) -> ProjectTrackRecord:
-        name = None if metric is None else storable_text(metric)
-        return project_track_record(connection, storable_text(project), name)
-
-    return _project_record(project, await service.read(record))
+    found = await service.read(lambda connection: project_track_record(connection, project, metric))
+    return _project_record(project, found)
 
 
 def _run_record(asked: str | None, found: RunTrackRecord | None) -> RunRecord:

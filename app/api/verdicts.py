@@ -10,9 +10,8 @@ from fastapi import APIRouter
 from pydantic import ConfigDict, Field, StringConstraints
 from sqlalchemy import Connection
 
-from app.api.schemas import Done, ErrorBody, Step, Wire
+from app.api.schemas import Done, ErrorBody, Step, StoredText, Wire
 from app.api.service import NO_RUN, ROUTE_ERRORS, Metric, Responses, RunIdPath, Service
-from app.storage.json import storable_text
 from app.storage.stops import StopState, answer_as_person, read_stop_state, record_heard
 from app.storage.verdicts import StoredVerdict, read_verdict
 from app.verdicts.stopping import Mode, StopEvent
@@ -77,7 +76,9 @@ class Answer(Wire):
     answer: Literal["stop", "continue", "take_back"] = Field(
         description="stop: yes to a proposed stop. continue: go on, whatever verdicts say. take_back: verdicts count."
     )
-    by: Annotated[str, StringConstraints(max_length=200)] = Field("", description="Who says so; kept in the log.")
+    by: Annotated[StoredText, StringConstraints(max_length=200)] = Field(
+        "", description="Who says so; kept in the log."
+    )
 
 
 class Heard(Wire):
@@ -88,10 +89,9 @@ class Heard(Wire):
 @router.get("/runs/{run_id}/verdict", tags=["read"], summary="Is it worth going on?", responses=NO_RUN)
 async def get_verdict(run_id: RunIdPath, service: Service, metric: Metric = None) -> VerdictView:
     """What a job asks now and then. `should_stop` is true only where the project allows it and the log says why."""
-    name = None if metric is None else storable_text(metric)
 
     def read(connection: Connection) -> VerdictView:
-        return _verdict(read_stop_state(connection, run_id), read_verdict(connection, run_id, name), name)
+        return _verdict(read_stop_state(connection, run_id), read_verdict(connection, run_id, metric), metric)
 
     return await service.read(read)
 
@@ -110,7 +110,7 @@ async def answer_verdict(run_id: RunIdPath, said: Answer, service: Service) -> V
     }[said.answer]
 
     def change(connection: Connection) -> VerdictView:
-        answer_as_person(connection, run_id, event, storable_text(said.by))
+        answer_as_person(connection, run_id, event, said.by)
         return _verdict(read_stop_state(connection, run_id), read_verdict(connection, run_id), None)
 
     return await service.write(change)

@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from pydantic import Field
 from sqlalchemy import Connection
 
-from app.api.schemas import Number, PathPoint, PriorView, StepCount, Whole, Wire, numbers
+from app.api.schemas import Number, PathPoint, PriorView, StepCount, StoredText, Whole, Wire, numbers
 from app.api.service import BUSY, NO_RUN, ROUTE_ERRORS, RunIdPath, Service
 from app.api.views import prior_view
 from app.curves.curve import Curve
@@ -40,7 +40,7 @@ class AskedCooldown(Wire):
 class WhatIf(Wire):
     """One of: a cooldown, another schedule for what is left, or only another total."""
 
-    metric: str | None = Field(
+    metric: StoredText | None = Field(
         None, max_length=600, description="A loss or an accuracy; without it: the one that lists show."
     )
     total_steps: StepCount | None = None

@@ -29,5 +29,5 @@ def _storable(value: Any, levels_left: int) -> Any:
 
 
 def storable_text(value: str) -> str:
-    """The text without what Postgres refuses: U+0000 and lone surrogates become U+FFFD."""
+    """The text without what Postgres refuses: U+0000 becomes U+FFFD, lone surrogates become question marks."""
     return value.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")

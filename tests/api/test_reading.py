@@ -173,3 +173,34 @@ def test_the_page_of_the_api_loads_nothing_from_elsewhere(web: Web) -> None:
     assert "/api/v1/runs/{run_id}/batches" in page
     assert "http://" not in page
     assert "https://" not in page
+
+
+@pytest.mark.parametrize(
+    ("method", "address", "status"),
+    [
+        ("GET", "/runs?project=%00&search=%00", 200),
+        ("GET", "/runs/{run}/series?metric=%00", 404),
+        ("GET", "/runs/{run}/forecast?metric=%00", 404),
+        ("GET", "/runs/{run}/verdict?metric=%00", 200),
+        ("GET", "/runs/{run}/track-record?metric=%00", 200),
+        ("GET", "/projects/%00/sweeps", 404),
+        ("GET", "/projects/%00/ranking?metric=%00", 404),
+        ("GET", "/projects/%00/stops", 404),
+        ("GET", "/projects/%00/goals", 404),
+        ("DELETE", "/projects/%00", 404),
+    ],
+)
+def test_a_name_that_cannot_have_been_stored_is_not_found(web: Web, method: str, address: str, status: int) -> None:
+    run_id = web.new_run()
+    web.append(run_id, [1], loss=[2.0])
+    answer = web.http.request(method, "/api/v1" + address.format(run=run_id))
+    assert answer.status_code == status, answer.text
+
+
+def test_a_metric_that_cannot_have_been_stored_is_unknown(web: Web) -> None:
+    run_id = web.new_run()
+    web.append(run_id, [1], loss=[2.0])
+    web.post(f"/runs/{run_id}/finish")
+    what_if = web.http.post(f"/api/v1/runs/{run_id}/what-if", json={"metric": "\x00", "total_steps": 10})
+    fit = web.http.post("/api/v1/fit", json={"runs": [run_id], "metric": "\x00", "schedules": ["cosine"]})
+    assert [what_if.status_code, fit.status_code] == [404, 422], (what_if.text, fit.text)
