@@ -10,8 +10,10 @@ HERE = Path(__file__).parent
 
 
 def names() -> list[str]:
-    """What can be run by name: modules with a `main`. Others are what these share, and trainings that make runs."""
-    return sorted(path.stem for path in HERE.glob("[a-z]*.py") if "\ndef main(" in path.read_text(encoding="utf-8"))
+    """What can be run by name: modules and folders with a `main`. Others are what these share, and make runs."""
+    mains = [path for path in (*HERE.glob("*.py"), *HERE.glob("*/__main__.py")) if path != HERE / "__main__.py"]
+    found = [path for path in mains if "\ndef main(" in path.read_text(encoding="utf-8")]
+    return sorted(path.parent.name if path.name == "__main__.py" else path.stem for path in found)
 
 
 def main() -> None:
@@ -24,9 +26,13 @@ def main() -> None:
     for name in wanted:
         print(f"\n== {name} ==")
         try:
-            importlib.import_module(f"benchmarks.{name}").main()
+            importlib.import_module(_module(name)).main()
         except SystemExit as said:  # what it lacks, such as the training runs; the others go on
             print(said)
+
+
+def _module(name: str) -> str:
+    return f"benchmarks.{name}.__main__" if (HERE / name).is_dir() else f"benchmarks.{name}"
 
 
 if __name__ == "__main__":

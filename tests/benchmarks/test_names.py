@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 
 def test_what_benchmarks_share_is_none_itself() -> None:
     found = names()
-    assert {"ingest", "refit_cost"} <= set(found)
+    assert {"ingest", "refit_cost", "pfn_against_mcmc"} <= set(found)
     assert not {"held_out", "made_runs", "tiny_transformer"} & set(found)
 
 

@@ -15,21 +15,14 @@ from app.pfn.runtime import Predictor
 from app.pfn.training.examples import validation_examples
 from app.pfn.training.score import scores_of
 from app.pfn.weights import PARAMETERS, read_network
-from benchmarks import pfn_against_mcmc
-from benchmarks.pfn_against_mcmc import (
-    Chain,
-    Comparison,
-    Kept,
-    Mixture,
-    Sampled,
-    Side,
-    compare,
-    parts,
-    ruled_out,
-    shapes,
-    table,
-    width,
-)
+from benchmarks.pfn_against_mcmc import chain
+from benchmarks.pfn_against_mcmc.__main__ import TRACTABLE
+from benchmarks.pfn_against_mcmc.chain import Chain
+from benchmarks.pfn_against_mcmc.comparing import compare
+from benchmarks.pfn_against_mcmc.kept import Kept
+from benchmarks.pfn_against_mcmc.mixture import Mixture
+from benchmarks.pfn_against_mcmc.sides import Comparison, Sampled, Side, ruled_out, width
+from benchmarks.pfn_against_mcmc.tables import parts, shapes, table
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +33,7 @@ def problems() -> list[Problem]:
 @pytest.fixture
 def _short_chains(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, steps in (("BURN_IN", 150), ("STEPS", 150), ("MOST_STEPS", 150)):
-        monkeypatch.setattr(pfn_against_mcmc, name, steps)
+        monkeypatch.setattr(chain, name, steps)
 
 
 @pytest.mark.usefixtures("_short_chains")
@@ -65,7 +58,7 @@ def test_a_file_of_another_format_is_refused_before_a_run_is_sampled(tmp_path: P
 
 @pytest.mark.usefixtures("_short_chains")
 def test_no_network_does_better_than_the_sampler_by_what_the_sampler_deems_likely(problems: list[Problem]) -> None:
-    predictor = Predictor(*read_network(pfn_against_mcmc.TRACTABLE))
+    predictor = Predictor(*read_network(TRACTABLE))
     for problem in problems:
         one = compare(problem, {"tractable": predictor}, Kept(None), key=(0, 80, 0))
         gap = one.networks["tractable"].expected - one.sampled.side.expected
@@ -138,11 +131,11 @@ def test_widths_are_told_of_each_network() -> None:
 
 
 def test_the_network_that_it_comes_with_is_what_its_card_says() -> None:
-    predictor = Predictor(*read_network(pfn_against_mcmc.TRACTABLE))
+    predictor = Predictor(*read_network(TRACTABLE))
     card = predictor.card
     assert Prior(card["trained"]["prior"]).judged is Prior.TRACTABLE
     assert card["trained"]["prior_version"] == PRIOR_VERSION
-    assert (pfn_against_mcmc.TRACTABLE / PARAMETERS).stat().st_size < 500_000
+    assert (TRACTABLE / PARAMETERS).stat().st_size < 500_000
     examples = validation_examples(card["check"]["n_curves"], Prior.TRACTABLE)
     found, said = scores_of(predictor.judge(examples.inputs), examples)["all"], card["check"]["scores"]["all"]
     # Other builds of numpy round otherwise, and may draw a task or two anew.
