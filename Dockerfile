@@ -33,11 +33,12 @@ USER losscast
 WORKDIR /var/lib/losscast
 EXPOSE 8700
 
+# Of this process alone: whoever restarts what is unhealthy would mend no dead worker by it (/healthz tells of those).
 # By an opener without proxies: the check must not leave the container.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=6 CMD ["python", "-c", "\
 import os, urllib.request; \
 port = os.environ.get('LOSSCAST_PORT', '8700'); \
-urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f'http://127.0.0.1:{port}/healthz', timeout=4)"]
+urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f'http://127.0.0.1:{port}/livez', timeout=4)"]
 
 ENTRYPOINT ["losscast"]
 CMD ["serve", "--host", "0.0.0.0", "--port", "8700"]

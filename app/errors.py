@@ -13,6 +13,7 @@ LosscastError
 ├── Overloaded             try again later
 │   └── Busy
 └── Unavailable            something the operator must mend: no database, wrong version, no binaries
+    └── DiskFull
 """
 
 from __future__ import annotations
@@ -119,3 +120,17 @@ class Busy(Overloaded):
 
 class Unavailable(LosscastError):
     """Something that the operator must mend."""
+
+    retry_after_seconds = 2.0
+
+
+class DiskFull(Unavailable):
+    """The database has no room left. What was stored stays; nothing new can be."""
+
+    retry_after_seconds = 15.0
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"The disk of the database is full, so nothing of this was stored. Send the same again in "
+            f"{self.retry_after_seconds:g} s; whoever runs the server has to make room."
+        )

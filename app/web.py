@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
-from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi.responses import HTMLResponse, Response
 
 from app import __version__, dashboard
 from app.api import (
@@ -18,6 +18,7 @@ from app.api import (
     error_responses,
     fit,
     goals,
+    health,
     ranking,
     reading,
     stops,
@@ -32,7 +33,7 @@ from app.api.bodies import UnpackedBodies
 from app.api.group_commit import GroupCommit
 from app.api.security_headers import SecurityHeaders
 from app.api.service import ApiService
-from app.errors import LosscastError, Unavailable
+from app.errors import Unavailable
 from app.migrate import require_current
 from app.settings import Settings
 from app.storage.database import Database
@@ -42,7 +43,21 @@ from app.storage.keys import add_key, good_hashes
 log = logging.getLogger(__name__)
 
 # In this order they are described at /api/docs.
-API = (writing, reading, what_if, track_record, sweeps, diagnostics, fit, verdicts, stops, goals, ranking, deletion)
+API = (
+    writing,
+    reading,
+    what_if,
+    track_record,
+    sweeps,
+    diagnostics,
+    fit,
+    verdicts,
+    stops,
+    goals,
+    ranking,
+    deletion,
+    health,
+)
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 REFIT_PAUSE_SECONDS = 1.0  # how long changed runs are gathered before refits are asked for
 
@@ -56,6 +71,7 @@ class RefitRequests:
     def __init__(self, queue: JobQueue) -> None:
         self._queue = queue
         self._changed: set[str] = set()
+        self._is_failing = False
 
     def add(self, run_ids: set[str]) -> None:
         self._changed |= run_ids
@@ -68,8 +84,12 @@ class RefitRequests:
             asked, self._changed = self._changed, set()
             try:
                 await asyncio.to_thread(self._queue.ask_for_refits, sorted(asked))
-            except Exception:
-                log.warning("could not ask for refits; the worker's sweep will find these runs", exc_info=True)
+                self._is_failing = False
+            except Exception as error:
+                # Once an outage: it comes every second, and what it says is what storing points says too.
+                if not self._is_failing:
+                    log.warning("cannot ask for refits (%s); the worker's sweep will find these runs", error)
+                self._is_failing = True
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -115,7 +135,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     error_responses.install(app)
     for routes in API:
         app.include_router(routes.router)
-    _add_own_routes(app, database)
+    _add_own_routes(app)
     if settings.needs_keys:
         secret = settings.session_secret or ""
         if not secret:
@@ -150,15 +170,7 @@ def _prepare(settings: Settings, database: Database, queue: JobQueue) -> None:
     queue.open()
 
 
-def _add_own_routes(app: FastAPI, database: Database) -> None:
-    @app.get("/healthz", tags=["health"], summary="Whether the service and its database answer")
-    async def health() -> Response:
-        try:
-            await asyncio.to_thread(database.ping)
-        except LosscastError as error:
-            return JSONResponse({"status": "unavailable", "message": str(error)}, 503)
-        return JSONResponse({"status": "ok", "version": __version__})
-
+def _add_own_routes(app: FastAPI) -> None:
     @app.get("/api/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:
         return HTMLResponse(api_page(app.openapi()))

@@ -55,13 +55,16 @@ class Keys:
 class RequireKey:
     """Lets a request through that carries a good key or a signed-in session."""
 
-    OPEN = ("/healthz", "/login", "/assets/", "/favicon.ico")
+    OPEN = frozenset({"/healthz", "/livez", "/login", "/favicon.ico"})
+    OPEN_FOLDER = "/assets/"
 
     def __init__(self, app: ASGIApp, *, keys: Keys, secret: str) -> None:
         self._app, self._keys, self._sessions = app, keys, Sessions(secret)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in ("http", "websocket") or scope["path"].startswith(self.OPEN):
+        if scope["type"] not in ("http", "websocket"):
+            return await self._app(scope, receive, send)
+        if scope["path"] in self.OPEN or scope["path"].startswith(self.OPEN_FOLDER):
             return await self._app(scope, receive, send)
         headers = Headers(scope=scope)
         if self._sessions.is_good(_cookie(headers, COOKIE)) or await self._has_good_key(headers):

@@ -23,6 +23,8 @@ STATUSES: tuple[tuple[type[errors.LosscastError], int, str], ...] = (
     (errors.NotFound, 404, "not_found"),
     (errors.Conflict, 409, "conflict"),
     (errors.Overloaded, 429, "overloaded"),
+    # Not 507: of the two, HTTP clients of all kinds send again after a 503.
+    (errors.DiskFull, 503, "disk_full"),
     (errors.Unavailable, 503, "unavailable"),
 )
 
@@ -61,10 +63,8 @@ def error_response(
 def _losscast_error(request: Request, error: errors.LosscastError) -> JSONResponse:
     status, code = next(((status, code) for kind, status, code in STATUSES if isinstance(error, kind)), (500, "error"))
     headers = {}
-    if isinstance(error, errors.Overloaded):
+    if isinstance(error, errors.Overloaded | errors.Unavailable):
         headers["Retry-After"] = str(math.ceil(error.retry_after_seconds))
-    if isinstance(error, errors.Unavailable):
-        headers["Retry-After"] = "2"
     if status == 404 and isinstance(error, errors.NotFound) and "/runs/" in request.url.path:
         code = "run_not_found"
     return error_response(status, code, str(error), headers=headers)

@@ -7,12 +7,16 @@ do the answers go out. Under load this halves the CPU a request costs and multip
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from app.errors import LosscastError, Overloaded
+from app.errors import LosscastError, Overloaded, Unavailable
 from app.storage.batches import PendingBatch, StoredBatch, write_batches
 from app.storage.database import Database
+
+log = logging.getLogger(__name__)
 
 MOST_AT_ONCE = 256  # requests a transaction
 FLUSHERS = 2  # one writes while the next batch of requests gathers
@@ -24,6 +28,18 @@ class _Waiting:
     pending: PendingBatch
     size: int  # bytes it holds in memory, roughly
     answer: asyncio.Future[StoredBatch]
+
+
+@dataclass(frozen=True, slots=True)
+class _Outage:
+    """Nothing can be stored."""
+
+    error: Unavailable
+    last_try: float  # on the monotonic clock [s]
+
+
+# Jobs send again every few seconds, so that a fault nobody has met for so long may have been mended.
+_OUTAGE_REMEMBERED_SECONDS = 60.0
 
 
 class GroupCommit:
@@ -55,6 +71,18 @@ class GroupCommit:
         self._waiting_bytes = 0
         self._series_ids: dict[tuple[int, str], int] = {}
         self._flushers: list[asyncio.Task[None]] = []
+        self._outage: _Outage | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Batches that wait to be stored."""
+        return self._queue.qsize()
+
+    def outage(self) -> Unavailable | None:
+        """Why points cannot be stored, None where they can, or where nobody has tried of late."""
+        if self._outage is None or time.monotonic() - self._outage.last_try > _OUTAGE_REMEMBERED_SECONDS:
+            return None
+        return self._outage.error
 
     def start(self) -> None:
         self._flushers = [asyncio.create_task(self._flush_forever()) for _ in range(FLUSHERS)]
@@ -96,6 +124,8 @@ class GroupCommit:
         try:
             answers = await asyncio.to_thread(self._write, [waiting.pending for waiting in group])
         except Exception as error:
+            if isinstance(error, Unavailable):
+                self._note_outage(error)
             if len(group) == 1 or isinstance(error, LosscastError):
                 for waiting in group:
                     _fail(waiting, error)
@@ -104,6 +134,7 @@ class GroupCommit:
             for waiting in group:
                 await self._flush([waiting])
             return
+        self._note_end_of_outage()
         for waiting, answer in zip(group, answers, strict=True):
             if isinstance(answer, StoredBatch):
                 if not waiting.answer.done():
@@ -117,6 +148,17 @@ class GroupCommit:
         }
         if changed:
             self._on_stored(changed)
+
+    def _note_outage(self, error: Unavailable) -> None:
+        # Once: a full disk lasts for hours, and a line a batch would fill what is left of it.
+        if self._outage is None or type(error) is not type(self._outage.error):
+            log.error("points cannot be stored: %s", error)
+        self._outage = _Outage(error, time.monotonic())
+
+    def _note_end_of_outage(self) -> None:
+        if self._outage is not None:
+            self._outage = None
+            log.info("points are stored again")
 
     def _write(self, pending: list[PendingBatch]) -> list[StoredBatch | LosscastError]:
         series_ids = dict(self._series_ids) if len(self._series_ids) < _MOST_SERIES_REMEMBERED else {}

@@ -25,7 +25,7 @@ ROUTE_ERRORS: Responses = {
     401: {"model": ErrorBody, "description": "Keys are on and none, or no good one, was sent."},
     403: {"model": ErrorBody, "description": "Keys are off and the request did not come from this machine itself."},
     422: {"model": ErrorBody, "description": "The request cannot be used; the message says what to send."},
-    503: {"model": ErrorBody, "description": "The database does not answer, or its disk is full; try again after Retry-After."},
+    503: {"model": ErrorBody, "description": "The database does not answer or is full; try again after Retry-After."},
 }
 NO_RUN: Responses = {404: {"model": ErrorBody, "description": "No such run, or metric."}}
 NO_PROJECT: Responses = {404: {"model": ErrorBody, "description": "No such project."}}

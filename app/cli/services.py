@@ -158,7 +158,7 @@ def whole_service(settings: Settings) -> WholeService:
     parts.append(Step("bringing the schema up to date", bring_up_to_date))
     shown = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
     url = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}"
-    parts.append(Command("web", [*program, "serve"], environment, ready=lambda: _is_healthy(url)))
+    parts.append(Command("web", [*program, "serve"], environment, ready=lambda: _is_live(url)))
     if settings.workers:
         parts.append(Command("worker", [*program, "work"], environment, count=settings.workers))
     return WholeService(url, parts)
@@ -241,10 +241,10 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
         yield opened
 
 
-def _is_healthy(url: str) -> bool:
+def _is_live(url: str) -> bool:
     import httpx
 
     try:
-        return httpx.get(f"{url}/healthz", timeout=2.0, trust_env=False).status_code == 200
+        return httpx.get(f"{url}/livez", timeout=2.0, trust_env=False).status_code == 200
     except httpx.HTTPError:
         return False

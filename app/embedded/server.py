@@ -177,6 +177,11 @@ class EmbeddedPostgres:
                 return
             text = _read_from(self._layout.log, log_begin)
             patient = time.monotonic() < give_up_at and not self._interrupted
+            if "No space left on device" in text:
+                raise Unavailable(
+                    f"The disk that holds {self.data_dir} is full, so that PostgreSQL cannot start. Make room there; "
+                    "nothing that was acknowledged is lost."
+                )
             if "pre-existing shared memory block" not in text or not patient:
                 raise Unavailable(f"PostgreSQL {binaries.version} did not start in {self.data_dir}:\n{text.strip()}")
             time.sleep(0.2)

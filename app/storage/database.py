@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from sqlalchemy import Connection, Engine, create_engine, make_url, text
 from sqlalchemy.exc import OperationalError
 
-from app.errors import Unavailable
+from app.errors import DiskFull, Unavailable
 
+_DISK_FULL = "53100"  # SQLSTATE
 OLDEST_MAJOR = 15  # the SQL is kept to what Postgres 15 knows
 
 
@@ -66,6 +67,8 @@ def _reachable() -> Iterator[None]:
     try:
         yield
     except OperationalError as error:
+        if getattr(error.orig, "sqlstate", None) == _DISK_FULL:
+            raise DiskFull from error
         if error.connection_invalidated or "connect" in str(error.orig).lower():
             raise Unavailable(f"Postgres does not answer: {first_line(error.orig)}") from error
         raise

@@ -19,7 +19,10 @@ def note_failure(database: Database, run_id: str) -> None:
     try:
         with database.write() as connection:
             failures = record_failure(connection, run_id, __version__)
-    except (SQLAlchemyError, LosscastError):
+    except LosscastError as error:
+        log.warning("that run %s failed could not be recorded: %s", run_id, error)
+        return
+    except SQLAlchemyError:
         log.exception("that run %s failed could not be recorded", run_id)
         return
     if failures == MOST_FAILURES:

@@ -14,6 +14,7 @@ from procrastinate.jobs import Job, Status
 from sqlalchemy import Connection
 
 from app import __version__
+from app.errors import Unavailable
 from app.storage.alerts import Target
 from app.storage.compaction import compact_run, runs_to_compact
 from app.storage.curves import fit_mark, runs_to_fit, uncompacted_batches
@@ -91,6 +92,9 @@ def make_app(
     def refit(run_id: str) -> None:
         try:
             result = refit_run(database, run_id, list(alerting.targets))
+        except Unavailable as error:  # no fault of the run's: the sweep asks again
+            log.warning("run %s could not be refit: %s", run_id, error)
+            return
         except Exception:
             note_failure(database, run_id)
             raise

@@ -157,10 +157,12 @@ def test_the_description_covers_every_route_and_the_body_of_a_batch(web: Web) ->
         ("get", "/api/v1/runs/{run_id}/series"), ("get", "/api/v1/runs/{run_id}/forecast"),
         ("get", "/api/v1/runs/{run_id}/forecasts"), ("get", "/api/v1/runs/{run_id}/alerts"), ("get", "/api/v1/alerts"),
         ("get", "/api/v1/runs/{run_id}/export"), ("get", "/api/v1/projects"), ("get", "/healthz"),
+        ("get", "/livez"), ("get", "/metrics"),
     } <= operations  # fmt: skip
     batch = described["paths"]["/api/v1/runs/{run_id}/batches"]["post"]
     assert "metrics" in batch["requestBody"]["content"]["application/json"]["schema"]["properties"]
     assert {"404", "413", "422", "429"} <= batch["responses"].keys()
+    assert {"200", "503"} <= described["paths"]["/healthz"]["get"]["responses"].keys()
 
 
 @pytest.mark.parametrize("address", ["/", "/runs/x", "/api/docs", "/api/v1/runs"])

@@ -14,6 +14,9 @@ from typing import Any
 import pytest
 import yaml
 
+from app.notify.targets import KNOWN_SCHEMES
+from app.settings import Settings
+
 CHECKOUT = Path(__file__).parents[2]
 
 OURS = ("migrate", "web", "worker")
@@ -75,6 +78,33 @@ def test_only_the_web_server_is_published_and_only_to_this_machine(compose: dict
     assert published == {"web": ["${LOSSCAST_PUBLISH:-127.0.0.1:8700}:8700"]}
 
 
+def test_every_setting_that_is_not_fixed_by_the_image_can_be_given(compose: dict[str, Any]) -> None:
+    fixed = {"DATA_DIR", "PG_BIN", "HOST", "PORT", "AUTH", "WORKERS"}
+    ours = {f"LOSSCAST_{name.upper()}" for name in Settings.model_fields if name.upper() not in fixed} - {
+        "LOSSCAST_DATABASE_URL"
+    }
+    for name in OURS:
+        assert set(compose["services"][name]["environment"]) == {"DATABASE_URL", *ours}
+
+
+def test_a_setting_that_is_left_empty_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ALERT_ALLOWED_SCHEMES", "ALERT_ALLOWED_HOSTS", "BODY_LIMIT", "QUEUE_LIMIT", "FORECASTS_KEPT"):
+        monkeypatch.setenv(f"LOSSCAST_{name}", "")
+    assert (Settings().body_limit, Settings().queue_limit, Settings().forecasts_kept) == (32 * 2**20, 2_000, 300)
+    assert Settings().alert_allowed_hosts == ()
+    assert Settings().alert_allowed_schemes == tuple(sorted(KNOWN_SCHEMES))
+
+
+def test_the_workers_health_is_that_refits_are_made(compose: dict[str, Any]) -> None:
+    worker = compose["services"]["worker"]["healthcheck"]
+    asked = re.search(r"http://(\w+):(\d+)(/\w+)", worker["test"][-1])
+    assert asked is not None
+    assert asked[1] in compose["services"]
+    assert compose["services"]["web"]["command"][-1] == asked[2]
+    assert asked[3] == "/healthz"
+    compile(worker["test"][-1], "health check", "exec")
+
+
 def test_no_secret_is_written_down_and_each_must_be_given(compose: dict[str, Any]) -> None:
     seen = set()
     for service in compose["services"].values():
@@ -118,14 +148,12 @@ def test_the_image_installs_only_what_the_hashes_allow(dockerfile: list[tuple[st
 def test_the_image_runs_as_an_ordinary_user_and_asks_after_its_health(dockerfile: list[tuple[str, str]]) -> None:
     stage = dict(last_stage(dockerfile))
     assert stage["USER"] not in ("root", "0")
-    assert "/healthz" in stage["HEALTHCHECK"]
+    assert "/livez" in stage["HEALTHCHECK"]
     assert stage["ENTRYPOINT"] == '["losscast"]'
 
 
 @pytest.mark.parametrize(("status", "healthy"), [(200, True), (503, False)])
-def test_the_health_check_believes_the_answer_of_healthz(
-    dockerfile: list[tuple[str, str]], status: int, healthy: bool
-) -> None:
+def test_the_health_check_believes_the_answer(dockerfile: list[tuple[str, str]], status: int, healthy: bool) -> None:
     command = yaml.safe_load(dict(dockerfile)["HEALTHCHECK"].partition("CMD ")[2])
     assert command[0] == "python"
     asked = []
@@ -143,7 +171,7 @@ def test_the_health_check_believes_the_answer_of_healthz(
         # A proxy of the environment must not be asked.
         env = {**os.environ, "LOSSCAST_PORT": str(server.server_port), "http_proxy": "http://127.0.0.1:9"}
         check = subprocess.run([sys.executable, *command[1:]], env=env, capture_output=True, check=False)
-    assert asked == ["/healthz"]
+    assert asked == ["/livez"]
     assert (check.returncode == 0) is healthy
 
 
