@@ -52,6 +52,15 @@ def base_layout(palette: Palette, *, narrow: bool = False) -> dict[str, Any]:
     }
 
 
+def legend_above(palette: Palette) -> dict[str, Any]:
+    """A legend in one line over the chart's upper left corner."""
+    return {"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom", "font": {"color": palette.text}}
+
+
+def axis_title(palette: Palette, text: str) -> dict[str, Any]:
+    return {"text": text, "font": {"size": 12, "color": palette.muted}, "standoff": 6}
+
+
 def axis(palette: Palette, **extra: Any) -> dict[str, Any]:
     return {
         "gridcolor": palette.grid,
@@ -68,7 +77,7 @@ def step_axis(palette: Palette, **extra: Any) -> dict[str, Any]:
     return axis(
         palette,
         **{
-            "title": {"text": "step", "font": {"size": 12, "color": palette.muted}, "standoff": 6},
+            "title": axis_title(palette, "step"),
             "tickformat": "~s",
             "hoverformat": ",.0f",
             "showgrid": False,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from app.dashboard.figures.axes import Floats, axis, base_layout, plain_list, step_axis, value_range
+from app.dashboard.figures.axes import Floats, axis, axis_title, base_layout, plain_list, step_axis, value_range
 from app.dashboard.figures.empty import sentence
 from app.dashboard.figures.loss_chart import Scale
 from app.dashboard.figures.loss_marks import LABEL_OPACITY
@@ -153,7 +153,7 @@ def _along_axis(along: Along, shown: tuple[float, float], palette: Palette) -> d
     spikes = {"showspikes": True, "spikemode": "across", "spikethickness": 1, "spikedash": "dot"}
     if along is Along.STEPS:
         return step_axis(palette, range=list(shown), spikecolor=palette.muted, **spikes)
-    title = {"text": "share of the run's own steps", "font": {"size": 12, "color": palette.muted}, "standoff": 6}
+    title = axis_title(palette, "share of the run's own steps")
     return axis(
         palette,
         title=title,

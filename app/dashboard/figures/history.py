@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 
-from app.dashboard.figures.axes import axis, base_layout, padded, plain_list, step_axis
+from app.dashboard.figures.axes import axis, axis_title, base_layout, padded, plain_list, step_axis
 from app.dashboard.formatting import format_band, format_step, format_value
-from app.dashboard.theme import Display, translucent
+from app.dashboard.theme import Display, Palette, translucent
 from app.runs import ForecastPoint
 
 
@@ -20,88 +21,87 @@ def history_figure(history: Sequence[ForecastPoint], display: Display, *, actual
     """
     palette = display.palette
     history = standing(history)
-    cutoffs = [point.cutoff for point in history]
-    hidden = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False}
-    mode = "lines+markers" if len(history) <= 40 else "lines"
-    # A band needs two forecasts to be seen; one or two also get bars.
-    bars = {
-        "type": "data",
-        "symmetric": False,
-        "array": [point.p95 - point.p50 for point in history],
-        "arrayminus": [point.p50 - point.p05 for point in history],
-        "visible": len(history) < 3,
-        "color": palette.loss,
-        "thickness": 1.4,
-    }
-    figure = go.Figure(
-        [
-            go.Scatter(x=cutoffs, y=plain_list([point.p05 for point in history]), **hidden),
-            go.Scatter(
-                x=cutoffs,
-                y=plain_list([point.p95 for point in history]),
-                fill="tonexty",
-                fillcolor=translucent(palette.loss, palette.outer_opacity + 0.06),
-                **hidden,
-            ),
-            go.Scatter(
-                x=cutoffs,
-                y=plain_list([point.p50 for point in history]),
-                mode=mode,
-                name="predicted final value",
-                line={"color": palette.loss, "width": 1.8},
-                marker={"size": 5},
-                error_y=bars,
-                customdata=[
-                    [format_value(point.p50), format_band(point.p05, point.p95), format_step(point.horizon)]
-                    for point in history
-                ],
-                hovertemplate="%{customdata[0]}  (90 %: %{customdata[1]})<br>at step %{customdata[2]}<extra></extra>",
-            ),
-        ]
-    )
-    layout = base_layout(palette, narrow=display.narrow)
-    layout |= {
+    figure = go.Figure([*_band(history, palette), _medians(history, palette)])
+    layout = base_layout(palette, narrow=display.narrow) | {
         "uirevision": "history",
         "xaxis": step_axis(
             palette,
-            title={
-                "text": "step at which it was predicted",
-                "font": {"size": 12, "color": palette.muted},
-                "standoff": 6,
-            },
+            title=axis_title(palette, "step at which it was predicted"),
             fixedrange=True,
-            range=[0, 1.04 * max(cutoffs, default=1)],
+            range=[0, 1.04 * max((point.cutoff for point in history), default=1)],
         ),
         "yaxis": axis(palette, range=list(_range(history, actual)), fixedrange=True, tickformat=".4~g", nticks=6),
     }
     if actual is not None and np.isfinite(actual):
-        layout["shapes"] = [
-            {
-                "type": "line",
-                "xref": "paper",
-                "x0": 0,
-                "x1": 1,
-                "yref": "y",
-                "y0": actual,
-                "y1": actual,
-                "line": {"color": palette.text, "width": 1.4, "dash": "dash"},
-            }
-        ]
-        layout["annotations"] = [
-            {
-                "text": f"actual {format_value(actual)}",
-                "xref": "paper",
-                "x": 1,
-                "xanchor": "right",
-                "yref": "y",
-                "y": actual,
-                "yanchor": "bottom",
-                "showarrow": False,
-                "font": {"size": 12, "color": palette.text},
-            }
-        ]
+        layout |= _line_at(actual, palette)
     figure.update_layout(layout)
     return figure
+
+
+def _band(history: Sequence[ForecastPoint], palette: Palette) -> list[go.Scatter]:
+    cutoffs = [point.cutoff for point in history]
+    hidden = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False}
+    return [
+        go.Scatter(x=cutoffs, y=plain_list([point.p05 for point in history]), **hidden),
+        go.Scatter(
+            x=cutoffs,
+            y=plain_list([point.p95 for point in history]),
+            fill="tonexty",
+            fillcolor=translucent(palette.loss, palette.outer_opacity + 0.06),
+            **hidden,
+        ),
+    ]
+
+
+def _medians(history: Sequence[ForecastPoint], palette: Palette) -> go.Scatter:
+    return go.Scatter(
+        x=[point.cutoff for point in history],
+        y=plain_list([point.p50 for point in history]),
+        mode="lines+markers" if len(history) <= 40 else "lines",
+        name="predicted final value",
+        line={"color": palette.loss, "width": 1.8},
+        marker={"size": 5},
+        error_y={
+            "type": "data",
+            "symmetric": False,
+            "array": [point.p95 - point.p50 for point in history],
+            "arrayminus": [point.p50 - point.p05 for point in history],
+            "visible": len(history) < 3,  # a band needs two forecasts to be seen; one or two also get bars
+            "color": palette.loss,
+            "thickness": 1.4,
+        },
+        customdata=[
+            [format_value(point.p50), format_band(point.p05, point.p95), format_step(point.horizon)]
+            for point in history
+        ],
+        hovertemplate="%{customdata[0]}  (90 %: %{customdata[1]})<br>at step %{customdata[2]}<extra></extra>",
+    )
+
+
+def _line_at(actual: float, palette: Palette) -> dict[str, Any]:
+    """What the run came to, named."""
+    line = {
+        "type": "line",
+        "xref": "paper",
+        "x0": 0,
+        "x1": 1,
+        "yref": "y",
+        "y0": actual,
+        "y1": actual,
+        "line": {"color": palette.text, "width": 1.4, "dash": "dash"},
+    }
+    name = {
+        "text": f"actual {format_value(actual)}",
+        "xref": "paper",
+        "x": 1,
+        "xanchor": "right",
+        "yref": "y",
+        "y": actual,
+        "yanchor": "bottom",
+        "showarrow": False,
+        "font": {"size": 12, "color": palette.text},
+    }
+    return {"shapes": [line], "annotations": [name]}
 
 
 def standing(history: Sequence[ForecastPoint]) -> list[ForecastPoint]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from app.dashboard.figures.axes import axis, base_layout, plain_list
+from app.dashboard.figures.axes import axis, axis_title, base_layout, legend_above, plain_list
 from app.dashboard.formatting import chart_text, format_rate
 from app.dashboard.theme import Display
 from app.storage.sweeps import Sweep
@@ -16,7 +17,10 @@ SHOWN = 6
 
 
 def sweep_figure(sweeps: Sequence[Sweep], names: Sequence[str], display: Display) -> go.Figure:
-    """Averages by rate; a run that diverged stands at the loss at which runs began."""
+    """Averages by rate, and the runs themselves where some rate has more than one.
+
+    A run that diverged stands at the loss at which runs began.
+    """
     palette = display.palette
     figure = go.Figure()
     for at, (sweep, name) in enumerate(zip(sweeps[:SHOWN], names, strict=False)):
@@ -34,25 +38,40 @@ def sweep_figure(sweeps: Sequence[Sweep], names: Sequence[str], display: Display
                 hovertemplate="%{y:.4g} at a peak rate of %{text}<extra></extra>",
             )
         )
+        if len(sweep.runs) > len(found.rates):
+            figure.add_trace(_runs_of(sweep, colour))
     rates = sorted({rate for sweep in sweeps[:SHOWN] for rate in sweep.found.rates})
-    title = {"font": {"size": 12, "color": palette.muted}, "standoff": 6}
     layout = base_layout(palette, narrow=display.narrow)
     layout |= {
         "hovermode": "closest",
         "dragmode": False,
         "showlegend": len(sweeps) > 1,
-        "legend": {"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom", "font": {"color": palette.text}},
+        "legend": legend_above(palette),
         "xaxis": axis(
             palette,
             type="log",
-            title=title | {"text": "peak learning rate"},
+            title=axis_title(palette, "peak learning rate"),
             tickvals=rates,
             ticktext=[format_rate(rate) for rate in rates],
             showgrid=False,
             fixedrange=True,
         ),
-        "yaxis": axis(palette, title=title | {"text": "final loss"}, fixedrange=True),
+        "yaxis": axis(palette, title=axis_title(palette, "final loss"), fixedrange=True),
     }
     layout["margin"] |= {"t": 30, "l": 62}
     figure.update_layout(layout)
     return figure
+
+
+def _runs_of(sweep: Sweep, colour: str) -> go.Scatter:
+    """Each run as a dash: how far apart those at one rate are."""
+    first = sweep.found.first
+    return go.Scatter(
+        x=plain_list([run.peak_rate for run in sweep.runs]),
+        y=plain_list([min(run.final, first) if math.isfinite(run.final) else first for run in sweep.runs]),
+        mode="markers",
+        marker={"symbol": "line-ew-open", "size": 11, "color": colour, "line": {"width": 1.5, "color": colour}},
+        showlegend=False,
+        text=[chart_text(run.run_id) for run in sweep.runs],
+        hovertemplate="%{y:.4g}: %{text}<extra></extra>",
+    )

@@ -9,9 +9,9 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from app.dashboard.figures.axes import axis, base_layout, plain_list
+from app.dashboard.figures.axes import axis, axis_title, base_layout, legend_above, plain_list
 from app.dashboard.formatting import chart_text, format_percent
-from app.dashboard.theme import Display, translucent
+from app.dashboard.theme import Display, Palette, translucent
 from app.forecasting.track_record import Coverage, RunBin, median_errors
 
 LEAST_ERROR = 1e-5
@@ -24,58 +24,49 @@ def errors_figure(bins: Sequence[RunBin], names: Mapping[str, str], display: Dis
     names : run id -> what users call it
     """
     palette = display.palette
+    each = _each_run(bins, names, palette)
+    figure = go.Figure([each, _median_of_runs(bins, palette)])
+    layout = _over_percent("of the run seen", display, showgrid=False) | {
+        "yaxis": axis(palette, type="log", **percent_ticks(round_values(each.y)), fixedrange=True)
+    }
+    layout["margin"] |= {"l": 58}
+    figure.update_layout(layout)
+    return figure
+
+
+def _each_run(bins: Sequence[RunBin], names: Mapping[str, str], palette: Palette) -> go.Scatter:
+    """All runs in one trace, kept apart by gaps: hundreds of traces would be slow."""
     runs = [list(of_run) for _, of_run in groupby(sorted(bins, key=lambda one: (one.run_id, one.bin)), _run_id)]
     seen: list[float | None] = []
     errors: list[float | None] = []
     texts: list[str] = []  # of points, for the pointer
     for of_run in runs:
-        # All runs in one trace, kept apart by gaps: hundreds of traces would be slow.
         seen += [*plain_list([100 * one.seen for one in of_run]), None]
         errors += [*plain_list([_percent(one.absolute_error) for one in of_run]), None]
         texts += [chart_text(names.get(of_run[0].run_id, of_run[0].run_id))] * (len(of_run) + 1)
-    median = median_errors(bins)
-    figure = go.Figure(
-        [
-            go.Scatter(
-                x=seen,
-                y=errors,
-                mode="lines+markers",
-                name="each run",
-                line={"color": translucent(palette.rate, 0.5 if len(runs) < 30 else 0.22), "width": 1.1},
-                marker={"size": 3},
-                text=texts,
-                hovertemplate="%{text}<br>%{y:.2g} % off at %{x:.0f} %<extra></extra>",
-            ),
-            go.Scatter(
-                x=plain_list([100 * at for at, _ in median]),
-                y=plain_list([_percent(error) for _, error in median]),
-                mode="lines+markers",
-                name="median of the runs",
-                line={"color": palette.loss, "width": 2.4},
-                marker={"size": 5},
-                hovertemplate="median %{y:.2g} % off at %{x:.0f} %<extra></extra>",
-            ),
-        ]
+    return go.Scatter(
+        x=seen,
+        y=errors,
+        mode="lines+markers",
+        name="each run",
+        line={"color": translucent(palette.rate, 0.5 if len(runs) < 30 else 0.22), "width": 1.1},
+        marker={"size": 3},
+        text=texts,
+        hovertemplate="%{text}<br>%{y:.2g} % off at %{x:.0f} %<extra></extra>",
     )
-    layout = base_layout(palette, narrow=display.narrow)
-    layout |= {
-        "hovermode": "closest",
-        "dragmode": False,
-        "showlegend": True,
-        "legend": {"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom", "font": {"color": palette.text}},
-        "xaxis": axis(
-            palette,
-            title={"text": "of the run seen", "font": {"size": 12, "color": palette.muted}, "standoff": 6},
-            range=[0, 104],
-            **percent_ticks([0, 25, 50, 75, 100]),
-            showgrid=False,
-            fixedrange=True,
-        ),
-        "yaxis": axis(palette, type="log", **percent_ticks(round_values(errors)), fixedrange=True),
-    }
-    layout["margin"] |= {"t": 30, "l": 58}
-    figure.update_layout(layout)
-    return figure
+
+
+def _median_of_runs(bins: Sequence[RunBin], palette: Palette) -> go.Scatter:
+    median = median_errors(bins)
+    return go.Scatter(
+        x=plain_list([100 * at for at, _ in median]),
+        y=plain_list([_percent(error) for _, error in median]),
+        mode="lines+markers",
+        name="median of the runs",
+        line={"color": palette.loss, "width": 2.4},
+        marker={"size": 5},
+        hovertemplate="median %{y:.2g} % off at %{x:.0f} %<extra></extra>",
+    )
 
 
 def percent_ticks(values: Sequence[float]) -> dict[str, Any]:
@@ -134,19 +125,7 @@ def reliability_figure(reliability: Sequence[Coverage], display: Display) -> go.
             ),
         ]
     )
-    layout = base_layout(palette, narrow=display.narrow)
-    layout |= {
-        "hovermode": "closest",
-        "dragmode": False,
-        "showlegend": True,
-        "legend": {"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom", "font": {"color": palette.text}},
-        "xaxis": axis(
-            palette,
-            title={"text": "of the runs inside", "font": {"size": 12, "color": palette.muted}, "standoff": 6},
-            range=[0, 104],
-            **percent_ticks([0, 25, 50, 75, 100]),
-            fixedrange=True,
-        ),
+    layout = _over_percent("of the runs inside", display) | {
         "yaxis": axis(
             palette,
             type="category",
@@ -157,6 +136,27 @@ def reliability_figure(reliability: Sequence[Coverage], display: Display) -> go.
             tickfont={"color": palette.text, "size": 12},
         ),
     }
-    layout["margin"] |= {"t": 30, "l": 48}
+    layout["margin"] |= {"l": 48}
     figure.update_layout(layout)
     return figure
+
+
+def _over_percent(title: str, display: Display, **extra: Any) -> dict[str, Any]:
+    """A chart that stands still, over an axis from 0 to 100 %."""
+    palette = display.palette
+    layout = base_layout(palette, narrow=display.narrow) | {
+        "hovermode": "closest",
+        "dragmode": False,
+        "showlegend": True,
+        "legend": legend_above(palette),
+        "xaxis": axis(
+            palette,
+            title=axis_title(palette, title),
+            range=[0, 104],
+            **percent_ticks([0, 25, 50, 75, 100]),
+            fixedrange=True,
+            **extra,
+        ),
+    }
+    layout["margin"] |= {"t": 30}
+    return layout
