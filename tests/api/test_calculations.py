@@ -11,7 +11,7 @@ import pytest
 
 from app.calculations import Calculations
 from app.errors import BadInput, Busy
-from tests.api.test_fit_route import send
+from tests.api.sent_runs import send
 from tests.service import Web
 
 
