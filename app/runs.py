@@ -48,7 +48,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One (re)start of a run. Its points replace those of earlier segments from `start_step` on."""
+    """One (re)start of a run. Its points replace those of earlier segments from where it resumed on."""
 
     number: int
     session: str

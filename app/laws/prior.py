@@ -102,7 +102,7 @@ class Prior:
     # Of the level, which is known from the data at once.
     level_deviation: float = 0.3
     reducible: Gaussian = Gaussian(0.1, 0.08)
-    # D of lawful runs, by `annealing_parts`; and of the few of which less is known.
+    # D of most lawful runs; and (A, D) of the few of which less is known.
     annealing: Skewed = Skewed(0.055, 0.6)
     unusual: tuple[Gaussian, Gaussian] = (Gaussian(0.15, 0.3), Gaussian(0.25, 0.25))
     unusual_probability: float = 0.03
