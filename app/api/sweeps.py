@@ -9,6 +9,7 @@ from pydantic import Field
 
 from app.api.schemas import Number, Wire, number
 from app.api.service import NO_PROJECT, ROUTE_ERRORS, ProjectPath, Service
+from app.diagnostics.dynamics.best_rate import RateMean
 from app.storage.sweeps import Sweep, read_sweeps
 
 router = APIRouter(prefix="/api/v1", responses=ROUTE_ERRORS)
@@ -18,6 +19,16 @@ class SweptRunView(Wire):
     id: str
     peak_rate: float
     final: Number = Field(description='Over the last 2 % of the steps; "NaN" where the run diverged.')
+
+
+class RateView(Wire):
+    """The runs at one rate against those at the best."""
+
+    rate: float
+    final: float = Field(description="Mean over the runs at this rate.")
+    runs: int
+    behind: float = Field(description="How much worse than the best rate's mean.")
+    reach: Number = Field(description='How far behind chance alone can set it (95 %); "Infinity" where it is unknown.')
 
 
 class SweepView(Wire):
@@ -30,7 +41,13 @@ class SweepView(Wire):
     )
     first: float = Field(description="The loss at the start, the median of the runs.")
     best_rate: float
-    best: float
+    best: float = Field(description="Mean over the runs at the best rate.")
+    is_clear: bool = Field(description="No other rate is within the noise of the best.")
+    alike: list[RateView] = Field(description="Rates that cannot be told from the best, the nearest first.")
+    runner_up: RateView
+    seed_deviation: float | None = Field(
+        description="What runs at one rate differ by; null where no rate was run twice: then noise is that of the ends."
+    )
     is_edge_best: bool = Field(description="The best rate is the smallest or largest: a better one may lie outside.")
     diverged: int = Field(description="Runs that ended no better than they began.")
     runs: list[SweptRunView] = Field(description="By rate.")
@@ -48,7 +65,7 @@ async def get_sweeps(project: ProjectPath, service: Service) -> list[SweepView]:
 
 
 def _view(sweep: Sweep) -> SweepView:
-    found = sweep.found
+    found, best = sweep.found, sweep.best_rate
     return SweepView(
         metric=sweep.metric,
         settings=sweep.settings,
@@ -56,7 +73,15 @@ def _view(sweep: Sweep) -> SweepView:
         first=found.first,
         best_rate=found.best_rate,
         best=found.best,
+        is_clear=best.is_clear,
+        alike=[_rate_view(one) for one in best.alike],
+        runner_up=_rate_view(best.runner_up),
+        seed_deviation=best.seed_deviation,
         is_edge_best=found.is_edge_best,
         diverged=found.diverged,
         runs=[SweptRunView(id=run.run_id, peak_rate=run.peak_rate, final=number(run.final)) for run in sweep.runs],
     )
+
+
+def _rate_view(one: RateMean) -> RateView:
+    return RateView(rate=one.rate, final=one.final, runs=one.n_runs, behind=one.behind, reach=number(one.reach))

@@ -17,10 +17,12 @@ from sqlalchemy.types import BigInteger, Text
 
 from app.curves.reduction import Reduction
 from app.curves.roles import spelling
+from app.diagnostics.dynamics.best_rate import BestRate, best_rate
 from app.diagnostics.dynamics.sensitivity import Sensitivity, SweptRun, sensitivity
 from app.errors import NotFound
-from app.forecasting.forecast import FINAL_SHARE
+from app.forecasting.final_value import FINAL_SHARE
 from app.storage.curves import read_curve_states
+from app.verdicts.measured_end import final_error
 
 NEWEST_RUNS = 300
 """Two reduced curves are read of each."""
@@ -45,6 +47,10 @@ class Sweep:
     settings: dict[str, Any]
     runs: tuple[SweptRun, ...]
     found: Sensitivity
+
+    @property
+    def best_rate(self) -> BestRate:
+        return best_rate(self.runs, self.found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +119,8 @@ def _ended(row: Row[Any], loss: Reduction | None, rate: Reduction | None) -> _En
     if not 0 < peak < math.inf:
         return None
     first = float(loss.bins.maxima[0]) if loss.bins.counts[0] else math.nan
-    run = SweptRun(row.id, float(f"{peak:.6g}"), final_level(loss), first)
+    error = final_error(loss.to_curve())
+    run = SweptRun(row.id, float(f"{peak:.6g}"), final_level(loss), first, math.nan if error is None else error)
     return _Ended(run, row.metric, _other_settings(row.config), loss.last_step)
 
 

@@ -18,6 +18,11 @@ def test_a_real_sweep_is_told_with_its_sensitivity(web: Web, api_database_url: s
     assert found[True]["sensitivity"] == pytest.approx(0.17, abs=0.01)
     assert found[False]["sensitivity"] == pytest.approx(0.35, abs=0.01)
     assert [run["peak_rate"] for run in found[False]["runs"]] == [3e-4, 3e-3, 3e-2, 0.3]
+    best = found[False]
+    assert best["runner_up"]["rate"] == 3e-4 or best["runner_up"]["rate"] == 3e-2
+    assert best["seed_deviation"] is None, "no rate was run twice"
+    assert 0 < best["runner_up"]["reach"] < 0.2, "the noise of the ends"
+    assert best["is_clear"] == (best["runner_up"]["behind"] > best["runner_up"]["reach"])
     assert (found[False]["best_rate"], found[False]["is_edge_best"], found[True]["is_edge_best"]) == (3e-3, False, True)
 
 

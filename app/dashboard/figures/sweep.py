@@ -26,6 +26,7 @@ def sweep_figure(sweeps: Sequence[Sweep], names: Sequence[str], display: Display
     for at, (sweep, name) in enumerate(zip(sweeps[:SHOWN], names, strict=False)):
         colour = (palette.loss, *palette.others)[at]
         found = sweep.found
+        best = found.best_rate if sweep.best_rate.is_clear else None
         figure.add_trace(
             go.Scatter(
                 x=plain_list(found.rates),
@@ -33,7 +34,7 @@ def sweep_figure(sweeps: Sequence[Sweep], names: Sequence[str], display: Display
                 mode="lines+markers",
                 name=chart_text(name),
                 line={"color": colour, "width": 2},
-                marker={"size": [11 if rate == found.best_rate else 6 for rate in found.rates], "color": colour},
+                marker={"size": [11 if rate == best else 6 for rate in found.rates], "color": colour},
                 text=[format_rate(rate) for rate in found.rates],
                 hovertemplate="%{y:.4g} at a peak rate of %{text}<extra></extra>",
             )

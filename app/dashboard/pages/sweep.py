@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from app.dashboard.figures.empty import empty_figure
 from app.dashboard.figures.sweep import SHOWN, sweep_figure
 from app.dashboard.formatting import format_rate, format_value
 from app.dashboard.theme import Display
+from app.diagnostics.dynamics.best_rate import BestRate, RateMean
 from app.errors import NotFound
 from app.storage.database import Database
 from app.storage.sweeps import Sweep, read_sweeps
@@ -22,8 +24,13 @@ from app.storage.sweeps import Sweep, read_sweeps
 MEANING = (
     "Runs that have ended, and whose settings differ in the learning rate alone. LR sensitivity is how much worse than "
     "the best one a run ends, on average over the logarithm of the swept rates; a run that diverged counts as if it "
-    "had ended where it began. Small is forgiving; two sweeps compare where they cover the same rates."
+    "had ended where it began. Small is forgiving; two sweeps compare where they cover the same rates. Runs at one "
+    "rate are averaged; the ranking above is by single runs."
 )
+
+ALIKE_SHOWN = 3
+FEW_REPEATS = 3
+"""Repeats by which a deviation is known to no better than a factor of two."""
 
 
 def sweep_card() -> Component:
@@ -75,13 +82,50 @@ def sweep_name(sweep: Sweep) -> str:
 
 def sweep_text(sweep: Sweep, name: str) -> str:
     found, runs = sweep.found, len(sweep.runs)
-    text = (
+    said = [
         f"{name}: LR sensitivity {found.value:.2g} over peak rates from {format_rate(found.rates[0])} to "
-        f"{format_rate(found.rates[-1])} ({runs} runs). Best {format_value(found.best)} at "
-        f"{format_rate(found.best_rate)}"
-    )
+        f"{format_rate(found.rates[-1])} ({runs} runs).",
+        best_rate_text(sweep.best_rate),
+    ]
     if found.is_edge_best:
-        text += ", at the edge: a better rate may lie beyond it"
+        said.append("The lowest is at the edge of the sweep: a better rate may lie beyond it.")
     if found.diverged:
-        text += f". {found.diverged} ended no better than {'it' if found.diverged == 1 else 'they'} began"
-    return f"{text}."
+        said.append(f"{found.diverged} ended no better than {'it' if found.diverged == 1 else 'they'} began.")
+    return " ".join(said)
+
+
+def best_rate_text(found: BestRate) -> str:
+    """The lowest mean, its lead, and the noise that the lead is held to."""
+    lead = _deviation(found.runner_up.behind)
+    if found.is_clear:
+        return (
+            f"Best {_rate_mean(found.best)}, ahead of {_rate_mean(found.runner_up)} by {lead}, more than chance makes "
+            f"({_deviation(found.runner_up.reach)}). {noise_text(found)}"
+        )
+    named = [_rate_mean(one) for one in found.alike[:ALIKE_SHOWN]]
+    more = len(found.alike) - len(named)
+    alike = ", ".join([*named, *([f"{more} more"] if more else [])])
+    return (
+        f"No best rate can be named: lowest is {_rate_mean(found.best)}, ahead by {lead}, and within the noise of it "
+        f"{'is' if len(found.alike) == 1 else 'are'} {alike}. {noise_text(found)}"
+    )
+
+
+def noise_text(found: BestRate) -> str:
+    """What the noise is taken from."""
+    if found.seed_deviation is not None:
+        few = f" as far as {found.repeats + 1} runs can tell" if found.repeats < FEW_REPEATS else ""
+        return f"Runs at one rate differ by {_deviation(found.seed_deviation)}{few} (standard deviation)."
+    if not math.isfinite(found.runner_up.reach):
+        return "No rate was run twice, and the runs are too short to say how noisy their ends are."
+    return "No rate was run twice, so the noise is that of the ends alone; seeds differ by more."
+
+
+def _rate_mean(one: RateMean) -> str:
+    averaged = f" (mean of {one.n_runs} runs)" if one.n_runs > 1 else ""
+    return f"{format_value(one.final)} at {format_rate(one.rate)}{averaged}"
+
+
+def _deviation(value: float) -> str:
+    """A small difference, to two digits."""
+    return "an unknown amount" if not math.isfinite(value) else f"{value:.2g}"

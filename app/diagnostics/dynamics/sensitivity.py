@@ -24,12 +24,18 @@ SMALLEST_SPAN = 3.0
 
 @dataclass(frozen=True, slots=True)
 class SweptRun:
-    """peak_rate : largest learning rate; final, first : loss at the end and at the start, NaN where it diverged."""
+    """One run of a sweep.
+
+    peak_rate : largest learning rate
+    final, first : loss at the end and at the start, NaN where it diverged
+    error : standard error of `final`, as its points scatter; NaN where nobody knows it   [of the loss]
+    """
 
     run_id: str
     peak_rate: float
     final: float
     first: float
+    error: float = math.nan
 
 
 @dataclass(frozen=True, slots=True)
