@@ -79,13 +79,18 @@ def format_ago(moment: datetime, now: datetime) -> str:
     return "just now" if seconds < 5 else f"{format_duration(seconds)} ago"
 
 
+def shortened(text: str, *, longest: int = 60) -> str:
+    """A name that must not swallow the sentence or the chart that it stands in."""
+    shown = " ".join(text.split())
+    if len(shown) <= longest:
+        return shown
+    # The end of a name tells it apart more often than its beginning.
+    return f"{shown[: longest // 3]}…{shown[-(longest - longest // 3 - 1) :]}"
+
+
 def chart_text(text: str, *, longest: int = 48) -> str:
     """A name from outside, safe inside a Plotly text: Plotly reads a little HTML, and `%{...}` in hover templates."""
-    shown = " ".join(text.split())
-    if len(shown) > longest:
-        # The end of a metric's name tells it apart more often than its beginning.
-        shown = f"{shown[: longest // 3]}…{shown[-(longest - longest // 3 - 1) :]}"
-    return html.escape(shown, quote=False).replace("%{", "%&#123;")
+    return html.escape(shortened(text, longest=longest), quote=False).replace("%{", "%&#123;")
 
 
 def _short_exponent(text: str) -> str:

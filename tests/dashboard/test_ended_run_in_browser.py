@@ -73,7 +73,7 @@ def test_a_run_that_ended_early_says_where_it_stood_and_where_it_was_heading(des
     ended(seed, decaying(np.arange(1, 401)), RunStatus.STOPPED)
     desktop.open("/runs/run")
     tile = desktop.page.locator("#run-tiles .tile-forecast")
-    expect(tile).to_contain_text("Last loss")
+    expect(tile).to_contain_text("Loss at the end")
     expect(tile).to_contain_text("The run ended at step 400, before its horizon.")
     expect(desktop.page.locator("#what-if-body")).to_be_visible()
     expect(desktop.page.locator("#run-grounds")).to_contain_text("on this its last forecast rested")

@@ -38,7 +38,7 @@ def tiles(reading: RunReading) -> list[Component]:
         tile(
             ["Last ", html.Code(reading.metric or "loss", className="metric-name", title=reading.metric or "")],
             value_text(last_value),
-            below="no number yet" if last_step is None else f"at step {format_step(last_step)}",
+            below="no number yet" if last_step is None else f"one point, at step {format_step(last_step)}",
         ),
         forecast_tile(reading, last_value),
         tile(
@@ -95,12 +95,17 @@ def end_tile(reading: RunReading, kind: str) -> Component:
     """Of a run that is over: where it came to. Nothing is left to predict."""
     end, why = reading.end, unreached_text(reading)
     if end is None:
-        return tile(f"Last {kind}", MISSING, why="The run ended without a number.", class_name="tile-forecast")
+        return tile(
+            f"{kind.capitalize()} at the end",
+            MISSING,
+            why="The run ended without a number.",
+            class_name="tile-forecast",
+        )
     if not end.is_finite:
         why = f"The {kind} is not finite, so nothing can be forecast."
-    word = "Last" if reading.ended_early or not end.is_mean else "Final"
+    label = f"{kind.capitalize()} at the end" if reading.ended_early or not end.is_mean else f"Final {kind}"
     return tile(
-        hint(f"{word} {kind}", MEAN_MEANING) if end.is_mean else f"{word} {kind}",
+        hint(label, MEAN_MEANING) if end.is_mean else label,
         value_text(end.level),
         below="mean of the last 2 %" if end.is_mean else "the last value, one point",
         why=why,

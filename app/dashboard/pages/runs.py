@@ -234,12 +234,13 @@ def run_list(reading: RunsReading, origin: str) -> Component:
         ("Status", "col-status", None),
         ("Health", "col-health", "The worst of what the diagnostics have open to say; the run's page has the rest."),
         ("Progress", "col-progress", "Last step of the total. “assumed”: the job declared no total."),
-        ("Last loss", "col-loss", "The newest value of the run's main loss."),
+        ("Last point", "col-loss", "The newest value of the run's main loss: one point, noise and all."),
         ("Loss", "col-spark", "The loss so far along the whole run; the bar at the right is the predicted final band."),
         (
-            "Predicted final loss",
+            "Final loss",
             "col-forecast",
-            "Median, and the band that holds the final loss nine times of ten. Of an ended run: where it came to.",
+            "Predicted: the median, and the band that holds the final loss nine times of ten. Of an ended run: the "
+            "mean of the last 2 % that it came to.",
         ),
         ("Alerts", "col-alerts", "Alerts that are open now; of an ended run, those that were open when it ended."),
     ]
@@ -292,7 +293,10 @@ def run_row(row: RunRow, drawings: Mapping[str, Sparkline | None], reading: Runs
                 className="col-progress",
             ),
             html.Td(
-                value_text(summary.last_value if summary else None), className="col-loss", **data(label="Last loss")
+                value_text(summary.last_value if summary else None),
+                # On a phone where it came to says more than its last point, and stands in its place.
+                className="col-loss" + (" col-empty" if run.id in reading.ends else ""),
+                **data(label="Last point"),
             ),
             html.Td(sparkline_image(drawings.get(run.id)), className="col-spark"),
             html.Td(
