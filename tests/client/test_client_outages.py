@@ -2,38 +2,20 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
 import time
-from collections.abc import Iterable, Sequence
 from email.utils import formatdate
 from typing import Any
 
 import pytest
 
 import losscast
-from losscast import buffer, sender
-from losscast.buffer import Buffer
+from losscast import sender
 from losscast.notices import Notices
 from losscast.wire import batch_body
 from tests.client.conftest import MakeRun
-from tests.client.local_server import Fault, LocalServer, Request
-
-
-def log_steps(run: losscast.Run, steps: Iterable[int]) -> None:
-    for step in steps:
-        run.log({"loss": float(step)}, step=step)
-
-
-def assert_stored_once(server: LocalServer, run: losscast.Run, steps: Sequence[int]) -> None:
-    """All of it is there, and nothing was stored under two numbers."""
-    stored = server.run(run.id)
-    assert stored.points("loss") == {step: float(step) for step in steps}
-    assert stored.n_points == len(steps)
-
-
-def same_batch(requests: list[Request]) -> list[tuple[int, int, bytes]]:
-    return [(request.body["segment"], request.body["seq"], request.raw) for request in requests]
+from tests.client.local_server import Fault, LocalServer
+from tests.client.sent_batches import assert_stored_once, log_steps, same_batch
 
 
 @pytest.mark.parametrize("address", ["refusing_url", "silent_url"])
@@ -207,148 +189,6 @@ def test_a_server_that_names_the_time_is_not_asked_before_it(
     run.finish()
 
 
-@pytest.mark.parametrize("status", [400, 404, 410, 422])
-def test_a_refused_batch_is_set_aside_with_one_warning_and_the_next_goes_through(
-    server: LocalServer, make_run: MakeRun, caplog: pytest.LogCaptureFixture, status: int
-) -> None:
-    server.faults += [Fault(status, on="batches") for _ in range(2)]
-    run = make_run()
-    log_steps(run, range(10))
-    assert not run.flush(20)
-    log_steps(run, range(10, 20))
-    assert not run.flush(20)
-    log_steps(run, range(20, 30))
-    assert run.flush(20), "nothing was refused since the last flush"
-    run.finish(timeout=20)
-    assert_stored_once(server, run, range(20, 30))
-    assert caplog.text.count("set aside") == 1
-    assert "20 points of run" in caplog.text
-
-
-def test_a_refusal_that_came_before_the_flush_is_told_by_it(server: LocalServer, make_run: MakeRun) -> None:
-    server.faults.append(Fault(410, on="batches"))
-    run = make_run()
-    sending = run._sender
-    assert sending is not None
-    run.log({"loss": 1.0}, step=1)
-    server.wait_until(lambda: not server.faults and sending.refused == 1)
-    assert not run.flush(20)
-    assert run.flush(20)
-    run.finish(timeout=20)
-
-
-def test_a_proxys_own_404_is_not_a_refusal(server: LocalServer, make_run: MakeRun) -> None:
-    server.faults += [Fault(404, body=b"<html>404 page not found</html>", on="batches") for _ in range(3)]
-    run = make_run()
-    log_steps(run, range(10))
-    run.finish(timeout=20)
-    assert_stored_once(server, run, range(10))
-
-
-def test_a_login_page_with_status_200_is_not_an_answer(server: LocalServer, make_run: MakeRun) -> None:
-    server.faults += [Fault(200, body=b"<html>please log in</html>") for _ in range(3)]
-    run = make_run()
-    server.wait_until(lambda: not server.faults)
-    server.faults += [Fault(200, body=b"<html>please log in</html>", on="batches") for _ in range(3)]
-    log_steps(run, range(10))
-    run.finish(timeout=20)
-    assert_stored_once(server, run, range(10))
-
-
-def test_a_batch_that_is_too_large_is_halved_until_it_fits(
-    server: LocalServer, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sender, "BATCH_SECONDS", 60)
-    run = make_run()
-    server.wait_until(lambda: server.run(run.id).segments)
-    server.largest_body = 1000
-    log_steps(run, range(300))
-    run.log({f"metric{number}": 1.0 for number in range(200)}, step=300)
-    run.finish(timeout=30)
-    stored = server.run(run.id)
-    assert stored.points("loss") == {step: float(step) for step in range(300)}
-    assert stored.n_points == 500
-    assert all(stored.points(f"metric{number}") == {300: 1.0} for number in range(200))
-
-
-def test_a_body_above_the_clients_own_limit_is_never_sent(
-    server: LocalServer, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sender, "LARGEST_BODY", 2000)
-    monkeypatch.setattr(sender, "BATCH_SECONDS", 60)
-    run = make_run()
-    log_steps(run, range(500))
-    run.finish(timeout=20)
-    assert max(len(request.raw) for request in server.sent_to("batches")) <= 2000
-    assert_stored_once(server, run, range(500))
-
-
-def test_a_single_value_that_is_too_large_is_given_up(
-    server: LocalServer, make_run: MakeRun, caplog: pytest.LogCaptureFixture
-) -> None:
-    server.faults.append(Fault(413, on="batches"))
-    run = make_run()
-    log_steps(run, [1])
-    assert not run.flush(20)
-    log_steps(run, [2])
-    run.finish()
-    assert_stored_once(server, run, [2])
-    assert "set aside" in caplog.text
-
-
-def test_a_key_that_is_mended_later_lets_everything_through(
-    server: LocalServer, make_run: MakeRun, caplog: pytest.LogCaptureFixture
-) -> None:
-    server.api_key = "right"
-    run = make_run(api_key="right ")
-    log_steps(run, range(10))
-    assert run.flush(20)
-    server.api_key = "rotated"
-    log_steps(run, range(10, 20))
-    server.wait_until(lambda: "401" in caplog.text)
-    server.api_key = "right"
-    run.finish(timeout=20)
-    assert_stored_once(server, run, range(20))
-
-
-def test_a_plan_that_the_server_refuses_does_not_cost_the_metrics(
-    server: LocalServer, make_run: MakeRun, caplog: pytest.LogCaptureFixture
-) -> None:
-    server.faults.append(Fault(400, body=b'{"error": "bad_input", "message": "no such family"}', on="runs"))
-    run = make_run(schedule={"family": "sinus"}, total_steps=5, config={"lr": 1})
-    log_steps(run, range(10))
-    run.finish()
-    assert_stored_once(server, run, range(10))
-    (said,) = server.run(run.id).descriptions
-    assert "plan" not in said
-    assert said["config"] == {"lr": 1}
-    assert "no such family" in caplog.text
-
-
-def test_a_number_that_another_sender_used_is_no_reason_to_lose_a_batch(server: LocalServer, make_run: MakeRun) -> None:
-    run = make_run()
-    server.wait_until(lambda: server.run(run.id).segments)
-    # As when curl logs to the same run: the server numbers those itself, and takes ours.
-    taken = {"segment": 1, "seq": 1, "steps": [99], "times": [0.0], "metrics": {"loss": [9.0]}}
-    server.run(run.id).batches[1, 1] = taken
-    log_steps(run, range(10))
-    run.finish(timeout=20)
-    assert server.run(run.id).points("loss") == {**{step: float(step) for step in range(10)}, 99: 9.0}
-
-
-def test_the_servers_warnings_are_passed_on_once(
-    server: LocalServer, make_run: MakeRun, caplog: pytest.LogCaptureFixture
-) -> None:
-    body = b'{"stored": 1, "duplicate": false, "warnings": ["step 3 is older than the checkpoint"]}'
-    server.faults += [Fault(200, body=body, on="batches") for _ in range(2)]
-    run = make_run()
-    log_steps(run, range(10))
-    assert run.flush(20)
-    log_steps(run, range(10, 20))
-    run.finish()
-    assert caplog.text.count("older than the checkpoint") == 1
-
-
 def test_a_connection_that_the_server_closed_while_idle_is_opened_again_without_a_word(
     server: LocalServer, make_run: MakeRun, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -372,86 +212,6 @@ def test_one_connection_serves_many_batches(server: LocalServer, make_run: MakeR
         seen |= {connection.getpeername() for connection in list(server._connections)}
     run.finish()
     assert len(seen) == 1
-
-
-def test_an_outage_beyond_the_buffer_costs_resolution_and_says_how_much(
-    server: LocalServer, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(losscast.current, "Buffer", lambda: Buffer(max_points=1000))
-    server.kill()
-    run = make_run()
-    log_steps(run, range(10_000))
-    server.start()
-    run.finish(timeout=20)
-    stored = server.run(run.id)
-    assert "were dropped" in caplog.text
-    steps = sorted(stored.points("loss"))
-    assert f"{10_000 - len(steps)} points" in caplog.text
-    assert steps[0] == 0
-    assert steps[-1] == 9999
-
-
-def test_thinning_leaves_no_stretch_of_the_curve_without_rows() -> None:
-    kept = Buffer(max_points=1000)
-    for step in range(100_000):
-        kept.append((step, float(step), {"loss": 1.0}))
-    steps = [row[0] for row in kept.take(10_000, 10**9)]
-    # At least 300 rows for 100,000 steps, nowhere three times as far apart as that makes them.
-    assert len(steps) >= 300
-    assert max(later - earlier for earlier, later in itertools.pairwise(steps)) <= 1000
-    assert (steps[0], steps[-1]) == (0, 99_999)
-    assert kept.dropped == 100_000 - len(steps)
-
-
-def test_thinning_keeps_rows_that_are_rare_beside_others() -> None:
-    kept = Buffer(max_points=1000)
-    for step in range(5000):
-        kept.append((step, float(step), {"loss": 1.0}))
-        if step % 100 == 0:
-            kept.append((step, float(step), {"val": 2.0}))
-    rows = kept.take(10_000, 10**9)
-    assert sum("val" in row[2] for row in rows) == 50
-    assert kept.dropped == 5050 - len(rows)
-
-
-def test_a_clock_that_was_set_back_silences_no_metric() -> None:
-    kept = Buffer(max_points=1000)
-    for step in range(3000):
-        kept.append((step, 1e9 + step if step < 1500 else float(step), {"loss": 1.0}))
-    steps = [row[0] for row in kept.take(10_000, 10**9)]
-    assert len(steps) > 250
-    assert steps[-1] == 2999
-
-
-def test_after_an_outage_rows_are_kept_in_full_again() -> None:
-    kept = Buffer(max_points=1000)
-    for step in range(10_000):
-        kept.append((step, float(step), {"loss": 1.0}))
-    kept.take(10_000, 10**9)
-    dropped = kept.dropped
-    for step in range(10_000, 10_700):
-        kept.append((step, float(step), {"loss": 1.0}))
-    assert len(kept.take(10_000, 10**9)) == 700
-    assert kept.dropped == dropped
-
-
-def test_rows_that_cannot_be_thinned_make_room_by_age() -> None:
-    kept = Buffer(max_points=1000)
-    for step in range(3000):
-        kept.append((step, 0.0, {f"metric{step}": 1.0}))
-    rows = kept.take(10_000, 10**9)
-    assert len(rows) <= 1000
-    assert rows[-1][0] == 2999
-    assert kept.points == 0
-
-
-def test_a_buffer_is_bounded_in_bytes_too() -> None:
-    kept = Buffer(max_points=10**9, max_bytes=100_000)
-    for step in range(2000):
-        kept.append((step, 0.0, {f"{step}" * 40: 1.0}))
-    assert kept._bytes <= 100_000
-    assert kept.dropped > 0
-    assert sum(map(buffer._cost, kept.take(10**6, 10**9))) <= 100_000
 
 
 def test_a_system_without_threads_to_spare_is_asked_again(
