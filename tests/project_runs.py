@@ -14,7 +14,7 @@ from app.runs import Batch, RunStatus, StoredForecast
 from app.storage import forecasts, runs
 from app.storage.database import Database
 from app.worker.refit import refit_run
-from tests.storage_helpers import store
+from tests.storing import store
 
 DATA = Path(__file__).parent / "data"
 FAMILY = ("multipowerlaw_25M_cosine_24000", "multipowerlaw_25M_wsd_20000_24000", "multipowerlaw_25M_wsdcon_9")

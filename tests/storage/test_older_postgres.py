@@ -13,7 +13,7 @@ from app.storage.database import Database
 from app.storage.forecasts import latest_forecast
 from app.storage.runs import list_runs
 from app.worker.refit import refit_run
-from tests.storage_helpers import compact, make_batch, shown, start, store
+from tests.storing import compact, make_batch, shown, start, store
 
 OTHERS = sorted(Path("/usr/lib/postgresql").glob("*/bin")) if Path("/usr/lib/postgresql").is_dir() else []
 

@@ -12,7 +12,7 @@ from app.storage.batches import PendingBatch, write_batches
 from app.storage.database import Database
 from app.storage.points import thinned
 from app.storage.runs import get_run
-from tests.storage_helpers import compact, make_batch, read, shown, start, store
+from tests.storing import compact, make_batch, read, shown, start, store
 
 WHEN = pytest.mark.parametrize("is_compacted", [False, True], ids=["from the log", "from chunks"])
 

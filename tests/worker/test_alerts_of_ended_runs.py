@@ -15,7 +15,7 @@ from app.storage.curves import fit_mark
 from app.storage.database import Database
 from app.storage.diagnoses import glance_at_health, save_events
 from app.worker.refit import refit_run
-from tests.storage_helpers import make_batch, start, store
+from tests.storing import make_batch, start, store
 
 
 def test_the_end_of_a_run_neither_resolves_its_alerts_nor_leaves_them_open(database: Database) -> None:

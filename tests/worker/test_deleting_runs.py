@@ -27,7 +27,7 @@ from app.worker.judging import judge_run
 from app.worker.priors import current_priors
 from app.worker.refit import refit_run
 from app.worker.scoring import score_run
-from tests.storage_helpers import compact, make_batch, start, store
+from tests.storing import compact, make_batch, start, store
 
 DATA = Path(__file__).parents[1] / "data"
 FAMILY = ("multipowerlaw_25M_cosine_24000", "multipowerlaw_25M_wsd_20000_24000", "multipowerlaw_25M_wsdcon_9")

@@ -17,7 +17,7 @@ from app.storage.database import Database
 from app.storage.runs import run_key
 from app.worker.delivery import Deliveries, targets_of
 from tests.service import free_port, wait_for
-from tests.storage_helpers import start
+from tests.storing import start
 
 
 class Receiver:

@@ -20,7 +20,7 @@ from app.storage.diagnoses import Health, read_health, runs_to_diagnose
 from app.worker import diagnosing
 from app.worker.diagnosing import Diagnosed, chosen_inputs, diagnose_run, effective_starts
 from app.worker.refit import RefitResult, refit_run
-from tests.storage_helpers import compact, make_batch, start, store
+from tests.storing import compact, make_batch, start, store
 
 DEMO_DATA = Path(__file__).parents[2] / "app" / "demo" / "data"
 ALARMS = {"nonfinite", "cold_start", "spike", "divergence", "divergence_risk", "plateau", "dead", "overfit"}

@@ -15,7 +15,7 @@ from app.storage.runs import describe_run
 from app.worker import consequences, tasks
 from app.worker.refit import refit_run
 from app.worker.tasks import left_undone
-from tests.storage_helpers import make_batch, start, store
+from tests.storing import make_batch, start, store
 
 
 def behind(database: Database) -> list[str]:

@@ -15,7 +15,7 @@ from app.storage.database import Database
 from app.storage.jobs import REFIT, JobQueue
 from app.worker.refit import refit_run
 from app.worker.tasks import Alerting, make_app, take_up
-from tests.storage_helpers import compact, make_batch, start, store
+from tests.storing import compact, make_batch, start, store
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from app.storage import alerts
 from app.storage.alerts import Target
 from app.storage.database import Database
 from app.worker.refit import refit_run
-from tests.storage_helpers import make_batch, start, store
+from tests.storing import make_batch, start, store
 
 CHANNEL = [Target("ab12", "https://host/…")]
 BLOWING_UP = [2.0, 2.0, 2.1, 2.0, 2.0, 4.0, 8.0, 16.0, 32.0]

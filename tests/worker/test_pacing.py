@@ -19,7 +19,7 @@ from app.verdicts.durations import format_duration
 from app.verdicts.stopping import Mode
 from app.worker.pacing import MOST_MARKS, follow, joined, time_left
 from app.worker.refit import refit_run
-from tests.storage_helpers import compact, store
+from tests.storing import compact, store
 
 BEGAN = 1.76e9  # 2025-10-09 08:53:20 UTC
 TOTAL = 2000

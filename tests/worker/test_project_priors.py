@@ -35,7 +35,7 @@ from tests.project_runs import (
     real_run,
     stored_prior,
 )
-from tests.storage_helpers import make_batch, store
+from tests.storing import make_batch, store
 
 
 def test_finished_runs_of_the_project_narrow_the_band_and_are_named(database: Database) -> None:

@@ -15,7 +15,7 @@ from app.storage.database import Database
 from app.storage.track_record import run_outcome
 from app.worker.refit import refit_run
 from app.worker.scoring import score_run
-from tests.storage_helpers import make_batch, start, store
+from tests.storing import make_batch, start, store
 
 TEXT = Path(__file__).parents[1] / "data" / "accuracies" / "text_wsd.csv"
 PLAN = {

@@ -32,7 +32,7 @@ from app.storage.verdicts import (
 from app.verdicts.stopping import Author, Mode, StopEvent, may_stop
 from app.verdicts.sweep import rank
 from app.worker.refit import RefitResult, refit_run
-from tests.storage_helpers import make_batch, store
+from tests.storing import make_batch, store
 
 DATA = Path(__file__).parents[1] / "data"
 PROJECT = "speech / größer"

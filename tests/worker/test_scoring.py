@@ -24,8 +24,8 @@ from app.storage.track_record import (
 )
 from app.worker.refit import refit_run
 from app.worker.scoring import score_run
-from tests.storage_helpers import make_batch, read, start, store
-from tests.worker.test_refit import real_batches
+from tests.storing import make_batch, read, start, store
+from tests.worker.refits import real_batches
 
 
 def train(database: Database, batches: Sequence[Batch], *, total_steps: int | None = 50_000) -> None:

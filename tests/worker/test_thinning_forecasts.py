@@ -15,7 +15,7 @@ from app.storage.runs import run_key
 from app.storage.track_record import run_track_record
 from app.worker.refit import refit_run
 from app.worker.scoring import score_run
-from tests.storage_helpers import make_batch, start, store
+from tests.storing import make_batch, start, store
 
 
 def many_forecasts(database: Database, count: int, run_id: str = "run") -> None:
