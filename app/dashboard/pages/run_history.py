@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import dash
+from dash import Input, Output, State, html
 from dash.development.base_component import Component
 
+from app.dashboard.components import card, graph, hint
 from app.dashboard.figures.empty import empty_figure
 from app.dashboard.figures.history import history_figure
 from app.dashboard.formatting import format_band, format_percent, format_value
@@ -14,6 +21,30 @@ from app.storage.database import Database
 
 TOLD_AT = 0.5
 """Seen: the one forecast that the project's page counts of each run, so that both speak of the same."""
+
+
+def history_card() -> Component:
+    return card(
+        hint("How the forecast moved", "Each forecast is kept. This is what was predicted, and when."),
+        html.Div(id="run-history-note", className="muted"),
+        html.Div(graph("run-history", empty_figure(), "chart-history"), id="run-history-box"),
+    )
+
+
+def register(app: dash.Dash, database: Database) -> None:
+    @app.callback(
+        Output("run-history", "figure"),
+        Output("run-history-note", "children"),
+        Output("run-history-box", "hidden"),
+        Input("run-revision", "data"),
+        Input("run-metric", "value"),
+        Input("display", "data"),
+        State("run-id", "data"),
+    )
+    async def draw_history(
+        _revision: str, metric: str | None, display: Mapping[str, Any] | None, run_id: str
+    ) -> Sequence[object]:
+        return await asyncio.to_thread(history, database, run_id, metric, Display.from_browser(display))
 
 
 def history(
