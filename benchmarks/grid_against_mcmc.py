@@ -31,7 +31,8 @@ from scipy.special import log_ndtr, ndtr
 
 from app.curves.curve import Curve
 from app.curves.plan import Plan
-from app.forecasting.forecast import final_levels, mix, path_steps
+from app.forecasting.final_value import final_levels
+from app.forecasting.forecast import path_steps, quantiles_of
 from app.forecasting.forecaster import Paths
 from app.forecasting.law import FLOOR_SHARE, LawForecaster, above_zero
 from app.forecasting.observations import is_positive, observe
@@ -115,6 +116,7 @@ def compare(curve: Curve, plan: Plan) -> Comparison:
     """The forecast of the final level, both ways."""
     prior = shipped_population().prior
     target = Target(observe(curve, plan.schedule), plan, prior)
+    horizon = int(target.horizon)
     started = time.process_time()
     chain, length = sampled(target)
     finals = target.finals(chain, curve)
@@ -124,8 +126,9 @@ def compare(curve: Curve, plan: Plan) -> Comparison:
 
     def by_grid(n_paths: int) -> Array:
         observe.cache_clear()
-        law = LawForecaster(prior=prior, n_paths=n_paths)
-        return np.array(list(mix(curve, plan, ((law, 1.0),)).final_quantiles.values()))
+        steps = path_steps(plan.schedule, curve.cutoff, horizon)
+        paths = LawForecaster(prior=prior, n_paths=n_paths).predict(curve, plan, steps)
+        return quantiles_of(final_levels(paths, curve, horizon), LEVELS)
 
     by_grid(512)
     started = time.process_time()

@@ -6,12 +6,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import ndtri
 
 from app.curves.curve import Curve
 from app.curves.measure import LOSS, Measure
 from app.curves.plan import ASSUMED, Plan
 from app.curves.schedule import Schedule
-from app.forecasting.forecaster import Array, Forecaster, Paths
+from app.forecasting.final_value import FINAL_SHARE, final_levels, final_noise
+from app.forecasting.forecaster import Array, Forecaster
 from app.forecasting.last import LastValueForecaster
 from app.forecasting.law import FLOOR_SHARE, LawForecaster, PowerLawForecaster, above_zero, schedule_is_guessed
 from app.forecasting.mixing import mixed_quantiles
@@ -22,10 +24,6 @@ from app.forecasting.weights import Weights, shipped_network_share
 from app.laws.prior import Prior
 
 LEVELS = (0.05, 0.25, 0.50, 0.75, 0.95)
-
-FINAL_SHARE = 0.02
-"""The final value is the mean level over this last share of the steps: a single point is mostly noise."""
-
 
 NETWORK = PfnForecaster()
 
@@ -67,11 +65,11 @@ class ForecasterShare:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Forecast:
-    """Predictive distribution of the smoothed level: the band is for the level, not for single noisy points.
+    """Predictive distribution of the smoothed level: the path's band is for the level, not for single noisy points.
 
     cutoff : last step seen                                                              [steps]
     horizon : last step of the run, and of the path                                      [steps]
-    final_mean, final_quantiles : of the level averaged over the last 2 % of the steps   [of the loss]
+    final_mean, final_quantiles : of the mean of the points in the last 2 % of the steps, noise included  [of the loss]
     path_steps : int64, shape (n_path,), from just after the cutoff to the horizon       [steps]
     quantiles : float64, shape (len(LEVELS), n_path)                                     [of the loss]
     forecasters : name -> what it says; weights sum to 1
@@ -134,7 +132,7 @@ def mix(
     """
     horizon = max(plan.total_steps, curve.cutoff)
     steps = path_steps(plan.schedule, curve.cutoff, horizon)
-    as_loss = measure.as_loss(curve)
+    as_loss, noise = measure.as_loss(curve), final_noise(curve, horizon)
     counted: list[tuple[float, float, Array, Array]] = []
     final_mean = 0.0
     improvement: float | None = None
@@ -151,7 +149,7 @@ def mix(
         of_width = weight if schedule_is_guessed(plan) else weights.width.at(lawful)
         paths = replace(said, values=measure.restored(said.values))
         finals = final_levels(paths, curve, horizon)
-        mean, quantiles = float(finals.mean()), quantiles_of(finals, LEVELS)
+        mean, quantiles = float(finals.mean()), _noisy(quantiles_of(finals, LEVELS), noise, curve, measure)
         typicality = typicality or paths.typicality
         shares[forecaster.name] = ForecasterShare(weight, mean, _by_level(quantiles))
         if weight > 0 or of_width > 0:
@@ -200,21 +198,6 @@ def path_steps(schedule: Schedule, cutoff: int, horizon: int) -> npt.NDArray[np.
     return np.unique(np.clip(np.rint(steps).astype(np.int64), cutoff + 1, horizon))
 
 
-def final_levels(paths: Paths, curve: Curve, horizon: int) -> Array:
-    """Level of each path averaged over the last 2 % of the steps; what was already seen of them counts as seen."""
-    start = (1 - FINAL_SHARE) * horizon
-    future = paths.steps >= start
-    if not future.any():
-        future[-1] = True
-    steps, values = paths.steps[future].astype(np.float64), paths.values[:, future]
-    ahead = values[:, -1] if len(steps) == 1 else np.trapezoid(values, steps, axis=1) / (steps[-1] - steps[0])
-    seen = curve.steps >= start
-    if not seen.any():
-        return ahead
-    share = (min(curve.cutoff, horizon) - start) / max(horizon - start, 1e-300)
-    return share * float(np.average(curve.values[seen], weights=curve.counts[seen])) + (1 - share) * ahead
-
-
 def quantiles_of(values: Array, levels: tuple[float, ...]) -> Array:
     """Quantiles over the first axis, shape (len(levels), ...), of equally likely values.
 
@@ -230,18 +213,28 @@ def quantiles_of(values: Array, levels: tuple[float, ...]) -> Array:
     return quantiles
 
 
+def _noisy(quantiles: Array, noise: float, curve: Curve, measure: Measure) -> Array:
+    """Quantiles of a level as those of a mean of noisy points around it; positive ones and shares stay such."""
+    middle = quantiles[LEVELS.index(0.5)]
+    places = ndtri(np.asarray(LEVELS))
+    return _within_bounds(middle + np.sign(places) * np.hypot(quantiles - middle, noise * places), curve, measure)
+
+
 def _stretched(quantiles: Array, forecast: Forecast, curve: Curve) -> Array:
     """Quantiles further from the median where the curve is of an unknown kind; positive ones and shares stay such."""
     stretch = forecast.typicality.stretch if forecast.typicality else 1.0
     if stretch == 1.0:
         return quantiles
     middle = quantiles[LEVELS.index(0.5)]
-    wider: Array = middle + stretch * (quantiles - middle)
-    if forecast.measure.bounds is not None:
-        return forecast.measure.within(wider)
+    return _within_bounds(middle + stretch * (quantiles - middle), curve, forecast.measure)
+
+
+def _within_bounds(quantiles: Array, curve: Curve, measure: Measure) -> Array:
+    if measure.bounds is not None:
+        return measure.within(quantiles)
     if not is_positive(curve.values):
-        return wider
-    return above_zero(wider, FLOOR_SHARE * float(np.median(curve.values[-5:])))
+        return quantiles
+    return above_zero(quantiles, FLOOR_SHARE * float(np.median(curve.values[-5:])))
 
 
 def _doubts(forecast: Forecast) -> list[str]:

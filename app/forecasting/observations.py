@@ -56,7 +56,7 @@ def observe(curve: Curve, schedule: Schedule, *, earliest_share: float = EARLIES
     values = (values - level) / scale
 
     floor = NOISE_FLOOR**2
-    variances = _point_deviation(steps, values, counts) ** 2 / counts + 1e-4 * floor
+    variances = point_deviation(steps, values, counts) ** 2 / counts + 1e-4 * floor
     variances *= _disbelief(values, variances, half_width=3)
     steps, values, variances = _grouped(steps, values, variances)
     variances *= _disbelief(values, variances, half_width=7)
@@ -108,7 +108,7 @@ def _usable(curve: Curve, schedule: Schedule, earliest_share: float) -> npt.NDAr
     return np.arange(len(curve)) >= min(len(curve) // 4, len(curve) - MIN_BINS)
 
 
-def _point_deviation(steps: Array, values: Array, counts: Array) -> float:
+def point_deviation(steps: Array, values: Array, counts: Array) -> float:
     """Standard deviation of a single point, from how far each bin lies off the line through its neighbours.
 
     Robust (a median), blind to the trend, and of bin means rather than of points in bins, so that it sees noise

@@ -10,7 +10,7 @@ with `p` that probability and `n` that number: the law's word counts where the l
 knows, and the network's where it does not.
 
 Who is nearer is not who knows best how far off it may be. A law that thinks a run of an unknown kind a lawful one is
-too sure of it, so the network has a share of its own in the distances from the median to the other quantiles,
+too sure of it, so the network has a share of its own in the distances from the median to the 5 and the 95 % quantile,
 
 .. math:: w_\text{width}\left(\frac{p}{1 + n} + 1 - p\right)
 
@@ -48,7 +48,7 @@ class Weight:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """How much a forecaster counts for the median, and for the distances from it to the other quantiles."""
+    """How much a forecaster counts for the median and what lies next to it, and for the ends of the 90 % band."""
 
     median: Weight
     width: Weight
@@ -70,7 +70,7 @@ class NetworkShare:
 
     lawful : of the median of a run that surely follows the law, without finished runs of its project   [1]
     abrupt : of the median of a run that surely does not                                                [1]
-    width : of the distances from the median, where it does not, or without finished runs              [1]
+    width : of the ends of the 90 % band, where it does not, or without finished runs                  [1]
     """
 
     lawful: float

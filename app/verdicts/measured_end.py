@@ -13,7 +13,8 @@ import numpy.typing as npt
 from scipy.special import ndtri
 
 from app.curves.curve import Curve
-from app.forecasting.forecast import FINAL_SHARE, LEVELS
+from app.forecasting.final_value import FINAL_SHARE
+from app.forecasting.forecast import LEVELS
 from app.forecasting.scores import QuantileForecast
 
 SCATTER_SHARE = 0.1

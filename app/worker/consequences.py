@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from app.alerts.rules import AlertKey, AllClear, Finding, Severity
 from app.curves.broken import is_broken
 from app.curves.curve import Curve
-from app.forecasting.forecast import FINAL_SHARE
+from app.forecasting.final_value import FINAL_SHARE
 from app.runs import RunStatus
 from app.storage import alerts
 from app.storage.alerts import Target

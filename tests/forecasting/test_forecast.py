@@ -13,10 +13,10 @@ from app.curves.curve import Curve
 from app.curves.plan import Plan
 from app.curves.schedule import Schedule
 from app.errors import CurveTooShort
+from app.forecasting.final_value import final_levels, final_noise
 from app.forecasting.forecast import (
     LEVELS,
     Forecast,
-    final_levels,
     forecast_curve,
     forecasters,
     mix,
@@ -226,6 +226,30 @@ def test_what_was_seen_of_the_final_stretch_counts_as_seen() -> None:
     paths = Paths(np.array([1005, 1010]), np.array([[4.0, 4.0]]))
     # The last 2 % of 1010 steps begin at 989.8: half of them are seen at 2, half are forecast at 4.
     assert final_levels(paths, curve, 1010)[0] == pytest.approx(3.0, abs=0.02)
+
+
+def test_the_final_value_is_known_no_better_than_the_noise_of_the_points_that_make_it() -> None:
+    steps, rng = np.arange(1, 3961), np.random.default_rng(3)
+    curve = Curve.from_points(steps, 3.0 + rng.normal(0.0, 0.3, len(steps)))
+    standard_error = 0.5 * 0.3 / np.sqrt(40)  # of 80 points at the end of 4,000, 40 are seen
+    assert final_noise(curve, 4000) == pytest.approx(standard_error, rel=0.2)
+    quantiles = forecast_curve(curve, plan_of(CONSTANT, 4000)).final_quantiles
+    assert quantiles[0.95] - quantiles[0.05] > 2 * 1.6 * 0.8 * standard_error
+
+
+def test_nothing_is_left_to_the_noise_once_the_last_point_is_seen() -> None:
+    curve = Curve.from_points(np.arange(1, 4001), 3.0 + np.random.default_rng(3).normal(0.0, 0.3, 4000))
+    assert final_noise(curve, 4000) == 0.0
+
+
+@pytest.mark.parametrize(("every", "expected"), [(1, 0.1 / np.sqrt(80)), (10, 0.1 / np.sqrt(8)), (400, 0.1)])
+def test_sparse_points_leave_more_noise_in_the_final_value(every: int, expected: float) -> None:
+    steps = np.arange(every, 2001, every)
+    sizes = []
+    for seed in range(20):
+        curve = Curve.from_points(steps, 3.0 + np.random.default_rng(seed).normal(0.0, 0.1, len(steps)))
+        sizes.append(final_noise(curve, 4000))
+    assert np.median(sizes) == pytest.approx(expected, rel=0.35)
 
 
 def test_too_few_points_are_an_error_that_says_how_many_it_takes() -> None:

@@ -16,28 +16,34 @@ def test_one_forecaster_is_left_as_it_is() -> None:
     np.testing.assert_array_equal(mixed_quantiles(WIDE[None], np.ones(1), np.ones(1)), WIDE)
 
 
-def test_the_median_may_be_the_ones_and_the_width_above_it_the_others() -> None:
+def test_the_median_and_its_neighbours_may_be_the_ones_and_the_ends_of_the_band_the_others() -> None:
     mixed = mixed_quantiles(BOTH, np.array([1.0, 0.0]), np.array([0.0, 1.0]))
-    assert mixed[2] == NARROW[2]
-    np.testing.assert_allclose(mixed[2:] - mixed[2], WIDE[2:] - WIDE[2], rtol=1e-12)
+    np.testing.assert_allclose(mixed[1:4], NARROW[1:4], rtol=1e-12)
+    assert mixed[4] - mixed[2] == pytest.approx(WIDE[4] - WIDE[2], rel=1e-12)
 
 
 def test_distances_below_the_median_count_in_parts_of_it() -> None:
     """The wide one reaches down to a third of its median, and so does the mixture to a third of its own."""
     mixed = mixed_quantiles(BOTH, np.array([1.0, 0.0]), np.array([0.0, 1.0]))
-    np.testing.assert_allclose(mixed[:2] / mixed[2], WIDE[:2] / WIDE[2], rtol=1e-12)
+    assert mixed[0] / mixed[2] == pytest.approx(WIDE[0] / WIDE[2], rel=1e-12)
+
+
+def test_the_ends_of_a_narrow_band_never_lie_inside_the_middle_of_a_wide_one() -> None:
+    mixed = mixed_quantiles(BOTH, np.array([0.0, 1.0]), np.array([1.0, 0.0]))
+    np.testing.assert_allclose(mixed, [WIDE[1], *WIDE[1:4], WIDE[3]], rtol=1e-12)
 
 
 def test_positive_forecasts_that_differ_a_thousandfold_mix_to_positive_quantiles() -> None:
     tiny = WIDE / 1000
     mixed = mixed_quantiles(np.array([WIDE, tiny]), np.array([0.0, 1.0]), np.array([1.0, 0.0]))
     assert (mixed > 0).all()
-    assert (np.diff(mixed) > 0).all()
+    assert (np.diff(mixed) >= 0).all()
 
 
 def test_a_metric_below_zero_mixes_plain_distances() -> None:
     mixed = mixed_quantiles(BOTH - 4, np.array([1.0, 0.0]), np.array([0.5, 0.5]))
-    np.testing.assert_allclose(mixed, -2.0 + (NARROW - 2 + WIDE - 3) / 2, rtol=1e-12)
+    np.testing.assert_allclose(mixed[1:4], NARROW[1:4] - 4, rtol=1e-12)
+    np.testing.assert_allclose(mixed[[0, 4]], -2.0 + (NARROW - 2 + WIDE - 3)[[0, 4]] / 2, rtol=1e-12)
 
 
 @pytest.mark.parametrize("unit", [1e-300, 1.0, 1e300])
