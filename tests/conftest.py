@@ -9,7 +9,7 @@ import os
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -108,3 +108,17 @@ class database_named:
         with self._admin.connect() as connection:
             connection.execute(text(f"DROP DATABASE IF EXISTS {self._name} WITH (FORCE)"))
         self._admin.dispose()
+
+
+@contextmanager
+def unreachable(postgres_url: str, database_url: str) -> Iterator[None]:
+    """Shuts everyone out of a database for a while."""
+    name = make_url(database_url).database
+    server = create_engine(postgres_url, isolation_level="AUTOCOMMIT")
+    with server.connect() as connection:
+        connection.execute(text(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS false"))
+        ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name"
+        connection.execute(text(ended), {"name": name})
+        yield
+        connection.execute(text(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS true"))
+    server.dispose()

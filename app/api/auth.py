@@ -11,6 +11,7 @@ import asyncio
 import base64
 import binascii
 import ipaddress
+import logging
 import time
 from collections.abc import Callable
 from urllib.parse import quote, urlsplit
@@ -21,35 +22,53 @@ from itsdangerous import BadSignature, TimestampSigner
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.api.error_responses import error_response
+from app.api.error_responses import error_response, response_to
+from app.errors import LosscastError, Unavailable
 from app.storage.database import Database
-from app.storage.keys import good_hashes, sha256
+from app.storage.keys import good_hashes, record_use, sha256
+
+log = logging.getLogger(__name__)
 
 LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 SESSION_SECONDS = 14 * 24 * 3600
 COOKIE = "losscast_session"
 _KEYS_KNOWN_SECONDS = 5.0  # how long a revoked key may still open
+_USE_KNOWN_SECONDS = 60.0  # how often the use of one key is written down
 
 
 class Keys:
-    """The keys that are good, read from the database every few seconds."""
+    """The keys that are good, read from the database every few seconds, and when each was last used."""
 
     def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
         self._database, self._clock = database, clock
         self._hashes: frozenset[bytes] = frozenset()
         self._read_at = float("-inf")
+        self._used_at: dict[bytes, float] = {}
 
     async def is_good(self, key: str) -> bool:
         """Whether the key opens the door. A set of hashes tells an attacker's clock nothing about any key."""
+        return await self.is_good_hash(sha256(key))
+
+    async def is_good_hash(self, wanted: bytes) -> bool:
         if self._clock() - self._read_at > _KEYS_KNOWN_SECONDS:
             self._hashes = await asyncio.to_thread(self._read)
             self._read_at = self._clock()
-        wanted = sha256(key)
-        return wanted in self._hashes
+        is_good = wanted in self._hashes
+        if is_good and self._clock() - self._used_at.get(wanted, float("-inf")) > _USE_KNOWN_SECONDS:
+            self._used_at[wanted] = self._clock()
+            await asyncio.to_thread(self._record_use, wanted)
+        return is_good
 
     def _read(self) -> frozenset[bytes]:
         with self._database.read() as connection:
             return good_hashes(connection)
+
+    def _record_use(self, key_hash: bytes) -> None:
+        try:
+            with self._database.write() as connection:
+                record_use(connection, key_hash)
+        except Unavailable as error:  # a full disk is no reason to shut anyone out
+            log.warning("that a key was used could not be recorded: %s", error)
 
 
 class RequireKey:
@@ -66,13 +85,25 @@ class RequireKey:
             return await self._app(scope, receive, send)
         if scope["path"] in self.OPEN or scope["path"].startswith(self.OPEN_FOLDER):
             return await self._app(scope, receive, send)
-        headers = Headers(scope=scope)
-        if self._sessions.is_good(_cookie(headers, COOKIE)) or await self._has_good_key(headers):
+        refusal = await self._refusal(scope, Headers(scope=scope))
+        if refusal is None:
             return await self._app(scope, receive, send)
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 4401})
             return None
-        return await _refusal(scope, headers)(scope, receive, send)
+        return await refusal(scope, receive, send)
+
+    async def _refusal(self, scope: Scope, headers: Headers) -> Response | None:
+        """What is answered in the app's place; None where the request may go on to it."""
+        try:
+            is_let_in = await self._has_good_session(headers) or await self._has_good_key(headers)
+        except LosscastError as error:  # the database is away; the app's own handlers lie further in
+            return response_to(error, scope["path"])
+        return None if is_let_in else _refusal(scope, headers)
+
+    async def _has_good_session(self, headers: Headers) -> bool:
+        key_hash = self._sessions.key_hash(_cookie(headers, COOKIE))
+        return key_hash is not None and await self._keys.is_good_hash(key_hash)
 
     async def _has_good_key(self, headers: Headers) -> bool:
         key = key_of(headers.get("authorization", ""))
@@ -94,7 +125,7 @@ def key_of(authorization: str) -> str | None:
 
 def _refusal(scope: Scope, headers: Headers) -> Response:
     path = scope["path"]
-    is_page = scope["method"] == "GET" and "text/html" in headers.get("accept", "")
+    is_page = scope.get("method") == "GET" and "text/html" in headers.get("accept", "")
     if is_page and not path.startswith("/api/"):
         return RedirectResponse(f"/login?next={quote(path, safe='/')}", 303)
     return error_response(401, "unauthorized", _what_is_missing(headers), headers={"WWW-Authenticate": "Bearer"})
@@ -119,20 +150,23 @@ _OTHER_KEY_HEADERS = ("x-api-key", "api-key", "x-auth-token")
 
 
 class Sessions:
-    """Signed cookies: who typed a good key stays signed in for two weeks, on every web process with the same secret."""
+    """Signed cookies: who typed a good key stays signed in for two weeks, or until that key is revoked.
+
+    The same on every web process with the same secret. A cookie names the key by its hash, which opens nothing.
+    """
 
     def __init__(self, secret: str) -> None:
         self._signer = TimestampSigner(secret, salt="losscast.session")
 
-    def issue(self) -> str:
-        return self._signer.sign("signed-in").decode()
+    def issue(self, key: str) -> str:
+        return self._signer.sign(sha256(key).hex()).decode()
 
-    def is_good(self, cookie: str | None) -> bool:
+    def key_hash(self, cookie: str | None) -> bytes | None:
+        """The hash of the key that was typed, None where the cookie is not ours or too old."""
         try:
-            self._signer.unsign(cookie or "", max_age=SESSION_SECONDS)
-        except BadSignature:
-            return False
-        return True
+            return bytes.fromhex(self._signer.unsign(cookie or "", max_age=SESSION_SECONDS).decode())
+        except (BadSignature, ValueError):
+            return None
 
 
 def _cookie(headers: Headers, name: str) -> str | None:
@@ -218,7 +252,7 @@ def add_sign_in(app: FastAPI, *, keys: Keys, secret: str, is_https: bool) -> Non
         response = RedirectResponse(inside, 303)
         secure = is_https or request.url.scheme == "https"
         response.set_cookie(
-            COOKIE, sessions.issue(), max_age=SESSION_SECONDS, httponly=True, samesite="lax", secure=secure
+            COOKIE, sessions.issue(key.strip()), max_age=SESSION_SECONDS, httponly=True, samesite="lax", secure=secure
         )
         return response
 

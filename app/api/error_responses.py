@@ -61,11 +61,16 @@ def error_response(
 
 
 def _losscast_error(request: Request, error: errors.LosscastError) -> JSONResponse:
+    return response_to(error, request.url.path)
+
+
+def response_to(error: errors.LosscastError, path: str) -> JSONResponse:
+    """What `error` means to whoever asked for `path`."""
     status, code = next(((status, code) for kind, status, code in STATUSES if isinstance(error, kind)), (500, "error"))
     headers = {}
     if isinstance(error, errors.Overloaded | errors.Unavailable):
         headers["Retry-After"] = str(math.ceil(error.retry_after_seconds))
-    if status == 404 and isinstance(error, errors.NotFound) and "/runs/" in request.url.path:
+    if status == 404 and isinstance(error, errors.NotFound) and "/runs/" in path:
         code = "run_not_found"
     return error_response(status, code, str(error), headers=headers)
 

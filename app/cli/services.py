@@ -187,9 +187,10 @@ def _require_key(settings: Settings, database: Database | None) -> None:
         with database.read() as connection:
             if good_hashes(connection):
                 return
+    new = " --new" if database is None else ""
     raise Unavailable(
-        f"{settings.why_keys} lets others in, and there is no API key yet. Make one with 'losscast key create NAME' "
-        "and start again."
+        f"{settings.why_keys} lets others in, and there is no API key yet. Make one with "
+        f"'losscast key create NAME{new}' and start again."
     )
 
 

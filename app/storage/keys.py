@@ -50,11 +50,18 @@ class ApiKey:
     prefix: str
     created_at: datetime
     revoked_at: datetime | None
+    last_used_at: datetime | None  # to the minute
 
 
 def list_keys(connection: Connection) -> list[ApiKey]:
-    rows = connection.execute(text("SELECT id, name, prefix, created_at, revoked_at FROM api_key ORDER BY id"))
+    rows = connection.execute(
+        text("SELECT id, name, prefix, created_at, revoked_at, last_used_at FROM api_key ORDER BY id")
+    )
     return [ApiKey(*row) for row in rows]
+
+
+def record_use(connection: Connection, key_hash: bytes) -> None:
+    connection.execute(text("UPDATE api_key SET last_used_at = now() WHERE sha256 = :sha256"), {"sha256": key_hash})
 
 
 def revoke_key(connection: Connection, key_id: int) -> None:

@@ -448,5 +448,6 @@ api_key = Table(
     Column("sha256", LargeBinary, nullable=False, unique=True, comment="of the whole key; the key itself is not kept"),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=_now, comment="when"),
     Column("revoked_at", DateTime(timezone=True), comment="null while it is good"),
+    Column("last_used_at", DateTime(timezone=True), comment="when it last opened, to the minute; null: never"),
     comment="Keys that open the API and the pages",
 )

@@ -2,14 +2,17 @@
 
 import http.client
 import socket
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 
 from app.settings import Settings
 from app.storage.database import Database
-from app.storage.keys import create_key
+from app.storage.keys import create_key, list_keys, revoke_key
+from tests.conftest import unreachable
 from tests.service import Process, Web, free_port, new_id, wait_for
 
 KEY = "a-key-from-the-environment"
@@ -107,6 +110,95 @@ def test_signing_in_never_leads_elsewhere(locked: Web, elsewhere: str) -> None:
     with httpx.Client(base_url=locked.url, trust_env=False) as browser:
         answer = browser.post("/login", params={"next": elsewhere}, data={"key": KEY})
     assert answer.headers["location"] == "/"
+
+
+def test_a_revoked_key_ends_the_sessions_that_began_with_it(locked: Web, api_database_url: str) -> None:
+    database = Database(api_database_url)
+    with database.write() as connection:
+        key = create_key(connection, "a person")
+        (number,) = [one.id for one in list_keys(connection) if one.name == "a person"]
+    with httpx.Client(base_url=locked.url, trust_env=False) as browser:
+        wait_for(lambda: browser.post("/login", data={"key": key}).status_code == 303 or None, "the key to be known")
+        assert browser.get("/api/v1/runs").status_code == 200
+        with database.write() as connection:
+            revoke_key(connection, number)
+        wait_for(lambda: browser.get("/api/v1/runs").status_code == 401 or None, "the session to end")
+    database.close()
+
+
+def test_a_list_of_keys_tells_which_of_two_of_one_name_is_used(
+    locked: Web, api_database_url: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    environment = {"DATABASE_URL": api_database_url}
+    keys = []
+    for _ in range(2):
+        with Process("key", "create", "team-a", env=environment) as command:
+            assert command.wait() == 0
+        said = capfd.readouterr()
+        keys.append(said.out.strip())
+    assert "was the name of key" in said.err
+    header = {"Authorization": f"Bearer {keys[1]}"}
+    wait_for(lambda: locked.http.get("/api/v1/runs", headers=header).status_code == 200 or None, "the key to open")
+    with Process("key", "list", env=environment) as command:
+        command.wait()
+    unused, used = [line for line in capfd.readouterr().out.splitlines() if line.endswith("team-a")]
+    assert "never used" in unused
+    assert "never used" not in used
+
+
+@pytest.mark.parametrize("command", [("list",), ("create", "x"), ("revoke", "1")])
+def test_a_mistyped_folder_gets_no_database_of_its_own(
+    command: tuple[str, ...], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    nowhere = tmp_path / "typo"
+    with Process("key", *command, "--data-dir", str(nowhere), env={}) as refused:
+        assert refused.wait() == 1
+    said = capfd.readouterr()
+    assert f"There is no Losscast data in {nowhere}" in said.err
+    assert said.out == ""
+    assert not nowhere.exists()
+
+
+def test_the_first_key_can_be_made_before_the_service_was_ever_started(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    # Not below pytest's own folder, which is closed to the account that Postgres runs as when we are root.
+    with tempfile.TemporaryDirectory(prefix="losscast-keys-") as home:
+        Path(home).chmod(0o711)
+        folder = Path(home) / "data"
+        arguments = ("--data-dir", str(folder))
+        with Process("key", "create", "first", "--new", *arguments, env={}) as command:
+            assert command.wait() == 0
+        assert capfd.readouterr().out.startswith("lc_")
+        with Process("key", "list", *arguments, env={}) as command:
+            assert command.wait() == 0
+        assert capfd.readouterr().out.rstrip().endswith("first")
+
+
+def test_an_empty_list_of_keys_says_so(database_url: str, capfd: pytest.CaptureFixture[str]) -> None:
+    with Process("key", "list", env={"DATABASE_URL": database_url}) as command:
+        assert command.wait() == 0
+    assert "no keys yet" in capfd.readouterr().err
+
+
+def test_keys_of_a_database_that_is_not_ours_are_not_asked_for(
+    empty_database_url: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with Process("key", "list", env={"DATABASE_URL": empty_database_url}) as command:
+        assert command.wait() == 1
+    assert "losscast migrate" in capfd.readouterr().err
+    database = Database(empty_database_url)
+    with database.read() as connection:
+        assert connection.exec_driver_sql("SELECT to_regclass('api_key')").scalar_one() is None
+    database.close()
+
+
+def test_where_keys_cannot_be_read_whoever_asks_is_told_to_come_again(postgres_url: str, database_url: str) -> None:
+    with Web(database_url, auth="on", api_key=KEY, session_secret="s" * 32) as locked:
+        with unreachable(postgres_url, database_url):
+            answer = locked.http.get("/api/v1/runs", headers={"Authorization": f"Bearer {KEY}"})
+            assert (answer.status_code, answer.json()["error"]) == (503, "unavailable")
+            assert int(answer.headers["Retry-After"]) > 0
 
 
 def test_a_made_up_session_is_no_session(locked: Web) -> None:

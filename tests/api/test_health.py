@@ -6,9 +6,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import text
 
 from app.storage.database import Database
+from tests.conftest import unreachable
 from tests.service import Web, Worker, wait_for
 
 KEY = "a-key-from-the-environment"
@@ -180,19 +181,6 @@ def test_the_metrics_need_a_key_where_keys_are_on_and_health_does_not(api_databa
         assert locked.http.get("/healthz").status_code in (200, 503)
         assert locked.http.get("/livez").status_code == 200
         assert locked.http.get("/livez/../metrics").status_code == 401
-
-
-@contextmanager
-def unreachable(postgres_url: str, database_url: str) -> Iterator[None]:
-    name = make_url(database_url).database
-    server = create_engine(postgres_url, isolation_level="AUTOCOMMIT")
-    with server.connect() as connection:
-        connection.execute(text(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS false"))
-        ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name"
-        connection.execute(text(ended), {"name": name})
-        yield
-        connection.execute(text(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS true"))
-    server.dispose()
 
 
 def test_health_tells_when_the_database_is_away(postgres_url: str, database_url: str) -> None:
