@@ -14,6 +14,11 @@ from app.errors import NotFinite
 
 MEAN_MEANING = "Where the run ended: the mean of the last 2 %, which its forecasts are held to."
 
+FINAL_MEANING = (
+    "Median of the forecast at the horizon, the noise of the last points included; the fan, which is of the level "
+    "without noise, may be narrower. "
+)
+
 FAMILY_NAMES = {
     "constant": "constant",
     "cosine": "cosine",
@@ -63,7 +68,7 @@ def tiles(reading: RunReading) -> list[Component]:
 
 def forecast_tile(reading: RunReading, last_value: float | None) -> Component:
     kind = "accuracy" if reading.roles.get(reading.metric or "") in ACCURACY_ROLES else "loss"
-    label = hint(f"Predicted final {kind}", "Median of the forecast at the horizon. " + BAND_MEANING)
+    label = hint(f"Predicted final {kind}", FINAL_MEANING + BAND_MEANING)
     summary = reading.summary
     if reading.is_over:
         return end_tile(reading, kind if reading.roles.get(reading.metric or "") in FORECAST_ROLES else "value")
