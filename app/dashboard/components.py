@@ -48,7 +48,7 @@ ALERT_LOOKS = {
     AlertState.RESOLVED: AlertLook("✓ resolved", "Its cause has passed.", "alert-resolved"),
 }
 
-BAND_MEANING = "90 % band: nine times out of ten the final loss, the mean of the last 2 % of the steps, should fall inside it."
+BAND_MEANING = "90 % band: nine times out of ten the mean of the last 2 % of the steps should fall inside it."
 
 STILL_CONFIG: Any = {"displayModeBar": False, "responsive": True, "doubleClick": False}
 
