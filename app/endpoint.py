@@ -23,6 +23,10 @@ class Stopped(Exception):
     """Whoever started us wants us to end."""
 
 
+class KeyRefused(BadInput):
+    """The service asks for a key, and not for this one."""
+
+
 class Endpoint:
     """The API at `base_url`. Not for use by several threads at once.
 
@@ -40,6 +44,7 @@ class Endpoint:
         on_wait: Callable[[str], None] | None = None,
     ) -> None:
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        _require_address(base_url)
         # Without the environment's proxies: the demo talks to this machine, or to where it was told.
         self._client = httpx.Client(
             base_url=f"{base_url.rstrip('/')}/api/v1", headers=headers, timeout=30.0, trust_env=False
@@ -122,10 +127,23 @@ class Endpoint:
             wait = min(2 * wait, LONGEST_WAIT_SECONDS)
 
 
+def _require_address(base_url: str) -> None:
+    try:
+        url = httpx.URL(base_url)
+    except (httpx.InvalidURL, TypeError, ValueError):
+        url = httpx.URL("")
+    if url.scheme not in ("http", "https") or not url.host:
+        raise BadInput(
+            f"{base_url!r} is no address of a service. Write it as http://HOST:PORT, as http://127.0.0.1:8700."
+        )
+
+
 def _refusal(path: str, response: httpx.Response) -> LosscastError | None:
     """What asking again would not change."""
     if response.status_code == 404:
         return NotFound(_said(response))
+    if response.status_code in (401, 403):
+        return KeyRefused(f"{path} was refused with {response.status_code}: {_said(response)}")
     if response.status_code in RETRYABLE or response.is_server_error:
         return None
     return BadInput(f"{path} was refused with {response.status_code}: {_said(response)}")

@@ -26,8 +26,8 @@ from app.forecasting.forecast import LEVELS, NETWORK, Forecast, mix
 from app.forecasting.recorded_run import RecordedRun
 from app.forecasting.scores import QuantileForecast
 from app.importers.curve_file import points_by_metric
-from app.importers.recorded_run_file import find_run_files, read_recorded_run
-from app.importers.run_files import read_file
+from app.importers.recorded_run_file import read_recorded_run
+from app.importers.run_files import find_run_files, read_file
 
 SEEN = (0.2, 0.4, 0.6, 0.8)
 COMPARED = (ENSEMBLE, "law", "power", "last", "pfn_blind")

@@ -22,7 +22,8 @@ from app.errors import CurveTooShort, LosscastError
 from app.forecasting.forecast import NETWORK, Forecast, forecast_curve, mix
 from app.forecasting.law import LawForecaster
 from app.forecasting.recorded_run import RecordedRun
-from app.importers.recorded_run_file import find_run_files, read_recorded_run
+from app.importers.recorded_run_file import read_recorded_run
+from app.importers.run_files import find_run_files
 
 METRIC = "val_loss"
 CUTS = (0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9)

@@ -23,8 +23,7 @@ from app.diagnostics.event import Event
 from app.diagnostics.grokking import GENERALISED, HALF_WAY, NORMAL_90, SOLVED_ACCURACY, _logit
 from app.diagnostics.signals import choose_inputs
 from app.importers.curve_file import points_by_metric
-from app.importers.recorded_run_file import find_run_files
-from app.importers.run_files import read_file
+from app.importers.run_files import find_run_files, read_file
 
 CALLED_BEFORE = 0.3
 NEVER = 0.2

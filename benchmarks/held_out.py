@@ -27,7 +27,8 @@ from app.forecasting.mixing import mixed_quantiles
 from app.forecasting.recorded_run import RecordedRun
 from app.forecasting.siblings import Sibling, has_diverged, learn_prior, levels_of, similarity
 from app.forecasting.weights import NetworkShare
-from app.importers.recorded_run_file import find_run_files, read_recorded_run
+from app.importers.recorded_run_file import read_recorded_run
+from app.importers.run_files import find_run_files
 from app.laws.population import Population
 from app.laws.prior import Prior
 

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import typer
 
-from app.cli import backtest, delete, demo, diagnose, export, files, fit, keys, services, train_pfn
+from app.cli import backtest, delete, demo, diagnose, export, files, fit, import_runs, keys, services, train_pfn
 from app.errors import LosscastError
 
 app = typer.Typer(
@@ -42,7 +42,7 @@ app.command("demo")(demo.demo)
 app.command("serve")(services.serve)
 app.command("work")(services.work)
 app.command("migrate")(services.migrate_database)
-app.command("import")(files.import_files)
+app.command("import")(import_runs.import_runs)
 app.command("export")(export.export)
 app.command("delete")(delete.delete)
 app.command("forecast")(files.forecast_file)

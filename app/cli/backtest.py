@@ -202,7 +202,7 @@ def _read_prior(path: Path) -> Prior:
 
 def _files(paths: Sequence[Path]) -> Iterator[tuple[Path, str]]:
     """Every file once, with the folder it is reported under: the first one below the one that was named."""
-    from app.importers.recorded_run_file import find_run_files
+    from app.importers.run_files import find_run_files
 
     seen: set[Path] = set()
     for path in paths:

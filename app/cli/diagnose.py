@@ -56,7 +56,7 @@ def diagnose(
 
 def _diagnosed(paths: Sequence[Path], overfit_rule: str) -> dict[str, Any]:
     from app.diagnostics.overfit import NAMED_RULES
-    from app.importers.recorded_run_file import find_run_files
+    from app.importers.run_files import find_run_files
 
     if overfit_rule and overfit_rule not in NAMED_RULES:
         raise BadInput(f"No overfit rule is called {overfit_rule!r}; there are {', '.join(NAMED_RULES)}.")

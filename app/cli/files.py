@@ -1,142 +1,34 @@
-"""Commands that read files: import, forecast."""
+"""The command that forecasts a run in a file: `losscast forecast`."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
-import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from app.cli.piped import as_file
 from app.cli.printing import open_console, print_table
 from app.cli.step_counts import step_count
-from app.errors import BadInput, LosscastError, NotFinite, StepsBelowZero
+from app.errors import NotFinite, StepsBelowZero
 
 if TYPE_CHECKING:
     from app.curves.plan import Plan
-    from app.endpoint import Endpoint
     from app.forecasting.forecast import Forecast
     from app.importers.curve_file import FileCurve
-    from app.importers.imported_run import ImportedRun
-    from app.runs import Batch
 
 MOST_DIGITS = 9  # a band that these do not show is narrower than any log is exact
-IMPORT_PATIENCE_SECONDS = 10.0  # a service that restarts is waited for, one that is not there is not
-
-Files = Annotated[
-    list[Path], typer.Argument(metavar="FILE", help="CSV or JSONL files, one run each.", show_default=False)
-]
-
-
-def import_files(
-    files: Files,
-    project: Annotated[str, typer.Option(help="Project to put them in.")] = "imported",
-    total_steps: Annotated[
-        int | None,
-        typer.Option(parser=step_count(1), metavar="N", help="Last step of training, if the file does not say."),
-    ] = None,
-    finished: Annotated[
-        bool, typer.Option("--finished", help="They ran to their end: nothing is left to forecast.")
-    ] = False,
-    url: Annotated[
-        str, typer.Option(envvar="LOSSCAST_URL", help="The service to send them to.")
-    ] = "http://127.0.0.1:8700",
-    api_key: Annotated[str | None, typer.Option(envvar="LOSSCAST_API_KEY", help="Its key, where keys are on.")] = None,
-) -> None:
-    """Import runs from files.
-
-    Importing a file again changes nothing; importing a longer one adds what is new.
-
-    \b
-    losscast import run.csv --project gpt --finished
-    """
-    from app.endpoint import Endpoint
-
-    def tell(reason: str) -> None:
-        typer.echo(f"No answer from {url} ({reason}). Trying for {IMPORT_PATIENCE_SECONDS:g} s.", err=True)
-
-    plan = {} if total_steps is None else {"total_steps": total_steps}
-    with Endpoint(url, api_key=api_key, give_up_seconds=IMPORT_PATIENCE_SECONDS, on_wait=tell) as endpoint:
-        for path in files:
-            typer.echo(_import_file(endpoint, path, project, plan, "finished" if finished else "stopped"))
-
-
-def _import_file(endpoint: Endpoint, path: Path, project: str, plan: dict[str, Any], status: str) -> str:
-    from rich.console import Console
-    from rich.progress import Progress, TextColumn, TimeElapsedColumn
-
-    from app.endpoint import columns_of
-    from app.importers.run_files import read_file
-
-    console = Console(stderr=True)
-    run = read_file(path)
-    batches = _with_numbers(path, run)
-    run_id = _run_id(project, path)
-    opened = endpoint.post(
-        "/runs",
-        {
-            "id": run_id,
-            "project": project,
-            "name": run.name,
-            "config": dict(run.config),
-            "tags": [said for said in ("imported", run.licence) if said],
-            "plan": plan,
-            # The same contents are the same session, whose batches are known already; a longer file replaces it.
-            "session": f"import-{_digest(path)}",
-        },
-    )
-    columns = (TextColumn("{task.description}"), TextColumn("{task.completed:,.0f} points"), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=not console.is_terminal) as progress:
-        task = progress.add_task(path.name, total=None)
-        try:
-            for seq, batch in enumerate(batches):
-                body = {"segment": opened["segment"], "seq": seq, **columns_of(batch)}
-                endpoint.post(f"/runs/{run_id}/batches", body)
-                progress.advance(task, batch.n_points)
-        except LosscastError as error:
-            # What was read so far stays; the run must not look alive.
-            endpoint.post_once(f"/runs/{run_id}/finish", {"status": "failed", "message": str(error)})
-            raise
-    for warning in run.warnings:
-        console.print(f"{path.name}: {warning}", style="yellow", markup=False)
-    endpoint.post(f"/runs/{run_id}/finish", {"status": status, "message": f"imported from {path.name}"})
-    return str(opened["url"])
-
-
-def _with_numbers(path: Path, run: ImportedRun) -> Iterator[Batch]:
-    """The batches, once one of them is known to hold a number: a run without any must not be made."""
-    from app.importers.imported_run import no_numbers
-
-    rest = iter(run.batches)
-    first = next((batch for batch in rest if batch.n_points), None)
-    if first is None:
-        raise no_numbers(path, run.warnings)
-    return chain([first], rest)
-
-
-def _run_id(project: str, path: Path) -> str:
-    stem = re.sub(r"[^A-Za-z0-9._~-]+", "-", path.name.split(".")[0])[:150].strip("-._~") or "run"
-    return f"{stem}-{hashlib.sha256(f'{project}/{path.name}'.encode()).hexdigest()[:8]}"
-
-
-def _digest(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-    except OSError as error:
-        raise BadInput(f"{path} cannot be read: {error.strerror}.") from error
 
 
 def forecast_file(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A CSV or JSONL file with a step column.", show_default=False)
+        Path,
+        typer.Argument(metavar="FILE", help="A file with a step column; - is standard input.", show_default=False),
     ],
     total_steps: Annotated[
         int | None,
@@ -163,7 +55,8 @@ def forecast_file(
     from app.forecasting.forecast import forecast_curve
     from app.importers.curve_file import read_curve_file
 
-    read = read_curve_file(file, metric)
+    with as_file(file) as readable:
+        read = read_curve_file(readable, metric)
     if is_broken(read.last_value):
         raise NotFinite(read.metric)
     curve = Curve.from_points(read.points.steps, read.points.values)

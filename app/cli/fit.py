@@ -125,7 +125,7 @@ def _read(paths: Sequence[Path], metric: str | None, warmup_steps: int | None) -
 
 def _without(paths: Sequence[Path], fitted: Sequence[Path]) -> list[Path]:
     """Every file below the paths but those that are fitted."""
-    from app.importers.recorded_run_file import find_run_files
+    from app.importers.run_files import find_run_files
 
     known = {path.resolve() for path in fitted}
     files = [file for path in paths for file in find_run_files(path) if file.resolve() not in known]

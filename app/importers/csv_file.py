@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -28,6 +28,7 @@ from app.importers.imported_run import (
     ImportedRun,
     SkippedCells,
     closed_up,
+    counted,
     guess_step_name,
     make_batch,
     open_text,
@@ -51,31 +52,30 @@ THOUSANDS = re.compile(r"[1-9]\d{0,2}\.000")
 
 
 @dataclass(frozen=True, slots=True)
-class _Layout:
+class Head:
     """The head of a file: comment lines, then the header."""
 
     lines: int  # how many lines the head has
-    facts: dict[str, str]  # from comment lines: `# licence: MIT`
-    header: list[str]
+    facts: Mapping[str, str]  # from comment lines: `# licence: MIT`
+    header: Sequence[str]
     delimiter: str
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Which column of a file is what; the others are left alone."""
+
+    head: Head
     step_column: int
+    metrics: Mapping[int, str]  # names by column
+    part: str = ""  # the name of the run, where the file holds several
+
+    @property
+    def step_name(self) -> str:
+        return self.head.header[self.step_column]
 
 
-def read_csv(path: Path) -> ImportedRun:
-    layout = _read_layout(path)
-    facts = dict(layout.facts)
-    warnings = [f"Column {i + 1} has no name and was left out." for i in _unnamed(layout)]
-    return ImportedRun(
-        name=facts.pop("name", run_name(path)),
-        licence=facts.pop("licence", None),
-        origin=facts.pop("origin", None),
-        config=facts,
-        batches=_read_batches(path, layout, warnings),
-        warnings=warnings,
-    )
-
-
-def _read_layout(path: Path) -> _Layout:
+def read_head(path: Path) -> Head:
     facts: dict[str, str] = {}
     with open_text(path) as file:
         try:
@@ -86,90 +86,134 @@ def _read_layout(path: Path) -> _Layout:
                     if colon:
                         facts[key.strip().lower()] = value.strip()
                 elif text:
-                    return _layout_of(path, number, facts, text)
+                    return _head_of(path, number, facts, text)
         except (UnicodeError, OSError, EOFError) as error:
             raise _not_text(path, error) from error
     raise unreadable(path, None, "the file is empty", "Give it a header line and at least one row")
 
 
-def _layout_of(path: Path, number: int, facts: dict[str, str], line: str) -> _Layout:
+def read_table(path: Path, head: Head) -> ImportedRun:
+    """A run of one column a metric: the common case."""
+    step_column = _step_column(path, head)
+    metrics = {i: name for i, name in enumerate(head.header) if name and i != step_column}
+    run = read_columns(path, Layout(head, step_column, metrics))
+    unnamed = [i for i, name in enumerate(head.header) if not name and i != step_column]
+    run.warnings.extend(f"Column {i + 1} has no name and was left out." for i in unnamed)
+    return run
+
+
+def read_columns(path: Path, layout: Layout) -> ImportedRun:
+    """The run that is in the columns of a layout."""
+    facts = dict(layout.head.facts)
+    warnings: list[str] = []
+    return ImportedRun(
+        name=layout.part or facts.pop("name", run_name(path)),
+        part=layout.part,
+        licence=facts.pop("licence", None),
+        origin=facts.pop("origin", None),
+        config=facts,
+        batches=_read_batches(path, layout, warnings),
+        warnings=warnings,
+    )
+
+
+def _head_of(path: Path, number: int, facts: dict[str, str], line: str) -> Head:
     if "\0" in line:
         raise unreadable(path, number, "this is not text", "Export the run as CSV (UTF-8) and try again")
     delimiter = max(",;\t", key=line.count)
     header = [name.strip() for name in next(csv.reader([line], delimiter=delimiter))]
     named = [name for name in header if name]
     repeated = next((name for name in named if named.count(name) > 1), None)
+    if any(_are_numbers(line.split(other)) for other in ",;\t"):
+        instead = f"Put a line of names above it, as step{delimiter}loss"
+        raise unreadable(path, number, "there are numbers where the names of the columns should be", instead)
     if repeated is not None:
         raise unreadable(path, number, f"two columns are named {repeated!r}", "Rename one of them")
     if len(header) < 2:
         instead = "Losscast needs a step column and a metric column, parted by commas, semicolons or tabs"
         raise unreadable(path, number, "the header has one column", instead)
-    return _Layout(number, facts, header, delimiter, _step_column(path, number, header))
+    return Head(number, facts, header, delimiter)
 
 
-def _step_column(path: Path, line: int, header: list[str]) -> int:
+def _are_numbers(names: Sequence[str]) -> bool:
+    """Whether a first line holds numbers alone, blanks aside; of a table without numbers for names that is a row."""
+    return all(_is_number(name.strip(' "')) for name in names if name.strip())
+
+
+def _is_number(name: str) -> bool:
+    try:
+        float(name)
+    except ValueError:
+        return bool(DECIMAL_COMMA.fullmatch(name))
+    return True
+
+
+def _step_column(path: Path, head: Head) -> int:
     """The column that is named after steps, else the first one, as tools leave an index without a name."""
+    header = head.header
     named = [name for name in header if name]
     step_name = guess_step_name(named)
     if step_name is not None:
         return header.index(step_name)
     if header[0] and assign_roles([header[0]])[header[0]].role not in COUNTS:
         what = f"no column counts steps (there are {', '.join(map(repr, named[:8]))})"
-        raise unreadable(path, line, what, "Name the one that does 'step', or add one")
+        raise unreadable(path, head.lines, what, "Name the one that does 'step', or add one")
     return 0
 
 
-def _unnamed(layout: _Layout) -> list[int]:
-    return [i for i, name in enumerate(layout.header) if not name and i != layout.step_column]
-
-
-def _read_batches(path: Path, layout: _Layout, warnings: list[str]) -> Iterator[Batch]:
+def _read_batches(path: Path, layout: Layout, warnings: list[str]) -> Iterator[Batch]:
     skipped = SkippedCells()
     without_step = 0
     commas: set[str] = set()
-    with open_text(path) as file:
-        for _ in islice(file, layout.lines):
-            pass
-        for line, rows in _read_rows(path, file, layout, warnings):
-            cells = list(zip(*rows, strict=True))
-            lines: Sequence[int] = range(line, line + len(rows))
-            if not all(cells[layout.step_column]):
-                stepped = [i for i, cell in enumerate(cells[layout.step_column]) if cell.strip()]
-                without_step += sum(any(cell.strip() for cell in row) for row in rows) - len(stepped)
-                cells = [tuple(column[i] for i in stepped) for column in cells]
-                lines = [line + i for i in stepped]
-            steps = _to_steps(path, cells[layout.step_column], lines, layout, warnings)
-            if layout.delimiter != ",":
-                cells = [_with_points(layout.header[i], column, commas) for i, column in enumerate(cells)]
-            columns = {
-                name: _to_column(name, cells[i], lines, skipped)
-                for i, name in enumerate(layout.header)
-                if name and i != layout.step_column
-            }
-            batch = make_batch(steps, columns)
-            if batch.metrics:
-                yield batch
+    for line, rows in read_rows(path, layout.head, warnings):
+        cells = list(zip(*rows, strict=True))
+        lines: Sequence[int] = range(line, line + len(rows))
+        if not all(cells[layout.step_column]):
+            stepped = [i for i, cell in enumerate(cells[layout.step_column]) if cell.strip()]
+            without_step += sum(any(row[i].strip() for i in layout.metrics) for row in rows)
+            without_step -= sum(any(rows[at][i].strip() for i in layout.metrics) for at in stepped)
+            cells = [tuple(column[i] for i in stepped) for column in cells]
+            lines = [line + i for i in stepped]
+        steps = to_steps(path, cells[layout.step_column], lines, layout.step_name, warnings)
+        columns = {
+            name: to_column(name, _with_points(name, cells[i], layout.head.delimiter, commas), lines, skipped)
+            for i, name in layout.metrics.items()
+        }
+        batch = make_batch(steps, columns)
+        if batch.metrics:
+            yield _own_rows(batch) if layout.part else batch
     warnings.extend(skipped.warnings())
     if commas:
-        named = ", ".join(repr(name) for name in layout.header if name in commas)
+        named = ", ".join(repr(name) for name in layout.metrics.values() if name in commas)
         warnings.append(f"Commas in the numbers of {named} were read as decimal points.")
     if without_step:
-        warnings.append(f"{without_step} rows without a step left out.")
+        warnings.append(f"{counted(without_step, 'row')} without a step left out.")
 
 
-def _read_rows(
-    path: Path, file: IO[str], layout: _Layout, warnings: list[str]
-) -> Iterator[tuple[int, list[list[str]]]]:
+def _own_rows(batch: Batch) -> Batch:
+    """Without the rows of other runs of the file."""
+    own = batch.present.any(axis=0)
+    return Batch(batch.steps[own], batch.times[own], batch.metrics, batch.values[:, own], batch.present[:, own])
+
+
+def read_rows(path: Path, head: Head, warnings: list[str]) -> Iterator[tuple[int, list[list[str]]]]:
     """Yield the line of the first row and rows of equal length, BATCH_ROWS at a time."""
+    with open_text(path) as file:
+        for _ in islice(file, head.lines):
+            pass
+        yield from _rows_below(path, file, head, warnings)
+
+
+def _rows_below(path: Path, file: IO[str], head: Head, warnings: list[str]) -> Iterator[tuple[int, list[list[str]]]]:
     ends = _LineEnds(file)
-    reader = csv.reader(ends, delimiter=layout.delimiter)
-    width = len(layout.header)
+    reader = csv.reader(ends, delimiter=head.delimiter)
+    width = len(head.header)
     while True:
-        line = layout.lines + reader.line_num + 1
+        line = head.lines + reader.line_num + 1
         try:
             rows = list(islice(reader, BATCH_ROWS))
         except csv.Error as error:
-            at = layout.lines + reader.line_num
+            at = head.lines + reader.line_num
             raise unreadable(path, at, f"not CSV ({error})", "Look for an unclosed quote there") from error
         except (UnicodeError, OSError, EOFError) as error:
             raise _not_text(path, error) from error
@@ -183,7 +227,7 @@ def _read_rows(
         for i, row in enumerate(rows):
             if len(row) != width:
                 rows[i] = _to_width(path, line + i, row, width)
-            elif row[layout.step_column].strip() == layout.header[layout.step_column]:
+            elif row[0].strip() == head.header[0] and [cell.strip() for cell in row] == head.header:
                 rows[i] = [""] * width  # two logs behind one another: the header comes again
         yield line, rows
 
@@ -209,9 +253,10 @@ def _to_width(path: Path, line: int, row: Sequence[str], width: int) -> list[str
     return [*row[:width], *[""] * (width - len(row))]
 
 
-def _to_steps(
-    path: Path, cells: Sequence[str], lines: Sequence[int], layout: _Layout, warnings: list[str]
+def to_steps(
+    path: Path, cells: Sequence[str], lines: Sequence[int], name: str, warnings: list[str]
 ) -> npt.NDArray[np.int64]:
+    """The cells of the column of steps, which is called `name`."""
     try:
         steps = np.fromiter(map(int, cells), np.int64, len(cells))
         if len(steps) == 0 or (steps.max() <= LARGEST_STEP and steps.min() >= -LARGEST_STEP):
@@ -221,7 +266,6 @@ def _to_steps(
     numbers = [whole_number(cell) for cell in cells]
     if None in numbers:
         bad = numbers.index(None)
-        name = layout.header[layout.step_column]
         plain = closed_up(cells[bad])
         raise unreadable(
             path,
@@ -237,9 +281,9 @@ def _to_steps(
     return np.array(numbers, np.int64)
 
 
-def _with_points(name: str, cells: tuple[str, ...], commas: set[str]) -> tuple[str, ...]:
+def _with_points(name: str, cells: tuple[str, ...], delimiter: str, commas: set[str]) -> tuple[str, ...]:
     """Numbers with a decimal point, where they have one comma instead; notes the columns that had."""
-    if not any("," in cell for cell in cells):
+    if delimiter == "," or not any("," in cell for cell in cells):
         return cells
     pointed = tuple(cell.replace(",", ".") if DECIMAL_COMMA.fullmatch(cell.strip()) else cell for cell in cells)
     if pointed != cells:
@@ -247,7 +291,7 @@ def _with_points(name: str, cells: tuple[str, ...], commas: set[str]) -> tuple[s
     return pointed
 
 
-def _to_column(name: str, cells: Sequence[str], lines: Sequence[int], skipped: SkippedCells) -> Column:
+def to_column(name: str, cells: Sequence[str], lines: Sequence[int], skipped: SkippedCells) -> Column:
     present = np.fromiter(map(bool, cells), np.bool_, len(cells))
     try:
         numbers = map(float, cells) if present.all() else (float(cell) if cell else np.nan for cell in cells)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.errors import UnreadableFile
-from app.runs import Batch
+from app.runs import Batch, Points
 
 BATCH_ROWS = 10_000
 
@@ -35,6 +35,7 @@ STEP_NAMES = (
     "n_iter",
     "epoch",
 )
+CLOCK_FROM, CLOCK_TO = 315e6, 4.1e9  # 1980 and 2100 [s since 1970]
 CLOCK_NAMES = ("time", "timestamp", "_timestamp", "wall_time", "wall time")
 
 # 1.234.567, 12'000 or 1 234,5: digits in threes with something between them that Python does not read over.
@@ -55,6 +56,7 @@ class ImportedRun:
     name: str
     config: Mapping[str, Any]
     batches: Iterator[Batch]  # at most BATCH_ROWS rows each
+    part: str = ""  # which run of its file this is, where the file holds several
     licence: str | None = None
     origin: str | None = None
     warnings: list[str] = field(default_factory=list)
@@ -73,9 +75,10 @@ class Column:
 
 
 class SkippedCells:
-    """Counts cells that are not numbers, and says so once for each column."""
+    """Counts cells that are not numbers, and says so once for each column; `place` is what the file is made of."""
 
-    def __init__(self) -> None:
+    def __init__(self, place: str = "line") -> None:
+        self._place = place
         self._skipped: dict[str, tuple[int, str, int]] = {}  # name -> how many, the first one, its line
         self._numeric: set[str] = set()
 
@@ -90,11 +93,11 @@ class SkippedCells:
 
     def warnings(self) -> Iterator[str]:
         for name, (count, example, line) in self._skipped.items():
+            where = f"on {self._place} {line}"
             if name in self._numeric:
-                cells = "1 cell" if count == 1 else f"{count} cells"
-                yield f"{cells} of {name!r} left out, not a number (the first, on line {line}, is {example})."
+                yield f"{counted(count, 'cell')} of {name!r} left out, not a number (the first, {where}, is {example})."
             else:
-                yield f"Column {name!r} left out: it holds no numbers (the first cell, on line {line}, is {example})."
+                yield f"Column {name!r} left out: it holds no numbers (the first cell, {where}, is {example})."
 
 
 def guess_step_name(names: Iterable[str]) -> str | None:
@@ -117,8 +120,9 @@ def whole_number(cell: str | float) -> int | None:
 
 def make_batch(steps: npt.NDArray[np.int64], columns: Mapping[str, Column]) -> Batch:
     """Put columns side by side; a column of wall-clock times becomes the batch's times."""
-    clock = next((name for name in columns if name.lower() in CLOCK_NAMES and _is_clock(columns[name])), None)
-    times = np.full(len(steps), np.nan) if clock is None else _seconds(columns[clock])
+    clocks = {name: clock_times(column.values) for name, column in columns.items() if name.lower() in CLOCK_NAMES}
+    clock = next((name for name, times in clocks.items() if not np.isnan(times).all()), None)
+    times = np.full(len(steps), np.nan) if clock is None else clocks[clock]
     logged = {name: column for name, column in columns.items() if name != clock and column.present.any()}
     if not logged:
         return Batch(steps, times, (), np.empty((0, len(steps))), np.empty((0, len(steps)), np.bool_))
@@ -129,6 +133,55 @@ def make_batch(steps: npt.NDArray[np.int64], columns: Mapping[str, Column]) -> B
         values=np.stack([column.values for column in logged.values()]),
         present=np.stack([column.present for column in logged.values()]),
     )
+
+
+def batches_of_series(series: Mapping[str, Points]) -> Iterator[Batch]:
+    """Metrics that were logged one by one, side by side; of points at the same step the later one wins.
+
+    Parameters
+    ----------
+    series : mapping
+        Points by metric; their steps in any order, with repeats.
+    """
+    logged = [points.steps for points in series.values() if len(points)]
+    if not logged:
+        return
+    steps = np.unique(np.concatenate(logged))
+    for start in range(0, len(steps), BATCH_ROWS):
+        yield _rows_of_series(series, steps[start : start + BATCH_ROWS])
+
+
+def _rows_of_series(series: Mapping[str, Points], steps: npt.NDArray[np.int64]) -> Batch:
+    times = np.full(len(steps), np.nan)
+    columns: dict[str, Column] = {}
+    for name, points in series.items():
+        here = (points.steps >= steps[0]) & (points.steps <= steps[-1])
+        rows = np.searchsorted(steps, points.steps[here])
+        column = Column(np.full(len(steps), np.nan), np.zeros(len(steps), np.bool_))
+        column.values[rows] = points.values[here]
+        column.present[rows] = True
+        times[rows] = points.times[here]
+        columns[name] = column
+    logged = {name: column for name, column in columns.items() if column.present.any()}
+    return Batch(
+        steps,
+        times,
+        tuple(logged),
+        np.stack([column.values for column in logged.values()]),
+        np.stack([column.present for column in logged.values()]),
+    )
+
+
+def counted(number: int, what: str) -> str:
+    return f"1 {what}" if number == 1 else f"{number:,} {what}s"
+
+
+def clock_times(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Seconds since 1970, of what may be milliseconds; all NaN where it is no clock but time since a start. [s]"""
+    seconds: npt.NDArray[np.float64] = np.where(values > 1e11, values / 1000.0, values)
+    known = seconds[~np.isnan(seconds)]
+    is_clock = len(known) > 0 and bool(np.all((known > CLOCK_FROM) & (known < CLOCK_TO)))
+    return seconds if is_clock else np.full(len(seconds), np.nan)
 
 
 def closed_up(text: str) -> str | None:
@@ -149,12 +202,12 @@ def unreadable(path: Path, line: int | None, what: str, instead: str) -> Unreada
 
 
 def open_text(path: Path) -> IO[str]:
-    """Open a text file for reading: UTF-8 with or without a BOM, UTF-16 with one, gzip by its name."""
+    """Open a text file for reading: UTF-8 with or without a BOM, UTF-16 with one, gzip whatever its name."""
     try:
         with open_bytes(path) as file:
             head = file.read(2)
         encoding = "utf-16" if head in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-        if path.suffix == ".gz":
+        if is_gzipped(path):
             return gzip.open(path, "rt", encoding=encoding, newline="")
         return path.open(encoding=encoding, newline="")
     except OSError as error:
@@ -162,7 +215,13 @@ def open_text(path: Path) -> IO[str]:
 
 
 def open_bytes(path: Path) -> IO[bytes]:
-    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
+    return gzip.open(path) if is_gzipped(path) else path.open("rb")  # type: ignore[return-value]
+
+
+def is_gzipped(path: Path) -> bool:
+    """By its first bytes: downloads lose their `.gz`, and some keep it although they were unpacked on the way."""
+    with path.open("rb") as file:
+        return file.read(2) == b"\x1f\x8b"
 
 
 def run_name(path: Path) -> str:
@@ -178,17 +237,6 @@ def _int_of_float(number: float) -> int | None:
     if not math.isfinite(number) or not number.is_integer() or abs(number) > LARGEST_EXACT_FLOAT:
         return None
     return int(number)
-
-
-def _is_clock(column: Column) -> bool:
-    """Seconds or milliseconds since 1970, between 1980 and 2100, rather than seconds since the start."""
-    seconds = _seconds(column)[column.present]
-    return len(seconds) > 0 and bool(np.all((seconds > 315e6) & (seconds < 4.1e9)))
-
-
-def _seconds(column: Column) -> npt.NDArray[np.float64]:
-    seconds: npt.NDArray[np.float64] = np.where(column.values > 1e11, column.values / 1000.0, column.values)
-    return seconds
 
 
 def _as_plain(cell: object) -> str:

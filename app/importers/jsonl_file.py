@@ -7,7 +7,8 @@ Nested objects are flattened with "/". A last line that a live writer has not fi
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from app.importers.imported_run import (
     Column,
     ImportedRun,
     SkippedCells,
+    counted,
     guess_step_name,
     make_batch,
     open_text,
@@ -28,31 +30,47 @@ from app.importers.imported_run import (
 )
 from app.runs import Batch
 
+Records = Callable[[list[str]], Iterator[tuple[int, dict[str, Any]]]]
+"""From the first on, with their numbers: lines of a file, entries of a list. What is left out is said in the list."""
+
 _decode = msgspec.json.Decoder().decode
 
 # How far to look for a row with a step before giving up: loggers write a few lines of settings first.
 ROWS_SEARCHED = 100
 
 
-def read_jsonl(path: Path) -> ImportedRun:
+def read_jsonl(path: Path) -> list[ImportedRun]:
+    return [run_of_records(path, partial(_read_objects, path))]
+
+
+def run_of_records(path: Path, records: Records, place: str = "line") -> ImportedRun:
+    """Objects, one most often a row of metrics, as a run.
+
+    Parameters
+    ----------
+    records : callable
+        Begins at the first of them, with their numbers, each time that it is called with a list for warnings.
+    place : str
+        What they are numbered by, for messages.
+    """
     warnings: list[str] = []
-    meta, step_name = _read_head(path)
+    meta, step_name = _read_head(path, records)
     config = meta.get("config", meta)
     return ImportedRun(
         name=str(meta.get("name") or run_name(path)),
         config=dict(config) if isinstance(config, Mapping) else {},
         licence=_text(meta.get("licence", meta.get("license"))),
         origin=_text(meta.get("origin", meta.get("source"))),
-        batches=_read_batches(path, step_name, warnings),
+        batches=_read_batches(records, step_name, place, warnings),
         warnings=warnings,
     )
 
 
-def _read_head(path: Path) -> tuple[Mapping[str, Any], str]:
+def _read_head(path: Path, records: Records) -> tuple[Mapping[str, Any], str]:
     """What the file says of itself, and the name of its step column."""
     meta: Mapping[str, Any] = {}
     seen: list[str] = []
-    for number, (_, record) in enumerate(_read_objects(path, [])):
+    for number, (_, record) in enumerate(records([])):
         if number == 0 and isinstance(record.get("meta"), Mapping):
             meta = record["meta"]
             continue
@@ -73,14 +91,14 @@ def _read_head(path: Path) -> tuple[Mapping[str, Any], str]:
     )
 
 
-def _read_batches(path: Path, step_name: str, warnings: list[str]) -> Iterator[Batch]:
-    skipped = SkippedCells()
+def _read_batches(records: Records, step_name: str, place: str, warnings: list[str]) -> Iterator[Batch]:
+    skipped = SkippedCells(place)
     rows = _Rows(skipped)
     without_step = 0
-    for number, (line, record) in enumerate(_read_objects(path, warnings)):
+    for number, (line, record) in enumerate(records(warnings)):
         if number == 0 and isinstance(record.get("meta"), Mapping):
             continue
-        row = _flat(record)
+        row = dict(_flat(record))
         step = whole_number_of(row.pop(step_name, None))
         if step is None:
             without_step += 1
@@ -92,7 +110,7 @@ def _read_batches(path: Path, step_name: str, warnings: list[str]) -> Iterator[B
     yield from rows.batches()
     warnings.extend(skipped.warnings())
     if without_step:
-        warnings.append(f"{without_step} lines without a whole number in {step_name!r} left out.")
+        warnings.append(f"{counted(without_step, place)} without a whole number in {step_name!r} left out.")
 
 
 class _Rows:

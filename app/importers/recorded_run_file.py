@@ -10,7 +10,6 @@ from app.curves.schedule import Schedule
 from app.errors import BadInput
 from app.forecasting.recorded_run import RecordedRun, logged_schedule
 from app.importers.curve_file import FileCurve, read_curve_file
-from app.importers.run_files import READERS
 
 FEWEST_POINTS = 10
 """Runs with fewer finite points are too short to be cut into a part that is seen and a rest."""
@@ -77,28 +76,6 @@ def _read(path: Path, metric: str | None, warmup_steps: int | None) -> tuple[Rec
     schedule, why_not = _schedule(read, total, warmup_steps)
     run = RecordedRun(read.name, read.metric, read.points.steps, read.points.values, schedule, total, read.role)
     return run, why_not
-
-
-def find_run_files(path: Path) -> list[Path]:
-    """The file itself, or every CSV and JSONL file below a folder, in order; hidden ones are left out.
-
-    Raises
-    ------
-    BadInput
-        Where the folder holds none.
-    """
-    if not path.is_dir():
-        return [path]
-    found = sorted(
-        file
-        for file in path.rglob("*")
-        if Path(file.name.removesuffix(".gz")).suffix.lower() in READERS
-        and file.is_file()
-        and not any(part.startswith(".") for part in file.relative_to(path).parts)
-    )
-    if not found:
-        raise BadInput(f"{path}: no CSV or JSONL file in this folder or below it.")
-    return found
 
 
 def _schedule(read: FileCurve, total: int, warmup_steps: int | None) -> tuple[Schedule | None, str | None]:

@@ -1,5 +1,7 @@
 """`losscast import` into a running service."""
 
+import hashlib
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +10,7 @@ from app.importers.run_files import read_file
 from tests.service import Web, new_id
 
 DEMO_DATA = Path(__file__).parents[2] / "app" / "demo" / "data"
+TENSORBOARD = Path(__file__).parents[1] / "data" / "tensorboard" / "resumed"
 
 
 def losscast_import(web: Web, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -96,3 +99,159 @@ def test_a_file_without_a_number_makes_no_run(web: Web, tmp_path: Path) -> None:
         assert "Traceback" not in answer.stderr
     assert web.get("/runs", project=project)["runs"] == []
     assert "Traceback" not in answer.stderr
+
+
+# As a version before ids had the path in them would have made it.
+def imported_before(web: Web, project: str, path: Path, session: str) -> str:
+    stem = path.name.split(".")[0]
+    run_id = f"{stem}-{hashlib.sha256(f'{project}/{path.name}'.encode()).hexdigest()[:8]}"
+    web.post("/runs", {"id": run_id, "project": project, "name": stem, "session": session}, status=201)
+    points = imported_points(path, "loss")
+    web.append(run_id, list(points), loss=list(points.values()))
+    web.post(f"/runs/{run_id}/finish", {"status": "stopped"})
+    return run_id
+
+
+def write(path: Path, losses: list[float]) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("step,loss\n" + "".join(f"{step},{loss}\n" for step, loss in enumerate(losses, start=1)))
+    return path
+
+
+def losses_by_name(web: Web, project: str) -> dict[str, list[float]]:
+    return {row["name"]: list(web.points(row["id"]).values()) for row in web.get("/runs", project=project)["runs"]}
+
+
+def test_files_of_one_name_are_runs_of_their_own(web: Web, tmp_path: Path) -> None:
+    project = new_id("same")
+    a, b = write(tmp_path / "a" / "seed.csv", [3, 2]), write(tmp_path / "b" / "seed.csv", [5, 4])
+    assert losscast_import(web, a, b, "--project", project).returncode == 0
+    assert losses_by_name(web, project) == {"a/seed": [3, 2], "b/seed": [5, 4]}
+    # And one after the other, to another project.
+    assert losscast_import(web, a, "--project", f"{project}-2").returncode == 0
+    assert losscast_import(web, b, "--project", f"{project}-2").returncode == 0
+    assert sorted(
+        points
+        for row in web.get("/runs", project=f"{project}-2")["runs"]
+        for points in [list(web.points(row["id"]).values())]
+    ) == [[3, 2], [5, 4]]
+
+
+def test_a_run_that_an_earlier_version_imported_goes_on(web: Web, tmp_path: Path) -> None:
+    project = new_id("before")
+    path = write(tmp_path / "a" / "metrics.csv", [3, 2])
+    run_id = imported_before(web, project, path, "import-former")
+    write(path, [3, 2, 1])
+    assert losscast_import(web, path, "--project", project).stdout.strip().endswith(f"/runs/{run_id}")
+    assert web.points(run_id) == {1: 3.0, 2: 2.0, 3: 1.0}
+
+
+def test_another_file_of_the_name_leaves_the_run_of_an_earlier_version_alone(web: Web, tmp_path: Path) -> None:
+    project = new_id("before")
+    run_id = imported_before(web, project, write(tmp_path / "a" / "metrics.csv", [3, 2]), "import-former")
+    other = losscast_import(web, write(tmp_path / "b" / "metrics.csv", [3, 2.5, 1]), "--project", project)
+    assert other.returncode == 0
+    assert not other.stdout.strip().endswith(f"/runs/{run_id}")
+    assert web.points(run_id) == {1: 3.0, 2: 2.0}
+
+
+def test_another_run_at_the_same_path_is_refused_until_told_what_it_is(web: Web, tmp_path: Path) -> None:
+    project = new_id("again")
+    path = write(tmp_path / "a" / "metrics.csv", [3, 2])
+    losscast_import(web, path, "--project", project)
+    (row,) = web.get("/runs", project=project)["runs"]
+    write(path, [4, 3.5])
+    refused = losscast_import(web, path, "--project", project)
+    assert refused.returncode == 2
+    assert "begins otherwise: loss is 3.0 at step 1, and 4 in the file" in refused.stderr
+    assert web.points(row["id"]) == {1: 3.0, 2: 2.0}
+    new = new_id("second")
+    assert losscast_import(web, path, "--project", project, "--id", new, "--name", "second").returncode == 0
+    assert losses_by_name(web, project) == {row["name"]: [3, 2], "second": [4, 3.5]}
+
+
+def test_a_job_that_went_back_and_wrote_its_later_steps_anew_is_the_same_run(web: Web, tmp_path: Path) -> None:
+    project = new_id("resumed")
+    path = write(tmp_path / "a" / "metrics.csv", [3, 2, 1])
+    losscast_import(web, path, "--project", project)
+    write(path, [3, 2, 1.5, 1.25])
+    assert losscast_import(web, path, "--project", project).returncode == 0
+    assert list(losses_by_name(web, project).values()) == [[3, 2, 1.5, 1.25]]
+
+
+def test_a_name_that_somebody_gave_the_run_meanwhile_stays(web: Web, tmp_path: Path) -> None:
+    project = new_id("named")
+    path = write(tmp_path / "a" / "run-7.csv", [3, 2])
+    losscast_import(web, path, "--project", project)
+    (row,) = web.get("/runs", project=project)["runs"]
+    assert row["name"] == "run-7"
+    web.http.patch(f"/api/v1/runs/{row['id']}", json={"name": "the good one"})
+    write(path, [3, 2, 1])
+    losscast_import(web, path, "--project", project)
+    assert losses_by_name(web, project) == {"the good one": [3, 2, 1]}
+
+
+def test_a_folder_is_imported_and_what_is_bad_in_it_is_named(web: Web, tmp_path: Path) -> None:
+    project = new_id("folder")
+    write(tmp_path / "a" / "metrics.csv", [3, 2])
+    write(tmp_path / "b" / "metrics.csv", [5, 4])
+    (tmp_path / "b" / "broken.csv").write_text("step,loss\n1,3\nx,2\n")
+    (tmp_path / "empty.csv").write_text("")
+    shutil.copytree(TENSORBOARD, tmp_path / "board")
+    answer = losscast_import(web, tmp_path, "--project", project)
+    assert answer.returncode == 1
+    assert len(answer.stdout.splitlines()) == 3
+    said = answer.stderr.splitlines()
+    assert said[-1] == "3 imported, 2 failed."
+    assert [line for line in said if line.startswith(f"{tmp_path / 'b' / 'broken.csv'}: line 3: 'x'")]
+    assert [line for line in said if line.startswith(f"{tmp_path / 'empty.csv'}: the file is empty")]
+    names = {row["name"]: row["status"] for row in web.get("/runs", project=project)["runs"]}
+    assert {"a/metrics", "b/metrics", "board"} <= set(names)
+    assert set(names.values()) <= {"stopped", "failed"}
+
+
+def test_runs_of_one_file_are_imported_apart(web: Web, tmp_path: Path) -> None:
+    project = new_id("chart")
+    path = tmp_path / "chart.csv"
+    extremes = "{0} - loss,{0} - loss__MIN,{0} - loss__MAX"
+    header = f"Step,{extremes.format('r1')},{extremes.format('r2')}"
+    path.write_text(f"{header}\n1,3,3,3,,,\n2,2,2,2,5,5,5\n")
+    first = losscast_import(web, path, "--project", project)
+    assert first.stdout == losscast_import(web, path, "--project", project).stdout
+    assert losses_by_name(web, project) == {"r1": [3, 2], "r2": [5]}
+    assert losscast_import(web, path, "--project", project, "--name", "x").returncode == 2
+
+
+def test_a_pipe_is_read_as_a_file_is(web: Web, tmp_path: Path) -> None:
+    path = write(tmp_path / "a" / "run.csv", [3, 2])
+    project = new_id("piped")
+    for arguments in ("-", "/dev/stdin", "<(cat)"):
+        command = f'cat "{path}" | "{sys.executable}" -m app import {arguments} --project {project} --url {web.url}'
+        answer = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+        assert answer.returncode == 0, answer.stderr
+    assert losses_by_name(web, project) == {"stdin": [3, 2]}  # the same contents: the same run
+
+
+def test_a_metric_is_renamed_and_what_was_read_is_told(web: Web, tmp_path: Path) -> None:
+    project = new_id("renamed")
+    path = tmp_path / "scalar.csv"
+    path.write_text("Wall time,Step,Value,lr\n" + "".join(f"{1.7e9 + i},{i},{3 - i / 10},0.1\n" for i in range(1, 9)))
+    plain = losscast_import(web, path, "--project", project)
+    assert "8 rows, steps 1 to 8; no metric is known as a loss or an accuracy" in plain.stderr
+    answer = losscast_import(web, path, "--project", project, "--rename", "Value=loss", "--total-steps", "5")
+    assert "scalar: 8 rows, steps 1 to 8; forecast: loss; rate: lr" in answer.stderr.splitlines()
+    assert "scalar: It goes on to step 8, beyond --total-steps 5." in answer.stderr.splitlines()
+    (row,) = web.get("/runs", project=project)["runs"]
+    assert web.points(row["id"])[8] == 2.2
+    assert losscast_import(web, path, "--rename", "Value").returncode == 2
+    assert "it has no metric 'x'" in losscast_import(web, path, "--project", project, "--rename", "x=y").stderr.lower()
+
+
+def test_an_address_that_is_none_is_refused_at_once(tmp_path: Path) -> None:
+    path = write(tmp_path / "a" / "run.csv", [3, 2])
+    for url in ("foo", "127.0.0.1:8700", "ftp://x", "http://"):
+        command = [sys.executable, "-m", "app", "import", str(path), "--url", url]
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert answer.returncode == 2
+        assert f"{url!r} is no address of a service. Write it as http://HOST:PORT" in answer.stderr
+        assert "Trying" not in answer.stderr

@@ -171,7 +171,7 @@ def test_a_row_without_a_step_is_left_out_with_a_warning(write: Write) -> None:
     run = read_file(write("step,loss\n1,2.5\n,2.25\n3,2.0\n"))
     [batch] = run.batches
     assert batch.steps.tolist() == [1, 3]
-    assert run.warnings == ["1 rows without a step left out."]
+    assert run.warnings == ["1 row without a step left out."]
 
 
 def test_long_files_come_in_batches_without_a_seam(write: Write) -> None:
@@ -221,3 +221,15 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
         read_file(tmp_path / "gone.csv")
     with pytest.raises(UnreadableFile, match="this is a folder"):
         read_file(tmp_path)
+
+
+def test_a_gzipped_file_is_read_whatever_it_is_called(write: Write) -> None:
+    packed = gzip.compress(b"step,loss\n1,2.5\n")
+    for name, content in {"run.csv": packed, "run.csv.gz": packed, "unpacked.csv.gz": b"step,loss\n1,2.5\n"}.items():
+        assert column(only_batch(write(content, name)), "loss") == [2.5]
+
+
+@pytest.mark.parametrize("text", ["1,2.5\n2,2.25\n", "1;2,5\n2;2,25\n", "0,1.4999999999999999e-05\n1,nan\n"])
+def test_a_file_without_a_header_is_refused_with_where_to_put_one(write: Write, text: str) -> None:
+    with pytest.raises(UnreadableFile, match=r"run\.csv, line 1: there are numbers where the names"):
+        read_file(write(text))
