@@ -6,6 +6,7 @@ LosscastError
 │   ├── UnreadableFile
 │   ├── CurveTooShort
 │   ├── NotFinite
+│   ├── RateNeverSeen
 │   └── NotAnAccuracy
 ├── NotFound               no such run, project, key
 │   └── RunDeleted         there was one
@@ -58,6 +59,13 @@ class NotFinite(BadInput):
     def __init__(self, metric: str) -> None:
         super().__init__(f"{metric} is not finite at its last step; a forecast of it would mean nothing.")
         self.metric = metric
+
+
+class RateNeverSeen(BadInput):
+    """The planned learning rate goes where no run has been: a forecast across it would be made up."""
+
+    def __init__(self, rise: str) -> None:
+        super().__init__(f"{rise} A forecast across that would be made up, so there is none.")
 
 
 class StepsBelowZero(BadInput):

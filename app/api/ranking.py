@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated
 
@@ -12,7 +13,7 @@ from sqlalchemy import Connection
 from app.api.schemas import StoredText, Wire
 from app.api.service import NO_PROJECT, ROUTE_ERRORS, ProjectPath, Service
 from app.storage.goals import read_project_policy
-from app.storage.verdicts import metric_rises, read_competitors, shared_metric
+from app.storage.verdicts import metric_rises, read_competitors, read_unforeseen, shared_metric
 from app.verdicts.sweep import Placing, Proposal, at_threshold, halve, rank
 
 router = APIRouter(prefix="/api/v1", responses=ROUTE_ERRORS)
@@ -53,6 +54,9 @@ class RankingView(Wire):
     threshold: ProposalView | None = Field(description="With ?threshold=: if all that are less likely best stopped.")
     lower_is_better: bool = Field(description="False for an accuracy.")
     left_out: int = Field(description="Runs beyond the first sixty.")
+    unforeseen: list[str] = Field(
+        description="Ids of running runs that are not ranked: their rate is still to go where nobody has seen one."
+    )
 
 
 @router.get(
@@ -72,7 +76,8 @@ async def get_ranking(
         float | None, Query(ge=0, le=1, description="What if all that are less likely to be the best stopped?")
     ] = None,
 ) -> RankingView:
-    """Runs without a forecast or an end, and those that failed or were stopped, are not ranked."""
+    """Runs without a forecast or an end, and those that failed or were stopped, are not ranked; nor is a forecast
+    counted across a rate that nobody has seen."""
 
     def ranking(connection: Connection) -> RankingView:
         policy = read_project_policy(connection, project)
@@ -80,8 +85,9 @@ async def get_ranking(
         if chosen is None:
             return _nothing_ranked(project, None)
         competitors, left_out = read_competitors(connection, project, chosen)
+        unforeseen = list(read_unforeseen(connection, project, chosen))
         if not competitors:
-            return _nothing_ranked(project, chosen)
+            return _nothing_ranked(project, chosen, unforeseen)
         lower = not metric_rises(connection, project, chosen)
         ranked = rank(competitors, lower_is_better=lower)
         is_live = any(one.is_live for one in competitors)
@@ -95,13 +101,14 @@ async def get_ranking(
             if threshold is None or not is_live
             else _proposal(at_threshold(competitors, threshold, lower_is_better=lower)),
             left_out=left_out,
+            unforeseen=unforeseen,
             lower_is_better=lower,
         )
 
     return await service.read(ranking)
 
 
-def _nothing_ranked(project: str, metric: str | None) -> RankingView:
+def _nothing_ranked(project: str, metric: str | None, unforeseen: Sequence[str] = ()) -> RankingView:
     return RankingView(
         project=project,
         metric=metric,
@@ -111,6 +118,7 @@ def _nothing_ranked(project: str, metric: str | None) -> RankingView:
         threshold=None,
         lower_is_better=True,
         left_out=0,
+        unforeseen=list(unforeseen),
     )
 
 

@@ -17,6 +17,7 @@ from app.curves.measure import Measure
 from app.curves.plan import Plan
 from app.errors import BadInput
 from app.forecasting.forecast import Forecast, forecast_curve
+from app.forecasting.unseen_rate import refuse_unheard_of
 from app.forecasting.what_if import Answer, Cooldown, Question, answer, best_cooldown
 from app.laws.prior import Prior
 from app.runs import SiblingRun
@@ -96,6 +97,7 @@ def _answered(about: Subject, asked: WhatIf) -> WhatIfView:
     metric, curve = about.metric, about.curve
     plan = about.fitted.plan(curve.cutoff)
     found = _answer(about, plan, asked)
+    refuse_unheard_of(plan, curve.cutoff)
     planned = forecast_curve(curve, plan, about.prior, measure=about.measure)
     path = found.forecast
     return WhatIfView(

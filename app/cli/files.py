@@ -53,6 +53,7 @@ def forecast_file(
     from app.curves.measure import measure_of
     from app.curves.planning.resolve import resolve_plan
     from app.forecasting.forecast import forecast_curve
+    from app.forecasting.unseen_rate import refuse_unheard_of
     from app.importers.curve_file import read_curve_file
 
     with as_file(file) as readable:
@@ -70,6 +71,7 @@ def forecast_file(
         planned=read.planned,
         lengths={role: Curve.from_points(logged.steps, logged.values) for role, logged in read.lengths.items()},
     )
+    refuse_unheard_of(plan, curve.cutoff)
     forecast = forecast_curve(curve, plan, measure=measure_of(read.role, curve))
     notes = [*forecast.notes, *read.warnings]
     if as_json:

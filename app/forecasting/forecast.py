@@ -20,6 +20,7 @@ from app.forecasting.mixing import mixed_quantiles
 from app.forecasting.observations import is_positive
 from app.forecasting.pfn import PfnForecaster, lowest_level
 from app.forecasting.typicality import Typicality
+from app.forecasting.unseen_rate import rise_to_come
 from app.forecasting.weights import Weights, shipped_network_share
 from app.laws.prior import Prior
 
@@ -119,7 +120,7 @@ def forecast_curve(curve: Curve, plan: Plan, prior: Prior | None = None, *, meas
     stretched = replace(
         forecast, final_quantiles=_by_level(final), quantiles=_stretched(forecast.quantiles, forecast, curve)
     )
-    return replace(stretched, notes=(*stretched.notes, *_doubts(stretched)))
+    return replace(stretched, notes=(*stretched.notes, *_doubts(stretched), *_unseen(plan, curve.cutoff)))
 
 
 def mix(
@@ -256,6 +257,11 @@ def _doubts(forecast: Forecast) -> list[str]:
             + ("the band covers both." if held else "this forecast lies between, and its band does not cover both.")
         )
     return doubts
+
+
+def _unseen(plan: Plan, cutoff: int) -> list[str]:
+    rise = rise_to_come(plan, cutoff)
+    return [] if rise is None else [f"{rise.sentence} No forecast was ever measured across such a rise."]
 
 
 def _disagree(one: ForecasterShare, other: ForecasterShare) -> bool:

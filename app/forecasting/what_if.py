@@ -19,6 +19,7 @@ from app.curves.plan import Plan
 from app.curves.schedule import Schedule
 from app.errors import BadInput
 from app.forecasting.forecast import Forecast, forecast_curve
+from app.forecasting.unseen_rate import refuse_unheard_of
 from app.laws.prior import Prior
 
 COOLDOWN_SHAPES = {"linear": "wsd_linear", "cosine": "wsd_cosine", "sqrt": "wsd_sqrt", "exponential": "wsd_exponential"}
@@ -66,9 +67,10 @@ def answer(
 ) -> Answer:
     """Forecast `curve` under the changed plan, by the prior that its forecasts are made by.
 
-    Raises `BadInput` where the question makes no sense, `CurveTooShort`.
+    Raises `BadInput` where the question makes no sense, `CurveTooShort`, `RateNeverSeen`.
     """
     changed = changed_plan(plan, curve.cutoff, question)
+    refuse_unheard_of(changed, curve.cutoff)
     return Answer(question, changed, forecast_curve(curve, changed, prior, measure=measure))
 
 

@@ -264,8 +264,9 @@ def read_earlier_outlooks(
 def read_competitors(connection: Connection, project: str, metric: str, most: int = 60) -> tuple[list[Competitor], int]:
     """The finished and the running runs of a project as `app.verdicts.sweep` ranks them, and how many are left out.
 
-    Of more than `most` those that are expected to end best; runs that failed, were stopped or fell silent are not
-    ranked. A finished one ended where all other pages say that it did: see `app.storage.ends`.
+    Of more than `most` those that are expected to end best. Runs that failed, were stopped or fell silent are not
+    ranked, nor those of `read_unforeseen`. A finished one ended where all other pages say that it did: see
+    `app.storage.ends`.
     """
     rows = connection.execute(
         text("""
@@ -282,6 +283,7 @@ def read_competitors(connection: Connection, project: str, metric: str, most: in
             ) f ON true
             WHERE project.name = :project
               AND (f.cutoff IS NOT NULL OR (run.status = 'finished' AND v.final_level IS NOT NULL))
+              AND NOT (run.status = 'running' AND coalesce(CAST(v.details->>'is_unforeseen' AS boolean), false))
             ORDER BY run.created_at, run.key
         """),
         {"project": project, "metric": metric, "silent": SILENT_AFTER_SECONDS},
@@ -289,6 +291,21 @@ def read_competitors(connection: Connection, project: str, metric: str, most: in
     rises = metric_rises(connection, project, metric)
     found = sorted((_competitor(row) for row in rows), key=lambda one: one.median, reverse=rises)
     return found[:most], len(found[most:])
+
+
+def read_unforeseen(connection: Connection, project: str, metric: str) -> dict[str, str]:
+    """Id -> name of the running runs that no ranking counts: of what their rate is still to do nobody can tell."""
+    rows = connection.execute(
+        text("""
+            SELECT run.id, run.name FROM run_verdict v JOIN run ON run.key = v.run_key
+            JOIN project ON project.id = run.project_id
+            WHERE project.name = :project AND v.metric = :metric AND run.status = 'running'
+              AND CAST(v.details->>'is_unforeseen' AS boolean)
+            ORDER BY run.created_at, run.key
+        """),
+        {"project": project, "metric": metric},
+    )
+    return {row.id: row.name for row in rows}
 
 
 def _competitor(row: Row[Any]) -> Competitor:

@@ -55,7 +55,7 @@ def _guards(situation: Situation, estimate: Estimate | None) -> Iterator[Guard]:
     yield from _of_states(situation)
     outlook = situation.outlook
     if outlook is None:
-        yield Guard("no_forecast", "There is no forecast yet: too little has been seen.")
+        yield Guard("no_forecast", situation.why_no_forecast)
         return
     if situation.cutoff < LEAST_SHARE_SEEN * situation.total_steps:
         yield Guard("too_early", f"Less than {100 * LEAST_SHARE_SEEN:.0f} % of the run has been seen.")
@@ -71,6 +71,10 @@ def _guards(situation: Situation, estimate: Estimate | None) -> Iterator[Guard]:
         start = f"{outlook.raise_start:,}"
         yield Guard(
             "raise_to_come", f"The rate is still to rise, from step {start} on: no forecast knows what follows."
+        )
+    if outlook.is_unforeseen:
+        yield Guard(
+            "unseen_rate", "The rate is still to rise to where nobody has seen one: no forecast knows what follows."
         )
     if outlook.is_atypical:
         yield Guard("unlike", "The curve is unlike those that the forecasters know.")

@@ -12,6 +12,7 @@ from scipy.special import ndtr, ndtri
 from app.curves.plan import ASSUMED, Plan
 from app.forecasting.forecast import LEVELS, UNLIKE, Forecast
 from app.forecasting.scores import NARROWEST, QuantileForecast
+from app.forecasting.unseen_rate import UNSEEN_RATE
 
 Array = npt.NDArray[np.float64]
 
@@ -38,6 +39,7 @@ class Outlook:
     rates : float64, shape (n,), planned learning rate on the path; None where nobody knows it
     schedule_known, total_known : declared or inferred; False where only assumed
     is_atypical : the curve is unlike what the forecasters know
+    is_unforeseen : the planned rate goes where nobody has seen one (`app.forecasting.unseen_rate`)
     """
 
     metric: str
@@ -51,6 +53,7 @@ class Outlook:
     schedule_known: bool = True
     total_known: bool = True
     is_atypical: bool = False
+    is_unforeseen: bool = False
 
     @staticmethod
     def from_parts(
@@ -80,6 +83,7 @@ class Outlook:
             schedule_known=schedule_source != ASSUMED,
             total_known=total_source != ASSUMED,
             is_atypical=any(note.startswith(UNLIKE) for note in notes),
+            is_unforeseen=any(note.startswith(UNSEEN_RATE) for note in notes),
         )
 
     @staticmethod

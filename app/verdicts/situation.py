@@ -16,6 +16,8 @@ from app.verdicts.rivals import Rival
 
 HELD_SHARE = 0.05
 
+TOO_LITTLE = "There is no forecast yet: too little has been seen."
+
 BROKEN_SHARE = 0.01
 """A metric that is NaN for so long, as a share of the run, stays so: optimizers carry NaN on, and a loss scaler that
 skips steps is through sooner."""
@@ -26,6 +28,7 @@ class Situation:
     """One run at one moment.
 
     outlook : its newest forecast; None where there is none
+    why_no_forecast : in words, where there is none
     history : the metric so far
     total_steps : the last step of the run as planned                                       [steps]
     rivals : what it is compared with besides its own best and the target, which are added
@@ -50,6 +53,7 @@ class Situation:
     missed: float | None = None
     now: int | None = None
     lower_is_better: bool = True
+    why_no_forecast: str = TOO_LITTLE
 
     @property
     def cutoff(self) -> int:

@@ -18,6 +18,7 @@ from app.curves.curve import Curve
 from app.curves.plan import Plan
 from app.curves.reduction import Reduction
 from app.forecasting.forecast import Forecast
+from app.forecasting.unseen_rate import RiseToCome, rise_to_come
 from app.runs import RunStatus
 from app.storage.alerts import Target
 from app.storage.database import Database
@@ -31,7 +32,7 @@ from app.verdicts.history import History
 from app.verdicts.judging import judge
 from app.verdicts.outlook import Outlook
 from app.verdicts.policies import policy_named
-from app.verdicts.situation import Situation, last_raise
+from app.verdicts.situation import TOO_LITTLE, Situation, last_raise
 from app.verdicts.stopping import has_held, is_confirmed
 from app.verdicts.targets import reach
 from app.verdicts.verdict import Decision, Verdict
@@ -104,8 +105,9 @@ def _judged(subject: RunToJudge, plan: Plan, around: Surroundings, metric: str, 
     rate = None if subject.rate is None else subject.reductions[subject.rate].to_curve()
     history = History(curve.steps, curve.values)
     level = history.level()
+    rise = rise_to_come(plan, curve.cutoff)
     situation = Situation(
-        outlook=_outlook(subject, plan, metric),
+        outlook=_outlook(subject, plan, metric, rise),
         history=history,
         total_steps=plan.total_steps,
         rivals=around.rivals[metric],
@@ -117,6 +119,7 @@ def _judged(subject: RunToJudge, plan: Plan, around: Surroundings, metric: str, 
         missed=None if level is None else missed_share(around.earlier[metric], curve.cutoff, level),
         now=curve.cutoff,
         lower_is_better=metric not in subject.rising,
+        why_no_forecast=TOO_LITTLE if rise is None else rise.sentence,
     )
     # Levels of 1e149 beside one of 2: how many widths lie between is beyond a float, and as good as infinite.
     with np.errstate(over="ignore"):
@@ -132,6 +135,7 @@ def _judged(subject: RunToJudge, plan: Plan, around: Surroundings, metric: str, 
         "rises": metric in subject.rising,
         "fall": _fall(situation),
         "is_trusted": situation.outlook is not None and not guards(situation.oriented(), None),
+        "is_unforeseen": rise is not None,
         "goal": None if goal.target is None else _goal(situation, goal, goal.target, time),
         "time": time,
     }
@@ -165,9 +169,9 @@ def _broken_since(reduction: Reduction, curve: Curve) -> int | None:
     return max(first, int(curve.steps[-1]) + 1)  # a bin tells its mean step, which lies before its last one
 
 
-def _outlook(subject: RunToJudge, plan: Plan, metric: str) -> Outlook | None:
+def _outlook(subject: RunToJudge, plan: Plan, metric: str, rise: RiseToCome | None) -> Outlook | None:
     forecast = subject.forecasts.get(metric)
-    if forecast is None:
+    if forecast is None or (rise is not None and rise.is_unheard_of):
         return None
     lower_is_better = metric not in subject.rising
     if isinstance(forecast, Forecast):

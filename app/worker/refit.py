@@ -20,8 +20,9 @@ from app.curves.planning.resolve import resolve_plan
 from app.curves.planning.total import LENGTH_ROLES
 from app.curves.reduction import Reduction
 from app.curves.selection import Selection, select_metrics
-from app.errors import CurveTooShort, NotAnAccuracy, NotFinite, StepsBelowZero
+from app.errors import CurveTooShort, NotAnAccuracy, NotFinite, RateNeverSeen, StepsBelowZero
 from app.forecasting.forecast import Forecast, forecast_curve
+from app.forecasting.unseen_rate import unheard_of
 from app.runs import Run, RunStatus, Series, SiblingRun, StoredForecast
 from app.storage import alerts, forecasts, runs
 from app.storage.alerts import Target
@@ -264,6 +265,9 @@ def _forecasts(
             notes.append(str(NotFinite(metric)))
             continue
         curve = loaded.reduction(metric).to_curve()
+        if (rise := unheard_of(plan, curve.cutoff)) is not None:
+            notes.append(f"{metric}: {RateNeverSeen(rise.sentence)}")
+            continue
         if not (_has_moved(loaded, metric, plan, curve.cutoff) or _hears_others(loaded, metric, priors.get(metric))):
             continue
         try:
@@ -364,9 +368,10 @@ def save(connection: Connection, loaded: Loaded, concluded: Conclusions, targets
         if concluded.plan is not None
     }
     shown = next(iter(loaded.selected.forecast), None)
-    previous = loaded.previous.get(shown) if shown and not _is_broken(loaded, shown) else None
     reduction = loaded.reduction(shown) if shown else None
     plan = concluded.plan or _plan_without_forecast(loaded)
+    is_withheld = plan is not None and unheard_of(plan, loaded.cutoff or 0) is not None
+    previous = loaded.previous.get(shown) if shown and not (is_withheld or _is_broken(loaded, shown)) else None
     save_summary(
         connection,
         key,

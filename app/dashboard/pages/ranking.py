@@ -26,7 +26,14 @@ from app.storage.database import Database
 from app.storage.ends import End, read_ends
 from app.storage.goals import ProjectPolicy, read_project_policy
 from app.storage.runs import list_runs
-from app.storage.verdicts import StoredVerdict, metric_rises, read_competitors, read_project_verdicts, shared_metric
+from app.storage.verdicts import (
+    StoredVerdict,
+    metric_rises,
+    read_competitors,
+    read_project_verdicts,
+    read_unforeseen,
+    shared_metric,
+)
 from app.verdicts.judging import amount
 from app.verdicts.sweep import CONFIDENCE, TOLERANCE, Competitor, Placing, Proposal, Ranking, at_threshold, rank
 
@@ -37,7 +44,8 @@ NAMED = 4  # runs in a sentence
 RANKING_MEANING = (
     "Runs by the median of where they will end, the best first; ended runs by where they ended. Forecasts of siblings "
     "are taken to share most of their error; ended runs are as sure as the mean of their last 2 % is, given how their "
-    "points scatter. Runs that failed, were stopped, or fell silent are not ranked."
+    "points scatter. Not ranked are runs that failed, were stopped or fell silent, and those whose learning rate is "
+    "still to rise to where nobody has seen one."
 )
 BEST_MEANING = "Probability of ending best of all the runs in this list: lowest of a loss, highest of an accuracy."
 SAVED_MEANING = "Steps that the run would still make: what stopping it now would free."
@@ -61,6 +69,7 @@ class RankingReading:
     verdicts : of live runs, by run id
     states : of the project's newest runs, by run id
     broken : names of those that are not ranked since what they came to, or stand at, is no finite number
+    unforeseen : names of those that are not ranked since their rate is still to go where nobody has seen one
     """
 
     metric: str | None
@@ -72,6 +81,7 @@ class RankingReading:
     states: Mapping[str, Liveness]
     policy: ProjectPolicy
     broken: Sequence[str] = ()
+    unforeseen: Sequence[str] = ()
 
     @property
     def pinned(self) -> set[str]:
@@ -87,11 +97,15 @@ def read_ranking(database: Database, project: str, *, unless: str | None = None)
         competitors, left_out = read_competitors(connection, project, metric) if metric else ([], 0)
         rows, _ = list_runs(connection, project=project, limit=RUNS_LOOKED_AT)
         rises = metric is not None and metric_rises(connection, project, metric)
+        doubtful = read_unforeseen(connection, project, metric) if metric else {}
         ends = read_ends(connection, [row.run.id for row in rows], metric)
     ranked = {one.run_id for one in competitors}
-    broken = [
-        row.run.name for row in rows if row.run.id not in ranked and _is_broken(row, ends.get(row.run.id), metric)
-    ]
+    broken = {
+        row.run.id: row.run.name
+        for row in rows
+        if row.run.id not in ranked and _is_broken(row, ends.get(row.run.id), metric)
+    }
+    unforeseen = [name for run_id, name in doubtful.items() if run_id not in broken]
     states = {row.run.id: liveness(row.run, datetime.now(UTC)) for row in rows}
     revision = repr(
         [policy.revision, sorted(one.run_id for one in policy.baselines)]
@@ -99,13 +113,15 @@ def read_ranking(database: Database, project: str, *, unless: str | None = None)
             (one.run_id, one.name, one.cutoff, one.median, one.quantile(0.95), str(states.get(one.run_id)))
             for one in competitors
         ]
-        + [*broken]
+        + [*broken.values(), "", *unforeseen]
         + [(run_id, str(one.judged_at)) for run_id, one in sorted(verdicts.items())]
     )
     if revision == unless:
         return None, revision
     ranking = rank(competitors, lower_is_better=not rises) if len(competitors) > 1 else None
-    return RankingReading(metric, rises, competitors, left_out, ranking, verdicts, states, policy, broken), revision
+    return RankingReading(
+        metric, rises, competitors, left_out, ranking, verdicts, states, policy, [*broken.values()], unforeseen
+    ), revision
 
 
 def _is_broken(row: RunRow, end: End | None, metric: str | None) -> bool:
@@ -242,12 +258,21 @@ def shown(reading: RankingReading, now: datetime) -> list[Component | None]:
 
 
 def not_ranked(reading: RankingReading) -> Component | None:
-    """The runs that are missing because they broke."""
-    if not reading.broken:
-        return None
-    more = len(reading.broken) - NAMED
-    names = ", ".join(reading.broken[:NAMED]) + (f" and {more} more" if more > 0 else "")
-    return html.P(f"NaN or infinite, and so not ranked: {names}.", className="muted")
+    """The runs that are missing because they broke, or because nobody can tell where they will end."""
+    lines = []
+    if reading.broken:
+        lines.append(f"NaN or infinite, and so not ranked: {_first_of(reading.broken)}.")
+    if reading.unforeseen:
+        lines.append(
+            "Not ranked, since the learning rate is still to rise to where nobody has seen one: "
+            f"{_first_of(reading.unforeseen)}."
+        )
+    return html.Div([html.P(line, className="muted") for line in lines]) if lines else None
+
+
+def _first_of(names: Sequence[str]) -> str:
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def why_none(reading: RankingReading) -> str:

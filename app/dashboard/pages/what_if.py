@@ -17,6 +17,7 @@ from app.dashboard.components import BAND_MEANING, card, data, hint, named
 from app.dashboard.formatting import format_band, format_step, format_value
 from app.errors import Busy, LosscastError
 from app.forecasting.forecast import Forecast, forecast_curve
+from app.forecasting.unseen_rate import refuse_unheard_of
 from app.forecasting.what_if import Cooldown, Question, answer, best_cooldown
 from app.laws.prior import Prior
 from app.storage.curves import read_fitted_run
@@ -100,6 +101,7 @@ def compared(database: Database, run_id: str, metric: str | None, own_steps: int
         name, curve, measure = fitted.to_forecast(metric if is_forecast else None)
         plan = fitted.plan(curve.cutoff)
         prior = priors[name].prior if name in priors else None
+        refuse_unheard_of(plan, curve.cutoff)
         planned = forecast_curve(curve, plan, prior, measure=measure)
     except LosscastError as error:
         return html.P(str(error), className="muted")
