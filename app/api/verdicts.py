@@ -46,8 +46,11 @@ class VerdictView(Wire):
     decision: Literal["continue", "stop", "undecided"]
     sentence: str
     policy: str
-    probability: float | None = Field(description="That going on does NOT beat the reference by more than delta.")
-    reference: str
+    probability: float | None = Field(
+        description="That going on does NOT beat all references by more than delta: the best of them, whichever it is."
+    )
+    reference: str = Field(description="The one that is the hardest to beat by itself.")
+    reference_probability: float | None = Field(None, description="That it does NOT beat this one by more than delta.")
     expected_improvement: float | None
     saved: float | None = Field(description="Share of all the run's steps that a stop now would save.")
     saved_steps: int | None

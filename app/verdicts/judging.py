@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
-from app.verdicts.estimate import Estimate, compare, estimate, own_improvement
+from app.verdicts.estimate import compare, estimate, own_improvement
 from app.verdicts.guards import guards
 from app.verdicts.policies import Policy, Predictive, Ruling
 from app.verdicts.situation import Situation
-from app.verdicts.verdict import Decision, Guard, Verdict
+from app.verdicts.verdict import Comparison, Decision, Verdict
 
 NEXT_LOOK = 0.05
 """Unless something is known to happen earlier, a verdict can change when so much more of the run has been seen."""
@@ -33,26 +34,38 @@ def judge(situation: Situation, policy: Policy | None = None) -> Verdict:
     judged = estimate(lower)
     ruling = chosen.rule(lower, judged)
     forbidding = guards(lower, judged)
+    compared = compare(lower)
+    hardest = None if judged is None else _hardest(compared, judged.probability)
     decision = Decision.UNDECIDED if ruling.decision is Decision.STOP and forbidding else ruling.decision
     sign = 1.0 if situation.lower_is_better else -1.0
     saved = situation.steps_left / situation.total_steps if situation.total_steps > 0 else 0.0
-    next_step = _next_step(lower, decision)
-    return Verdict(
+    verdict = Verdict(
         decision=decision,
-        sentence=_sentence(situation, decision, ruling, judged, forbidding, saved, next_step),
+        sentence="",
         policy=chosen.name,
         probability=None if judged is None else judged.probability,
-        reference="" if judged is None else judged.reference,
+        reference="" if hardest is None else hardest.name,
         expected_improvement=own_improvement(lower),
         saved=saved,
         saved_steps=situation.steps_left,
         regret=None if judged is None else judged.regret,
         regret_interval=None if judged is None else judged.regret_interval(),
-        next_step=next_step,
+        next_step=_next_step(lower, decision),
         guards=forbidding,
-        comparisons=tuple(replace(one, value=sign * one.value) for one in compare(lower)),
-        evidence=_evidence(situation, None if judged is None else sign * judged.level),
+        comparisons=tuple(replace(one, value=sign * one.value) for one in compared),
+        reference_probability=None if hardest is None else hardest.probability,
+        evidence=_evidence(situation, None if hardest is None else sign * hardest.value),
     )
+    return replace(verdict, sentence=_sentence(situation, verdict, ruling))
+
+
+def _hardest(compared: Sequence[Comparison], of_all: float) -> Comparison:
+    """The reference that the run is least likely to beat; of those that it is as unlikely to, the lowest.
+
+    Nothing is harder to beat than all of them together, whatever the last digits of two integrals say.
+    """
+    hardest = max(compared, key=lambda one: _rounded(one.probability))
+    return replace(hardest, probability=min(hardest.probability, of_all))
 
 
 def _broken(situation: Situation, policy: Policy) -> Verdict:
@@ -102,31 +115,45 @@ def _evidence(situation: Situation, reference_level: float | None) -> dict[str, 
     return evidence
 
 
-def _sentence(
-    situation: Situation,
-    decision: Decision,
-    ruling: Ruling,
-    judged: Estimate | None,
-    forbidding: tuple[Guard, ...],
-    saved: float,
-    next_step: int | None,
-) -> str:
-    again = "" if next_step is None else f" Ask again at step {next_step:,}."
-    if judged is None:
-        words = " ".join(guard.sentence for guard in forbidding) or f"{ruling.reason.capitalize()}."
-        return f"{words}{again}"
-    behind = "above" if situation.lower_is_better else "below"
-    level = judged.level if situation.lower_is_better else -judged.level
-    against = f"{judged.reference} ({level:.4g})"
-    if decision is Decision.CONTINUE:
-        return f"{percent(1 - judged.probability)} sure that this beats {against}: go on."
-    sure = f"{percent(judged.probability, ruling.asked)} sure that this ends {behind} {against}"
-    if decision is Decision.STOP:
-        regret = amount(judged.regret, level)
-        return f"{sure}; stopping now saves {100 * saved:.0f} % of the run, expected regret {regret}."
+def _sentence(situation: Situation, verdict: Verdict, ruling: Ruling) -> str:
+    again = "" if verdict.next_step is None else f" Ask again at step {verdict.next_step:,}."
+    forbidden = " ".join(guard.sentence for guard in verdict.guards)
+    if verdict.probability is None or verdict.reference_probability is None or verdict.regret is None:
+        return f"{forbidden or f'{ruling.reason.capitalize()}.'}{again}"
+    if verdict.decision is Decision.CONTINUE:
+        return f"{_odds(situation, verdict, 1 - verdict.probability, 1 - verdict.reference_probability)}: go on."
+    sure = _odds(situation, verdict, verdict.probability, verdict.reference_probability, ruling.asked)
+    if verdict.decision is Decision.STOP:
+        regret = amount(verdict.regret, verdict.evidence["reference_level"])
+        return f"{sure}; stopping now saves {100 * verdict.saved:.0f} % of the run, expected regret {regret}."
     if ruling.decision is Decision.STOP:
-        return f"{sure}, but no stop: {' '.join(guard.sentence for guard in forbidding)}{again}"
+        return f"{sure}, but no stop: {forbidden}{again}"
     return f"{sure}: {ruling.reason}.{again}"
+
+
+def _odds(situation: Situation, verdict: Verdict, of_all: float, of_one: float, asked: float | None = None) -> str:
+    """How sure it is, of all references together; and of the hardest by itself where that is another number."""
+    behind, ahead = ("above", "below") if situation.lower_is_better else ("below", "above")
+    by = f"more than {situation.delta:g} " if situation.delta else ""
+    if verdict.decision is Decision.CONTINUE:
+        ends = f"ends {by}{ahead}"
+    else:
+        ends = f"does not end {by}{ahead}" if by else f"ends {behind}"
+    hardest = f"{verdict.reference} ({verdict.evidence['reference_level']:.4g})"
+    sure = percent(of_all, asked)
+    if len(verdict.comparisons) == 1 or percent(of_one) == percent(of_all):
+        return f"{sure} sure that this {ends} {hardest}"
+    if verdict.decision is not Decision.CONTINUE:
+        ends = f"does not end {by}{ahead}"
+    return (
+        f"{sure} sure that this {ends} all {len(verdict.comparisons)} that it is held to, {_within(percent(of_one))} "
+        f"against the hardest alone, {hardest}"
+    )
+
+
+def _within(words: str) -> str:
+    """The same inside a sentence."""
+    return words[0].lower() + words[1:]
 
 
 def amount(regret: float, level: float) -> str:

@@ -46,8 +46,9 @@ class Verdict:
 
     sentence : plain words for people
     policy : the name of the one that decided
-    probability : that going on does NOT beat the reference by more than delta
-    reference : the name of what the run is compared with, the hardest of all to beat; empty where there is nothing
+    probability : that going on does NOT beat all references by more than delta
+    reference : the name of the one that is the hardest to beat; empty where there is nothing
+    reference_probability : that going on does NOT beat this one by more than delta
     expected_improvement : what going on is expected to add to the run's own best        [of the metric]
     saved : share of all the run's steps that stopping now would save, 0..1
     saved_steps : the same in steps
@@ -55,7 +56,7 @@ class Verdict:
     regret_interval : central 90 % of that loss                                          [of the metric]
     next_step : the next step at which the answer can change; None where it cannot any more
     guards : what forbids a stop now, whether or not one was asked for
-    comparisons : every reference by itself, the hardest to beat first
+    comparisons : every reference by itself, the lowest first
     evidence : numbers behind it, by name
     """
 
@@ -72,6 +73,7 @@ class Verdict:
     next_step: int | None
     guards: tuple[Guard, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
+    reference_probability: float | None = None
     evidence: dict[str, float] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
@@ -82,6 +84,7 @@ class Verdict:
             "policy": self.policy,
             "probability": self.probability,
             "reference": self.reference,
+            "reference_probability": self.reference_probability,
             "expected_improvement": self.expected_improvement,
             "saved": self.saved,
             "saved_steps": self.saved_steps,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -323,3 +324,64 @@ def test_a_verdict_just_short_of_what_was_asked_does_not_claim_to_have_reached_i
     shown = float(verdict.sentence.split(" %")[0].removeprefix("More than "))
     assert shown < 100 * (reached + 1e-6)
     assert "More than" not in verdict.sentence
+
+
+def live(final: float, deviation: float, **changes: Any) -> Rival:
+    quantiles = QuantileForecast(np.array(LEVELS), final + deviation * Z)
+    return replace(Rival("r7", "run-7", RivalKind.LIVE, quantiles), **changes)
+
+
+def test_a_sentence_claims_of_one_reference_what_holds_against_it_and_of_all_what_holds_against_all() -> None:
+    """Two forecasts, each as likely as not to be beaten by the other's width: together harder than either."""
+    verdict = judge(make_situation(rivals=(finished(2.99), live(2.98, 0.05), live(2.97, 0.2))))
+    assert verdict.probability is not None
+    assert verdict.reference_probability is not None
+    by_name = {one.name: one.probability for one in verdict.comparisons}
+    assert verdict.reference_probability == by_name[verdict.reference] == max(by_name.values())
+    assert verdict.probability > verdict.reference_probability + 0.02
+    said = re.match(
+        r"(\d+) % sure that this does not end below all 4 that it is held to, (\d+) % against the hardest alone, "
+        r"(\S+) \(([\d.]+)\); stopping now saves 60 %",
+        verdict.sentence,
+    )
+    assert said is not None, verdict.sentence
+    together, alone, name, level = said.groups()
+    assert (float(together), float(alone)) == pytest.approx((100 * verdict.probability, 100 * by_name[name]), abs=0.5)
+    assert float(level) == pytest.approx(verdict.evidence["reference_level"])
+
+
+def test_where_one_reference_is_as_hard_to_beat_as_all_together_it_alone_is_named() -> None:
+    verdict = judge(make_situation(rivals=(finished(2.8), finished(3.4), live(3.5, 0.02))))
+    assert verdict.sentence.startswith("More than 99 % sure that this ends above run-12 (2.8); stopping now saves")
+
+
+def test_the_hardest_to_beat_is_the_one_that_is_least_likely_beaten_not_the_one_with_the_lowest_median() -> None:
+    """A forecast of 2.5 that may as well come to 3.5 is easier to beat than a run that has ended at 2.9."""
+    verdict = judge(make_situation(rivals=(live(2.5, 0.6), finished(2.9))))
+    assert verdict.comparisons[0].name == "run-7"
+    assert verdict.reference == "run-12"
+    assert "run-12 (2.9)" in verdict.sentence
+
+
+def test_a_run_that_leads_is_said_to_lead_all_and_how_far_the_hardest() -> None:
+    verdict = judge(make_situation(rivals=(finished(3.01), finished(3.015))))
+    assert verdict.decision is Decision.CONTINUE
+    assert re.match(r"\d+ % sure that this ends below", verdict.sentence)
+    assert verdict.sentence.endswith(": go on.")
+
+
+def test_where_others_must_be_beaten_by_a_margin_the_sentence_names_it() -> None:
+    verdict = judge(make_situation(final=3.15, deviation=0.005, delta=0.3), Predictive(tolerance=1.0))
+    assert verdict.decision is Decision.STOP
+    assert "sure that this does not end more than 0.3 below its own best so far" in verdict.sentence
+
+
+def test_a_run_whose_rate_goes_where_nobody_has_seen_one_is_not_stopped_and_stops_nobody() -> None:
+    usual = make_situation(rivals=(finished(2.8),))
+    assert usual.outlook is not None
+    doubtful = replace(usual, outlook=replace(usual.outlook, is_unforeseen=True))
+    verdict = judge(doubtful)
+    assert (verdict.decision, [guard.name for guard in verdict.guards]) == (Decision.UNDECIDED, ["unseen_rate"])
+    assert "no forecast knows what follows" in verdict.sentence
+    held_to_it = judge(make_situation(rivals=(live(2.0, 0.01, is_trusted=False),)))
+    assert "run-7" not in [one.name for one in held_to_it.comparisons]

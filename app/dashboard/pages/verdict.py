@@ -73,8 +73,12 @@ ANSWERS: Mapping[str, tuple[str, StopEvent]] = {
 
 NOT_YET = "No verdict yet: it comes with a forecast of the run's loss."
 CHANCE_MEANING = (
-    "Probability that going on beats what it is compared with. Where the project asks that others be beaten by some "
-    "margin (its delta), a smaller lead does not count."
+    "Probability that going on beats this one, by itself. Where the project asks that others be beaten by some margin "
+    "(its delta), a smaller lead does not count."
+)
+ALL_MEANING = (
+    "Probability that going on beats the best of all that the run is compared with, whichever that will be: less than "
+    "the chance to beat any of them by itself. The decision rests on this."
 )
 SAVED_MEANING = "Share of all the run's steps that would not be made."
 REGRET_MEANING = (
@@ -232,7 +236,8 @@ def _facts(verdict: StoredVerdict, now: datetime) -> list[Component | None]:
     next_step = said.get("next_step")
     held = verdict.step - verdict.since_step
     return [
-        _fact("chance to beat it", CHANCE_MEANING, format_chance(1 - probability)) if probability is not None else None,
+        _fact(_all_of_them(said), ALL_MEANING, format_chance(1 - probability)) if probability is not None else None,
+        _chance_against_one(said),
         _fact("stopping saves", SAVED_MEANING, f"{format_percent(saved)} ({format_step(said['saved_steps'])} steps)")
         if saved
         else None,
@@ -243,6 +248,19 @@ def _facts(verdict: StoredVerdict, now: datetime) -> list[Component | None]:
         html.Span(f"held for {format_step(held)} steps") if held > 0 else None,
         html.Span(["judged ", moment(verdict.judged_at, now), f", from step {format_step(verdict.step)}"]),
     ]
+
+
+def _all_of_them(said: Mapping[str, Any]) -> str:
+    compared = len(said.get("comparisons") or [])
+    return f"chance to beat all {compared}" if compared > 1 else f"chance to beat {said.get('reference') or 'it'}"
+
+
+def _chance_against_one(said: Mapping[str, Any]) -> Component | None:
+    """Of the hardest to beat, where there are others; a verdict of an earlier version does not tell."""
+    probability = said.get("reference_probability")
+    if probability is None or len(said.get("comparisons") or []) < 2:
+        return None
+    return _fact(f"to beat {said['reference']}", CHANCE_MEANING, format_chance(1 - probability))
 
 
 def _goal_fact(goal: Mapping[str, Any] | None) -> Component | None:
