@@ -3,17 +3,41 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
+from app.api.slips import ignored_fields
 from app.storage.json import storable_text
 
 # Anything a file system, a URL and a person can carry; "/" is left to the URL.
-RunId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._~-]{0,199}$")]
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]{0,199}")
+
+
+def _run_id(value: str) -> str:
+    if _RUN_ID.fullmatch(value) is None:
+        raise PydanticCustomError(
+            "run_id",
+            "A run's id is made of letters from a to z, digits and . _ ~ -, begins with a letter or digit, and has at "
+            "most 200 characters",
+        )
+    return value
+
+
+RunId = Annotated[str, AfterValidator(_run_id), WithJsonSchema({"type": "string", "pattern": f"^{_RUN_ID.pattern}$"})]
 
 StoredText = Annotated[str, AfterValidator(storable_text)]
 """Text as it is stored, so that what is looked up by it is found."""
@@ -44,6 +68,7 @@ def _int_of(number: float) -> int:
 Whole = Annotated[int, BeforeValidator(_whole)]
 Step = Annotated[Whole, Field(ge=-(2**63), lt=2**63)]
 StepCount = Annotated[Whole, Field(ge=1, lt=2**62)]
+MOST_NAMED, LONGEST_NAMED = 5, 60  # unknown fields in a sentence, and letters of each
 Number = float | str | None  # NaN and the infinities travel as strings
 
 
@@ -51,7 +76,36 @@ class Wire(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
 
-class CreateRun(Wire):
+class Asked(Wire):
+    """A question: it stores nothing, so a field that we do not know is a slip and not news from a newer client."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _names_what_it_does_not_know(cls, said: object) -> object:
+        unknown = sorted(set(said) - set(cls.model_fields)) if isinstance(said, dict) else []
+        if unknown:
+            named = ", ".join(repr(str(name)[:LONGEST_NAMED]) for name in unknown[:MOST_NAMED])
+            raise PydanticCustomError(
+                "unknown_field",
+                "There is no field {named} here; there are: {fields}",
+                {"named": named, "fields": ", ".join(cls.model_fields)},
+            )
+        return said
+
+
+class Told(Wire):
+    """What a job tells: a field that we do not know must not cost it the rest; the answer's warnings name it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    @property
+    def slips(self) -> list[str]:
+        return ignored_fields(self.model_extra or (), list(type(self).model_fields))
+
+
+class CreateRun(Told):
     """A job announcing itself, for the first time or after a restart."""
 
     model_config = ConfigDict(
@@ -85,9 +139,10 @@ class RunOpened(Wire):
     segment: int = Field(description="Send it with every batch: with seq it is the idempotency key.")
     url: str
     created: bool
+    warnings: list[str] = Field([], description="What of the request was not heeded.")
 
 
-class ChangeRun(Wire):
+class ChangeRun(Asked):
     """What may be changed afterwards; what is left out stays."""
 
     name: Name | None = None
@@ -96,7 +151,7 @@ class ChangeRun(Wire):
     roles: dict[str, str] | None = None
 
 
-class FinishRun(Wire):
+class FinishRun(Told):
     status: Literal["finished", "failed", "stopped"] = "finished"
     message: Annotated[str, StringConstraints(max_length=10_000)] | None = None
 
@@ -111,6 +166,7 @@ class BatchStored(Wire):
 
 class Done(Wire):
     ok: Literal[True] = True
+    warnings: list[str] = Field([], description="What of the request was not heeded.")
 
 
 class ForecastSummary(Wire):

@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from pydantic import Field
 from sqlalchemy import Connection
 
-from app.api.schemas import Number, PathPoint, PriorView, StepCount, StoredText, Whole, Wire, numbers
+from app.api.schemas import Asked, Number, PathPoint, PriorView, StepCount, StoredText, Whole, Wire, numbers
 from app.api.service import BUSY, NO_RUN, ROUTE_ERRORS, RunIdPath, Service
 from app.api.views import prior_view
 from app.curves.curve import Curve
@@ -27,7 +27,7 @@ from app.storage.priors import named, read_priors
 router = APIRouter(prefix="/api/v1", responses=ROUTE_ERRORS)
 
 
-class AskedCooldown(Wire):
+class AskedCooldown(Asked):
     """A decay from wherever the rate then is."""
 
     steps: StepCount | None = Field(
@@ -38,7 +38,7 @@ class AskedCooldown(Wire):
     final_fraction: Annotated[float, Field(ge=0, le=1)] = 0.0
 
 
-class WhatIf(Wire):
+class WhatIf(Asked):
     """One of: a cooldown, another schedule for what is left, or only another total."""
 
     metric: StoredText | None = Field(
@@ -118,7 +118,7 @@ def _answered(about: Subject, asked: WhatIf) -> WhatIfView:
             )
         ],
         prior=prior_view(about.siblings),
-        notes=list(path.notes),
+        notes=[*([found.caveat] if found.caveat else []), *path.notes],
     )
 
 

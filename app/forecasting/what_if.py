@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 
 from app.curves.curve import Curve
-from app.curves.families import REACTIVE, build_schedule, family_name
+from app.curves.families import REACTIVE, build_schedule
 from app.curves.measure import LOSS, Measure
 from app.curves.plan import Plan
+from app.curves.planning.chosen_schedule import completed
+from app.curves.planning.declared import validate_declared_plan
 from app.curves.schedule import Schedule
 from app.errors import BadInput
 from app.forecasting.forecast import Forecast, forecast_curve
@@ -23,6 +25,15 @@ from app.forecasting.unseen_rate import refuse_unheard_of
 from app.laws.prior import Prior
 
 COOLDOWN_SHAPES = {"linear": "wsd_linear", "cosine": "wsd_cosine", "sqrt": "wsd_sqrt", "exponential": "wsd_exponential"}
+
+MEASURED_REACH = 5
+"""Times as far as a run has come: forecasts were measured from a fifth of a run's way on (docs/accuracy.md)."""
+
+FURTHEST_REACH = 50
+"""Ten times as far as anything measured there is nothing left to say: such a total is a slip more often than a wish."""
+
+HIGHER_RATE = 1.05  # times the run's peak: less is rounding
+HIGHEST_RATE = 10  # times the run's peak: beyond it most runs diverge, which no law foretells
 
 # Lengths tried for the best cool-down, as shares of the steps that are left.
 COOLDOWN_SHARES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -55,11 +66,15 @@ class Question:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answer:
-    """The forecast under the plan that was asked about."""
+    """The forecast under the plan that was asked about.
+
+    caveat : in what it goes beyond what was ever measured, in words; None where it does not
+    """
 
     question: Question
     plan: Plan
     forecast: Forecast
+    caveat: str | None = None
 
 
 def answer(
@@ -71,7 +86,52 @@ def answer(
     """
     changed = changed_plan(plan, curve.cutoff, question)
     refuse_unheard_of(changed, curve.cutoff)
-    return Answer(question, changed, forecast_curve(curve, changed, prior, measure=measure))
+    caveats = [
+        beyond_the_measured(plan, changed.total_steps, curve.cutoff),
+        beyond_the_rates(plan, changed, curve.cutoff),
+    ]
+    forecast = forecast_curve(curve, changed, prior, measure=measure)
+    return Answer(question, changed, forecast, " ".join(filter(None, caveats)) or None)
+
+
+def beyond_the_rates(plan: Plan, changed: Plan, cutoff: int) -> str | None:
+    """What is to be said of a rate that the run has not had and is not planned to have.
+
+    Raises `BadInput` where it is so high that nothing can be said.
+    """
+    highest, asked = plan.schedule.peak, changed.schedule.since(cutoff).peak
+    if asked <= HIGHER_RATE * highest:
+        return None
+    if asked > HIGHEST_RATE * highest:
+        raise BadInput(
+            f"That rate would rise to {asked:.3g}, more than {HIGHEST_RATE} times the run's peak of {highest:.3g}: "
+            "nobody can say whether it would diverge. Ask for a lower one."
+        )
+    return (
+        f"Its rate rises to {asked:.3g}, {asked / highest:.2g} times the run's peak. How the run takes such a rate is "
+        "not known, nor whether it diverges."
+    )
+
+
+def beyond_the_measured(plan: Plan, total_steps: int, cutoff: int) -> str | None:
+    """What is to be said of a total further away than forecasts were measured, and than the run is planned to go.
+
+    Raises `BadInput` where it is so far away that nothing can be said.
+    """
+    came = max(cutoff, 1)
+    furthest = max(FURTHEST_REACH * came, 2 * plan.total_steps)
+    if total_steps > furthest:
+        raise BadInput(
+            f"That would end at step {total_steps:,}, more than {FURTHEST_REACH} times as far as the run has come, and "
+            f"nothing measured says anything of that. Ask for an end at step {furthest:,} or before, or "
+            "again when the run has come further."
+        )
+    if total_steps > max(MEASURED_REACH * came, plan.total_steps):
+        return (
+            f"Step {total_steps:,} is {total_steps / came:.2g} times as far as the run has come. Forecasts were "
+            f"measured up to {MEASURED_REACH} times as far: beyond it nobody knows how often the band holds."
+        )
+    return None
 
 
 def best_cooldown(
@@ -108,8 +168,10 @@ def _cooled(plan: Plan, cutoff: int, asked: Cooldown, total_steps: int | None) -
         raise BadInput(f"No cool-down is called {asked.shape!r}. Shapes: {', '.join(COOLDOWN_SHAPES)}.")
     if start < cutoff:
         raise BadInput(f"A cool-down cannot begin at step {start:,}: step {cutoff:,} is already logged.")
-    if asked.steps < 1 or not 0.0 <= asked.final_fraction <= 1.0:
-        raise BadInput("A cool-down needs steps of at least 1 and a final_fraction between 0 and 1.")
+    if asked.steps < 1:
+        raise BadInput(f"A cool-down takes a whole number of steps, at least 1; got {asked.steps:,}.")
+    if not 0.0 <= asked.final_fraction <= 1.0:
+        raise BadInput(f"final_fraction is the last rate over that at the start, 0 to 1; got {asked.final_fraction:g}.")
     end = start + asked.steps
     if total_steps is not None and total_steps < end:
         raise BadInput(f"The cool-down ends at step {end:,}, after total_steps ({total_steps:,}).")
@@ -129,13 +191,14 @@ def _cooled(plan: Plan, cutoff: int, asked: Cooldown, total_steps: int | None) -
 
 
 def _under_family(plan: Plan, cutoff: int, said: Mapping[str, Any], total_steps: int | None) -> Plan:
-    parameters = {name: value for name, value in said.items() if name != "family"}
-    family = family_name(str(said.get("family", "")))
-    if family is None or family == REACTIVE:
-        raise BadInput(f"A schedule needs a family that can be evaluated ahead; got {said.get('family')!r}.")
     total = plan.total_steps if total_steps is None else total_steps
+    declared = validate_declared_plan({"total_steps": total, "schedule": dict(said)})["schedule"]
+    family = str(declared["family"])
+    if family == REACTIVE:
+        raise BadInput("A reactive schedule follows the loss: nobody can say ahead what its rate will be.")
+    parameters = {name: value for name, value in declared.items() if name != "family"}
     if family != "explicit":
-        parameters = {"peak": plan.schedule.peak, **parameters}
+        parameters = completed({"peak": plan.schedule.peak, **parameters}, family, None)
     whole = build_schedule(family, total, parameters)
     if float(whole.steps[-1]) <= cutoff:
         raise BadInput(f"That schedule ends at step {whole.steps[-1]:,.0f}; step {cutoff:,} is already logged.")

@@ -92,6 +92,8 @@ def test_another_family_and_another_budget(web: Web, half_run: str) -> None:
         {"schedule": {"family": "wobbly"}},
         {"schedule": "cosine"},
         {"cooldown": {"steps": 10, "final_fraction": 7}},
+        {"cooldown": {"steps": 10**9}},
+        {"schedule": {"family": "constant", "peak": 1e9}},
     ],
     ids=str,
 )
@@ -99,6 +101,28 @@ def test_questions_that_make_no_sense_are_422_with_a_reason(web: Web, half_run: 
     answer = web.http.post(f"/api/v1/runs/{half_run}/what-if", json=asked)
     assert answer.status_code == 422, answer.text
     assert len(answer.json()["message"]) > 20
+
+
+@pytest.mark.parametrize(
+    ("asked", "unknown", "known"),
+    [
+        ({"cooldown_steps": -1}, "'cooldown_steps'", "metric, total_steps, cooldown, schedule"),
+        ({"steps": "NaN", "total_steps": 20_000}, "'steps'", "metric, total_steps, cooldown, schedule"),
+        ({"cooldown": {"step": 100}}, "'step'", "steps, start, shape, final_fraction"),
+    ],
+    ids=str,
+)
+def test_a_field_that_is_not_known_is_named_with_those_that_are(
+    web: Web, half_run: str, asked: dict[str, object], unknown: str, known: str
+) -> None:
+    answer = web.http.post(f"/api/v1/runs/{half_run}/what-if", json=asked)
+    assert answer.status_code == 422, answer.text
+    assert f"There is no field {unknown} here; there are: {known}" in answer.json()["message"]
+
+
+def test_an_end_beyond_what_was_measured_is_answered_with_a_note(web: Web, half_run: str) -> None:
+    said = web.post(f"/runs/{half_run}/what-if", {"total_steps": 60_000})
+    assert "8 times as far as the run has come" in said["notes"][0]
 
 
 def test_a_run_that_was_never_fitted_says_so(web: Web, half_run: str) -> None:

@@ -11,9 +11,10 @@ from app.curves.curve import Curve
 from app.curves.measure import Measure
 from app.curves.plan import Plan
 from app.curves.planning.resolve import resolve_plan
+from app.curves.schedule import Schedule
 from app.errors import BadInput
 from app.forecasting.forecast import forecast_curve
-from app.forecasting.what_if import Cooldown, Question, answer, best_cooldown, changed_plan
+from app.forecasting.what_if import Cooldown, Question, answer, best_cooldown, beyond_the_measured, changed_plan
 from app.importers.curve_file import read_curve_file
 
 RUN = Path(__file__).parents[2] / "app" / "demo" / "data" / "lm_wsd.csv"
@@ -114,3 +115,40 @@ def test_of_an_accuracy_the_best_cooldown_ends_highest() -> None:
     assert ends == sorted(ends, reverse=True)
     assert ends[0] > forecast_curve(curve, plan, measure=Measure(1.0)).final_quantiles[0.50]
     assert all(one.forecast.quantiles.max() <= 1 for one in tried)
+
+
+def test_an_end_further_away_than_anything_measured_is_told_so_and_one_far_beyond_is_refused(
+    half: tuple[Curve, Plan],
+) -> None:
+    curve, plan = half
+    assert answer(curve, plan, Question(total_steps=2 * TOTAL)).caveat is None
+    beyond = answer(curve, plan, Question(total_steps=6 * curve.cutoff))
+    assert beyond.caveat is not None
+    assert "6 times as far as the run has come" in beyond.caveat
+    with pytest.raises(BadInput, match=f"Ask for an end at step {50 * curve.cutoff:,} or before"):
+        answer(curve, plan, Question(cooldown=Cooldown(10**9)))
+
+
+def test_what_is_planned_itself_is_never_too_far_away() -> None:
+    plan = Plan(10**6, "declared", "", Schedule.constant(1e-3, first=0, last=1e6), "declared", "constant", "")
+    assert beyond_the_measured(plan, 10**6, 1000) is None
+    assert beyond_the_measured(plan, 1_200_000, 1000) is not None
+
+
+def test_a_rate_above_the_runs_peak_is_told_so_and_one_far_above_is_refused(half: tuple[Curve, Plan]) -> None:
+    curve, plan = half
+    peak = plan.schedule.peak
+    assert answer(curve, plan, Question(schedule={"family": "constant"})).caveat is None
+    higher = answer(curve, plan, Question(schedule={"family": "constant", "peak": 3 * peak}))
+    assert higher.caveat is not None
+    assert "3 times the run's peak" in higher.caveat
+    with pytest.raises(BadInput, match="nobody can say whether it would diverge"):
+        answer(curve, plan, Question(schedule={"family": "constant", "peak": 1e9}))
+
+
+def test_a_schedule_is_asked_for_in_the_words_in_which_one_is_declared(half: tuple[Curve, Plan]) -> None:
+    curve, plan = half
+    tenth = changed_plan(plan, curve.cutoff, Question(schedule={"family": "cosine", "final_fraction": 0.1}))
+    assert tenth.schedule.rate_at([TOTAL])[0] == pytest.approx(0.1 * plan.schedule.peak)
+    with pytest.raises(BadInput, match="decay_steps is in steps"):
+        changed_plan(plan, curve.cutoff, Question(schedule={"family": "wsd_linear", "decay_steps": -4}))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -10,12 +12,13 @@ from dash import Input, Output, State, dcc, html
 from dash.development.base_component import Component
 
 from app.calculations import Calculations
+from app.curves.config_keys import as_number
 from app.curves.curve import Curve
 from app.curves.measure import Measure
-from app.curves.plan import Plan
+from app.curves.plan import LARGEST_STEP, Plan
 from app.dashboard.components import BAND_MEANING, card, data, hint, named
-from app.dashboard.formatting import format_band, format_step, format_value
-from app.errors import Busy, LosscastError
+from app.dashboard.formatting import format_band, format_step, format_value, shortened
+from app.errors import BadInput, Busy, LosscastError
 from app.forecasting.forecast import Forecast, forecast_curve
 from app.forecasting.unseen_rate import refuse_unheard_of
 from app.forecasting.what_if import Cooldown, Question, answer, best_cooldown
@@ -35,11 +38,15 @@ MEANING = (
 
 @dataclass(frozen=True, slots=True)
 class Future:
-    """One row: a question and what it would come to, or why it cannot be answered."""
+    """One row: a question and what it would come to, or why it cannot be answered.
+
+    caveat : in what the answer goes beyond what was measured
+    """
 
     question: str
     forecast: Forecast | None
     problem: str | None = None
+    caveat: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,9 +71,9 @@ def what_if_card() -> Component:
                 "Steps of a cool-down of your own",
                 dcc.Input(
                     id="what-if-steps",
-                    type="number",
-                    min=1,
-                    step=1,
+                    # As text: of a number that it does not like the browser sends nothing, and nobody is told.
+                    type="text",
+                    inputMode="numeric",
                     placeholder="Cool-down steps",
                     className="search search-short",
                 ),
@@ -85,15 +92,15 @@ def register(app: dash.Dash, database: Database, what_ifs: Calculations) -> None
         State("run-id", "data"),
         prevent_initial_call=True,
     )
-    async def compare(_clicks: int, steps: float | None, metric: str | None, run_id: str) -> object:
+    async def compare(_clicks: int, steps: str | None, metric: str | None, run_id: str) -> object:
         try:
-            return await what_ifs.run(compared, database, run_id, metric, None if steps is None else int(steps))
+            return await what_ifs.run(compared, database, run_id, metric, (steps or "").strip() or None)
         except Busy as error:
             return html.P(str(error), className="muted", role="alert")
 
 
-def compared(database: Database, run_id: str, metric: str | None, own_steps: int | None) -> Component:
-    """The table of futures, for the metric that is shown if it is forecast."""
+def compared(database: Database, run_id: str, metric: str | None, own_steps: str | None) -> Component:
+    """The table of futures, for the metric that is shown if it is forecast; `own_steps` as somebody wrote them."""
     with database.read() as connection:
         fitted, priors = read_fitted_run(connection, run_id), read_priors(connection, run_id)
     try:
@@ -109,10 +116,10 @@ def compared(database: Database, run_id: str, metric: str | None, own_steps: int
     return _table(name, rows, planned)
 
 
-def futures(about: Subject, own_steps: int | None) -> Iterator[Future]:
+def futures(about: Subject, own_steps: str | None) -> Iterator[Future]:
     """The questions people ask, and their own."""
     if own_steps is not None:
-        yield _future(about, f"Cool down now over {own_steps:,} steps", Question(cooldown=Cooldown(own_steps)))
+        yield _own(about, own_steps)
     for share in COOLDOWN_SHARES:
         steps = max(1, round(share * about.curve.cutoff))
         yield _future(about, f"Cool down now over {steps:,} steps", Question(cooldown=Cooldown(steps)))
@@ -122,11 +129,28 @@ def futures(about: Subject, own_steps: int | None) -> Iterator[Future]:
     yield _future(about, f"{100 * (LONGER - 1):.0f} % longer, stretched", Question(total_steps=longer))
 
 
+def _own(about: Subject, said: str) -> Future:
+    try:
+        steps = cooldown_steps(said)
+    except BadInput as error:
+        return Future(f"Cool down now over {shortened(said, longest=20)} steps", None, str(error))
+    return _future(about, f"Cool down now over {steps:,} steps", Question(cooldown=Cooldown(steps)))
+
+
+def cooldown_steps(said: str) -> int:
+    """How many steps somebody means: 2000, 2,000, 2 000 or 2e3. Raises `BadInput`."""
+    number = as_number(re.sub(r"(?<=\d)[,\s](?=\d{3}(?!\d))", "", said))
+    if number is None or number != math.floor(number) or not 1 <= number < LARGEST_STEP:
+        raise BadInput("A cool-down takes a whole number of steps, at least 1: write 2000 or 2e3.")
+    return int(number)
+
+
 def _future(about: Subject, words: str, question: Question) -> Future:
     try:
-        return Future(words, answer(about.curve, about.plan, question, about.prior, measure=about.measure).forecast)
+        found = answer(about.curve, about.plan, question, about.prior, measure=about.measure)
     except LosscastError as error:
         return Future(words, None, str(error))
+    return Future(words, found.forecast, caveat=found.caveat)
 
 
 def _best(about: Subject) -> Future:
@@ -160,9 +184,12 @@ def _row(row: Future, planned: Forecast) -> Component:
     if row.forecast is None:
         return html.Tr([html.Th(row.question, scope="row"), html.Td(row.problem, colSpan=3, className="muted")])
     final = row.forecast.final_quantiles
+    words: list[Component | str] = [row.question]
+    if row.caveat:
+        words.append(html.P(row.caveat, className="what-if-caveat"))
     return html.Tr(
         [
-            html.Th(row.question, scope="row"),
+            html.Th(words, scope="row"),
             html.Td(format_step(row.forecast.horizon), className="number", **data(label="Ends at")),
             html.Td(
                 html.Div(
