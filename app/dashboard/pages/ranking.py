@@ -14,7 +14,15 @@ from dash.development.base_component import Component
 from app.curves.broken import is_broken
 from app.dashboard.components import BAND_MEANING, aria, card, data, hint, range_image, run_href, status_badge
 from app.dashboard.figures.compare import MOST_RUNS
-from app.dashboard.formatting import MISSING, format_band, format_chance, format_percent, format_step, format_value
+from app.dashboard.formatting import (
+    MISSING,
+    format_band,
+    format_chance,
+    format_percent,
+    format_step,
+    format_value,
+    shortened,
+)
 from app.dashboard.glyphs import RangeGlyph
 from app.dashboard.liveness import Liveness, liveness
 from app.dashboard.pages.goals import save_wants
@@ -272,13 +280,14 @@ def not_ranked(reading: RankingReading) -> Component | None:
 
 def _first_of(names: Sequence[str]) -> str:
     more = len(names) - NAMED
-    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(map(shortened, names[:NAMED])) + (f" and {more} more" if more > 0 else "")
 
 
 def why_none(reading: RankingReading) -> str:
     if not reading.competitors:
         return "No ranking yet: no run of this project has a forecast or has finished."
-    return f"A ranking needs two runs with a forecast or an end; so far there is {reading.competitors[0].name}."
+    only = shortened(reading.competitors[0].name)
+    return f"A ranking needs two runs with a forecast or an end; so far there is {only}."
 
 
 def summary(reading: RankingReading) -> list[Component | str]:
@@ -287,7 +296,8 @@ def summary(reading: RankingReading) -> list[Component | str]:
     placings = reading.ranking.placings
     likeliest = max(placings, key=lambda one: one.chance_best)
     metric = f" by {reading.metric}" if reading.metric else ""
-    favourite = f"{likeliest.name} is the likeliest to be the best{metric} ({format_chance(likeliest.chance_best)})."
+    name, chance = shortened(likeliest.name), format_chance(likeliest.chance_best)
+    favourite = f"{name} is the likeliest to be the best{metric} ({chance})."
     if not reading.ranking.proposal.run_ids:
         return [favourite]
     return [f"{favourite} ", *proposal_text(reading.ranking.proposal, reading.ranking, _names(reading))]
@@ -298,7 +308,8 @@ def proposal_text(proposal: Proposal, ranking: Ranking, names: Mapping[str, str]
     if not proposal.run_ids:
         return ["That stops nobody."]
     more = len(proposal.run_ids) - NAMED
-    *others, last = [names[run_id] for run_id in proposal.run_ids[:NAMED]] + ([f"{more} more"] if more > 0 else [])
+    named = [shortened(names[run_id]) for run_id in proposal.run_ids[:NAMED]]
+    *others, last = named + ([f"{more} more"] if more > 0 else [])
     who = f"{', '.join(others)} and {last}" if others else last
     share, risk = format_percent(proposal.freed_share), format_chance(proposal.chance_best_lost)
     return [
@@ -348,6 +359,7 @@ def _table(placings: Sequence[Placing], reading: RankingReading, scale: tuple[fl
 def _row(one: Placing, reading: RankingReading, scale: tuple[float, float]) -> Component:
     verdict = reading.verdicts.get(one.run_id)
     state = reading.states.get(one.run_id, Liveness.RUNNING if one.is_live else Liveness.FINISHED)
+    unasked = "" if one.is_live else " col-empty"  # left out on a phone
     return html.Tr(
         [
             html.Td(str(one.rank), className="col-rank number"),
@@ -364,8 +376,8 @@ def _row(one: Placing, reading: RankingReading, scale: tuple[float, float]) -> C
             html.Td(_final(one), className="number col-final", **data(label="Final")),
             html.Td(range_image(_glyph(one, scale), SCALE_MEANING), className="col-range"),
             html.Td(_chance(one.chance_best), className="number col-best", **data(label="Chance to be best")),
-            html.Td(_verdict(one, verdict), className="col-verdict", **data(label="Verdict")),
-            html.Td(_saved(one), className="number col-saved", **data(label="Stopping frees")),
+            html.Td(_verdict(one, verdict), className=f"col-verdict{unasked}", **data(label="Verdict")),
+            html.Td(_saved(one), className=f"number col-saved{unasked}", **data(label="Stopping frees")),
             html.Td(_pin(one, one.run_id in reading.pinned), className="col-pin"),
         ],
         className="to-stop" if one.is_to_stop else "",
