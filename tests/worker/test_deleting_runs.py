@@ -21,11 +21,12 @@ from app.storage.database import Database
 from app.storage.deletion import delete_project, delete_run, project_runs
 from app.storage.runs import RunRequest, open_run, run_key
 from app.storage.tables import metadata
-from app.worker import refit as refitting
 from app.worker.diagnosing import diagnose_run
 from app.worker.judging import judge_run
+from app.worker.loading import load
 from app.worker.priors import current_priors
-from app.worker.refit import refit_run
+from app.worker.refit import refit_run, run_to_judge
+from app.worker.run_plan import plan_of
 from app.worker.scoring import score_run
 from tests.storing import compact, make_batch, start, store
 
@@ -172,8 +173,8 @@ def test_every_task_finds_nothing_to_do_in_a_deleted_run(database: Database) -> 
     with database.read() as connection:
         mark = fit_mark(connection, "run")
         assert mark is not None
-        loaded = refitting.load(connection, mark, "run")
-    subject = refitting._judged_subject(loaded, refitting._plan(loaded), {})
+        loaded = load(connection, mark, "run")
+    subject = run_to_judge(loaded, plan_of(loaded), {})
     delete(database, "run")
     assert refit_run(database, "run", []) is None
     assert diagnose_run(database, "run", [], is_news=True).is_behind is False

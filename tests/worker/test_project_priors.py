@@ -16,7 +16,7 @@ from app.runs import Batch, RunStatus
 from app.storage import runs
 from app.storage.database import Database
 from app.storage.priors import named, runs_to_offer
-from app.worker import priors, refit
+from app.worker import forecasting, priors
 from app.worker.priors import RULES
 from app.worker.refit import refit_run
 from tests.project_runs import (
@@ -256,7 +256,7 @@ def test_a_prior_that_leads_nowhere_gives_way_to_the_populations(
             raise FloatingPointError("no such number")
         return forecast_curve(curve, plan)
 
-    monkeypatch.setattr(refit, "forecast_curve", forecast_or_fail)
+    monkeypatch.setattr(forecasting, "forecast_curve", forecast_or_fail)
     forecast = go_live(database)
     assert (forecast.final_quantiles, forecast.siblings) == (alone.final_quantiles, ())
     assert stored_prior(database).prior is None
