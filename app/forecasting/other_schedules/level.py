@@ -59,6 +59,7 @@ class Level:
 
 
 def level_under(fits: Sequence[Fit], schedule: Schedule, steps: Array) -> Level:
+    """Every fit's level at `steps`, float64, shape (n_steps,), and how it depends on what was fitted. [steps]"""
     return Level(
         by_law=np.array([found.predict(schedule, steps) for found in fits]),
         slopes=tuple(found.sensitivities(schedule, steps) for found in fits),

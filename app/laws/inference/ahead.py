@@ -30,6 +30,7 @@ class Ahead:
 
     @staticmethod
     def of(schedule: Schedule, steps: Array, cutoff: float, horizon: float) -> Ahead:
+        """`steps`, shape (n,), on either side of the cutoff, under a schedule that reaches the horizon. [steps]"""
         to_cutoff = np.append(steps, cutoff)
         logs, travelled = log_effective(schedule, to_cutoff), _rate_travelled(schedule, to_cutoff, horizon)
         return Ahead(

@@ -28,6 +28,7 @@ def quasi_normals(n_paths: int, seed: int) -> Array:
 
 @lru_cache(maxsize=8)
 def scattered_order(n_paths: int) -> Ints:
+    """An order of the paths, shape (n_paths,), in which neighbours lie apart; always the same."""
     return np.random.default_rng(n_paths).permutation(n_paths)
 
 

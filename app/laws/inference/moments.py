@@ -35,16 +35,18 @@ class Moments:
 
 
 def moments_of(weights: Array, values: Array) -> Array:
+    """Weight, first and second moment, shape (3,), of values with weights, both (n,)."""
     return np.array([weights.sum(), weights @ values, weights @ values**2])
 
 
 def gaussian_moments(weights: Array, means: Array, variances: Array) -> Array:
+    """The same of a mixture of Gaussians, arrays of one shape; shape (3,)."""
     total = weights.sum()
     return np.array([total, (weights * means).sum(), (weights * (means**2 + variances)).sum()])
 
 
 def log_of(moments: Array) -> Array:
-    """Moments of the logarithm of a positive quantity, of the log-normal with the same mean and variance."""
+    """Of the logarithm of a positive quantity: of the log-normal with the same mean and variance; both (3,)."""
     weight = max(float(moments[0]), 1e-300)
     mean = float(moments[1]) / weight
     spread = max(float(moments[2]) / weight - mean**2, 0.0)

@@ -19,11 +19,12 @@ def _ticks(clock: Array) -> Array:
 
 
 def wiener(clock: Array, shocks: Array) -> Array:
-    """Wiener paths, zero at clock zero; shocks of shape (n, n_paths)."""
+    """Wiener paths, shape (n, n_paths), zero at clock zero, from normals of that shape; `clock` is (n,), rising."""
     return _running_sums(np.sqrt(_ticks(clock))[:, None] * shocks)
 
 
 def integrated_wiener_covariance(clock: Array) -> Array:
+    """Shape (n, n), of the process at times `clock`, (n,), at least zero; slope and value are zero at clock zero."""
     near, far = np.minimum.outer(clock, clock), np.maximum.outer(clock, clock)
     covariance: Array = near**2 * (far / 2 - near / 6)
     return covariance
