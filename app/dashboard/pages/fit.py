@@ -17,16 +17,14 @@ from sqlalchemy import Connection
 from app.calculations import Calculations
 from app.curves.schedule_text import read_schedules, write_schedule
 from app.dashboard.clientside import in_browser
-from app.dashboard.components import BAND_MEANING, aria, card, data, field, hint, named
-from app.dashboard.figures.fit import fit_figure, prediction_colour
-from app.dashboard.formatting import format_band, format_rate, format_step, format_value
-from app.dashboard.theme import Display, Palette
+from app.dashboard.components import aria, card, field, hint, named
+from app.dashboard.formatting import format_step, format_value
+from app.dashboard.pages.fit_tables import comparison_cards
+from app.dashboard.theme import Display
 from app.errors import BadInput, Busy, LosscastError, NotFound
 from app.forecasting.other_schedules.candidate import candidate
 from app.forecasting.other_schedules.compare import compare_schedules
-from app.forecasting.other_schedules.comparison import Comparison, Prediction
 from app.forecasting.other_schedules.fitted_runs import MOST_RUNS
-from app.forecasting.recorded_run import RecordedRun
 from app.runs import RunRow, RunStatus
 from app.storage.database import Database
 from app.storage.recorded_runs import read_recorded_runs
@@ -56,23 +54,6 @@ FIELDS = {
 }
 FIRST = ({"family": "cosine", "final_fraction": "0.1"}, {"family": "wsd_linear"})
 """What the form begins with: the two that people weigh most often."""
-
-PARAMETERS = {
-    "irreducible_loss": ("never lost", "What no amount of training removes."),
-    "reducible_loss": ("still to lose", "What training at the peak rate has left to give after the longest run."),
-    "annealing_gain": ("gain of a decay", "What a fall of the rate from the highest peak to zero gives in the end."),
-    "exponent": ("exponent", "How fast training at a constant rate pays: the power of the summed rate."),
-    "memory": ("memory", "How long a fall of the rate takes to be felt, as a share of the longest run."),
-    "speed": ("speed", "How fast a fall of the rate takes effect, over the longest run."),
-    "drop_exponent": ("drop exponent", "How slowly the effect of a fall fades out."),
-    "rate_exponent": ("rate exponent", "How much slower a fall takes effect at a lower rate."),
-    "rate_power": ("power of the rate", "Below 1 the last of a decay gives most, above 1 its beginning."),
-}
-LAWS = {
-    "annealing": ("annealing", "Tissue et al. 2024: the loss answers to the summed rate and to its lagged fall."),
-    "multi_power": ("multi-power", "Luo et al. 2025: every fall of the rate brings its own power law."),
-    "rate_power": ("rate power", "As the annealing law, answering to a power of the rate."),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,124 +287,8 @@ def result(database: Database, form: FitForm, display: Display) -> Component:
         found = compare_schedules(runs, [candidate(spec, runs) for spec in form.schedules])
     except LosscastError as error:
         return _refused(error)
-    return html.Div(
-        [
-            card(
-                "Runs and predictions",
-                html.Div(
-                    dcc.Graph(
-                        id="fit-chart",
-                        figure=fit_figure(found, display),
-                        config={"displayModeBar": False, "responsive": True, "doubleClick": "reset"},
-                    ),
-                    className="chart-main",
-                ),
-                _schedule_table(found, display.palette),
-                class_name="card-chart",
-            ),
-            html.Div(
-                [card("What cannot be known", _reservations(found)), card("The fit", _law_table(found))],
-                className="columns",
-            ),
-        ]
-    )
+    return comparison_cards(found, display)
 
 
 def _refused(error: LosscastError) -> Component:
     return html.P(str(error), className="banner", role="alert")
-
-
-def _schedule_table(found: Comparison, palette: Palette) -> Component:
-    if not found.predictions:
-        return html.P("Name a family above to see what it would come to.", className="muted")
-    best = found.best_run
-    heads: list[tuple[Any, str]] = [
-        ("Schedule, best first", ""),
-        (hint(f"Final {found.runs[0].metric}", BAND_MEANING), "number"),
-        (hint("To best run", f"{best.name}, which ended at {format_value(best.final_loss())}."), "number"),
-    ]
-    head = html.Thead(html.Tr([html.Th(text, scope="col", className=name) for text, name in heads]))
-    rows = [_schedule_tr(one, position, found, palette) for position, one in enumerate(found.predictions)]
-    return html.Div(html.Table([head, html.Tbody(rows)], className="table fit-table"), className="table-box")
-
-
-def _schedule_tr(one: Prediction, position: int, found: Comparison, palette: Palette) -> Component:
-    final = one.final_quantiles
-    difference = one.final_mean - found.best_run.final_loss()
-    swatch = html.Span(
-        className="swatch", style={"background": prediction_colour(position, palette)}, **aria(hidden="true")
-    )
-    return html.Tr(
-        [
-            html.Th([swatch, f"{position + 1}. {one.candidate.words}"], scope="row"),
-            html.Td(
-                html.Div(
-                    [
-                        html.B(format_value(one.final_mean)),
-                        html.Span(format_band(final[0.05], final[0.95]), className="muted"),
-                    ],
-                    className="pair-cell",
-                ),
-                className="number",
-                **data(label="Final"),
-            ),
-            html.Td(
-                f"{'+' if difference > 0 else '−'}{abs(difference):.2g}",
-                className="number",
-                **data(label="To best run"),
-            ),
-        ]
-    )
-
-
-def _reservations(found: Comparison) -> Component:
-    """What holds for all, then in what each schedule goes beyond the runs."""
-    lines: list[Component] = [html.Li(note) for note in found.notes]
-    for position, one in enumerate(found.predictions):
-        if one.notes:
-            lines.append(html.Li([html.B(f"Schedule {position + 1}. "), " ".join(one.notes)]))
-    return html.Ul(lines, className="notes")
-
-
-def _law_table(found: Comparison) -> Component:
-    heads: list[Component | str] = [
-        "Law",
-        hint("Error", "Mean of the runs' points after the warm-up, relative to the loss."),
-        hint("Final", "How far off the fit is at the runs' ends, mean of the sizes."),
-        "Parameters",
-    ]
-    rows = []
-    for law in found.fits:
-        label, meaning = LAWS.get(law.law.name, (law.law.name, ""))
-        overall = found.overall[law.law.name]
-        rows.append(
-            html.Tr(
-                [
-                    html.Th(hint(label, meaning), scope="row"),
-                    html.Td(f"{100 * overall.mean_relative_error:.2f} %", className="number", **data(label="Error")),
-                    html.Td(f"{100 * overall.final_error:.2f} %", className="number", **data(label="Final")),
-                    html.Td(_parameters(law.parameters()), className="fit-parameters"),
-                ]
-            )
-        )
-    runs = [html.Li(_run_text(run)) for run in found.runs]
-    head = html.Thead(html.Tr([html.Th(text, scope="col") for text in heads]))
-    return html.Div(
-        [
-            html.Ul(runs, className="notes"),
-            html.Div(html.Table([head, html.Tbody(rows)], className="table law-table"), className="table-box"),
-        ]
-    )
-
-
-def _run_text(run: RecordedRun) -> str:
-    peak = format_rate(None if run.schedule is None else run.schedule.peak)
-    return f"{run.name}: {format_step(run.total_steps)} steps, peak {peak}, ended at {format_value(run.final_loss())}"
-
-
-def _parameters(named: Mapping[str, float]) -> list[Component]:
-    parts: list[Component] = []
-    for name, value in named.items():
-        label, meaning = PARAMETERS.get(name, (name.replace("_", " "), ""))
-        parts.append(html.Span([hint(label, meaning), " ", html.Span(f"{value:.3g}", className="number")]))
-    return parts
