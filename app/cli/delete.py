@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from app.endpoint import Endpoint
 
 PATIENCE_SECONDS = 10.0
+TOLD_EVERY = 100  # runs; some 20 ms each
 
 
 def delete(
@@ -64,9 +65,13 @@ def _delete_project(endpoint: Endpoint, project: str, yes: bool) -> None:
         typer.echo(f"  and {page['total'] - len(page['runs']):,} more", err=True)
     _confirm(f"Delete the project {project!r} and its {counted(page['total'])} for good?", yes)
     # Run by run, so that each request is short and whoever watches sees it go on.
-    while some := endpoint.get("/runs", project=project, limit=500)["runs"]:
+    deleted = 0
+    while some := endpoint.get("/runs", project=project, limit=TOLD_EVERY)["runs"]:
         for run in some:
             _delete(endpoint, run["id"])
+        deleted += len(some)
+        if page["total"] > TOLD_EVERY:
+            typer.echo(f"{deleted:,} of {max(page['total'], deleted):,} runs deleted", err=True)
     endpoint.delete(f"/projects/{quote(project)}")
 
 

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on; anything but loopback needs an API key.")]
-Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.  [default: 8700]")]
+Port = Annotated[
+    int | None, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.  [default: 8700]")
+]
 Workers = Annotated[int | None, typer.Option(min=0, help="Worker processes.  [default: 1]")]
 DataDir = Annotated[Path | None, typer.Option(help="Where the embedded Postgres keeps its data.")]
 

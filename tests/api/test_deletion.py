@@ -177,3 +177,12 @@ def test_the_command_deletes_a_project_whole(web: Web) -> None:
     assert project not in web.get("/projects")["projects"]
     assert losscast_delete(web, "--project", project, "--yes").returncode == 1
     assert losscast_delete(web).returncode == 2
+
+
+def test_a_large_project_that_is_deleted_says_how_far_it_is(web: Web) -> None:
+    project = new_id("large")
+    for _ in range(101):
+        web.new_run(project=project)
+    done = losscast_delete(web, "--project", project, "--yes")
+    assert len(done.stdout.split()) == 101
+    assert done.stderr.splitlines()[-2:] == ["100 of 101 runs deleted", "101 of 101 runs deleted"]

@@ -47,3 +47,17 @@ def test_listening_to_others_without_a_key_is_refused_before_a_database_is_built
     assert answer.returncode == 1
     assert "API key" in answer.stderr
     assert not home.exists()
+
+
+def test_a_port_that_cannot_be_is_told_by_its_option() -> None:
+    answer = losscast("up", "--port", "99999")
+    assert answer.returncode == 2
+    assert "'--port'" in answer.stderr
+    assert "LOSSCAST_PORT" not in answer.stderr
+
+
+def test_an_empty_folder_is_said_to_hold_no_run(tmp_path: Path) -> None:
+    answer = losscast("diagnose", str(tmp_path))
+    assert answer.returncode == 2
+    assert "in this folder or below it" in answer.stderr
+    assert "no such file" not in answer.stderr
