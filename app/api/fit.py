@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter
 from pydantic import Field, StringConstraints
 
-from app.api.schemas import Number, PathPoint, RunId, StepCount, StoredText, Wire, number, numbers
+from app.api.schemas import Asked, Number, PathPoint, RunId, StepCount, StoredText, Wire, number, numbers
 from app.api.service import BUSY, NO_RUN, ROUTE_ERRORS, Service
 from app.forecasting.other_schedules.candidate import candidate
 from app.forecasting.other_schedules.compare import MOST_CANDIDATES, compare_schedules
@@ -20,7 +20,7 @@ from app.storage.recorded_runs import read_recorded_runs
 router = APIRouter(prefix="/api/v1", responses=ROUTE_ERRORS)
 
 
-class AskedFit(Wire):
+class AskedFit(Asked):
     """Finished runs of one recipe, and schedules that nobody has trained under yet."""
 
     runs: Annotated[list[RunId], Field(min_length=1, max_length=MOST_RUNS, description="Ids of runs that have ended.")]
@@ -44,12 +44,14 @@ class FittedView(Wire):
     name: str
     total_steps: int
     peak_rate: Number
-    final: Number = Field(description="Mean of the last 2 % of what was logged.")
+    final: Number = Field(description="Where it ended, as everywhere else: mean of the last 2 % of its points.")
 
 
 class LawView(Wire):
     parameters: dict[str, Number]
-    mean_relative_error: Number = Field(description="Over the fitted runs, point by point after the warm-up.")
+    mean_relative_error: Number = Field(
+        description="Over the fitted runs after the warm-up, by bins; `losscast fit` counts each point, noise and all."
+    )
     final_error: Number = Field(description="Mean size over the fitted runs.")
 
 

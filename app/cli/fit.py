@@ -167,6 +167,9 @@ def _print(record: Mapping[str, Any]) -> None:
             _add_row(table, "predicted", "[bold]all[/bold]", said["predicted_overall"])
         console.print(f"[bold]{name}[/bold] law of {record['metric']}: {parameters}", soft_wrap=True)
         print_table(console, table)
+    console.print(
+        "Errors are of each logged point, noise and all; the page Schedules counts bins of them.", style="dim"
+    )
     if "schedules" in record:
         _print_schedules(console, record)
     elif not record["predicted"]:

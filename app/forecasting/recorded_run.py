@@ -31,6 +31,8 @@ class RecordedRun:
     schedule : learning rate of the whole run, None where it was not logged
     total_steps : last step of training                           [steps]
     role : what the metric is, by its name (`app.curves.roles`)
+    end : its final loss where that was measured from more points than these; None: from these   [of the loss]
+    warmup_steps : length of its warm-up where somebody said it                                  [steps]
     """
 
     name: str
@@ -40,6 +42,8 @@ class RecordedRun:
     schedule: Schedule | None
     total_steps: int
     role: str = "train_loss"
+    end: float | None = None
+    warmup_steps: int | None = None
 
     @property
     def n_final_points(self) -> int:
@@ -48,7 +52,7 @@ class RecordedRun:
 
     def final_loss(self) -> float:
         """What the forecasts are held to; NaN where one of the last points is not finite."""
-        return float(np.mean(self.values[-self.n_final_points :]))
+        return float(np.mean(self.values[-self.n_final_points :])) if self.end is None else self.end
 
     def seen(self, fraction: float) -> Curve:
         """The curve as it was after that fraction of the steps."""

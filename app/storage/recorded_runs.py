@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from sqlalchemy import Connection
@@ -14,6 +15,7 @@ from app.errors import BadInput
 from app.forecasting.recorded_run import RecordedRun
 from app.runs import RunStatus
 from app.storage.curves import FittedRun, read_fitted_run
+from app.storage.ends import read_end
 
 
 def read_recorded_runs(
@@ -34,7 +36,9 @@ def read_recorded_runs(
     for run_id in run_ids:
         run = recorded_run(read_fitted_run(connection, run_id), metric)
         metric = run.metric
-        found.append((run_id, run))
+        end = read_end(connection, run_id, metric)
+        # Where its page says it ended, from all points; bins of the last 2 % are few, and one may begin before them.
+        found.append((run_id, replace(run, end=end.level) if end is not None and end.is_mean else run))
     return found
 
 
@@ -52,7 +56,14 @@ def recorded_run(fitted: FittedRun, metric: str | None = None) -> RecordedRun:
         values=curve.values,
         schedule=_followed(fitted, name, curve),
         total_steps=curve.cutoff,
+        warmup_steps=_declared_warmup(fitted),
     )
+
+
+def _declared_warmup(fitted: FittedRun) -> int | None:
+    """Bins of a logged rate show it to the width of a bin only."""
+    said = (fitted.run.declared_plan.get("schedule") or {}).get("warmup_steps")
+    return None if said is None else int(said)
 
 
 def _loss(fitted: FittedRun, name: str, metric: str | None) -> tuple[str, Curve]:

@@ -9,7 +9,9 @@ import pytest
 
 from app.importers.run_files import read_file
 from app.storage.database import Database
+from app.storage.ends import read_end
 from app.worker.refit import refit_run
+from app.worker.scoring import score_run
 from tests.api.sent_runs import DATA, send
 from tests.service import Web
 
@@ -70,7 +72,31 @@ def test_one_run_is_enough_and_says_that_it_is_one(web: Web, cosine: str) -> Non
     said = web.post("/fit", {"runs": [cosine], "schedules": ["cosine"], "total_steps": 48_000})
     assert said["left_out"] == []
     assert "cannot be judged" in " ".join(said["notes"])
+    assert "a 90 % band held 67 to 96 of 100 ends" in " ".join(said["notes"])
     assert "2 times as long" in " ".join(said["predictions"][0]["notes"])
+
+
+def test_a_noisy_run_ends_in_a_fit_where_its_record_says_and_keeps_the_warm_up_it_declared(
+    web: Web, api_database_url: str
+) -> None:
+    steps = np.arange(1, 2001)
+    noise = np.random.default_rng(0).normal(0, 0.3, len(steps))
+    schedule = {"family": "constant", "warmup_steps": 203}
+    run_id = web.new_run(name="noisy", plan={"total_steps": 2000, "schedule": schedule})
+    rates = 1e-3 * np.minimum(steps / 203, 1)
+    web.append(run_id, steps.tolist(), loss=(2 + 4 * steps**-0.4 + noise).tolist(), lr=rates.tolist())
+    web.post(f"/runs/{run_id}/finish", {"status": "finished"})
+    database = Database(api_database_url)
+    refit_run(database, run_id, [])
+    score_run(database, run_id)
+    with database.read() as connection:
+        end = read_end(connection, run_id, "loss")
+    database.close()
+    said = web.post("/fit", {"runs": [run_id], "schedules": ["cosine"]})
+    assert end is not None
+    assert end.is_mean
+    assert said["runs"][0]["final"] == pytest.approx(end.level, rel=1e-12)
+    assert "warm-up 203" in said["predictions"][0]["asked"]
 
 
 def test_runs_are_fitted_without_any_schedule_to_predict(web: Web, cosine: str) -> None:

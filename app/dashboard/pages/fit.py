@@ -27,6 +27,7 @@ from app.forecasting.other_schedules.compare import compare_schedules
 from app.forecasting.other_schedules.fitted_runs import MOST_RUNS
 from app.runs import RunRow, RunStatus
 from app.storage.database import Database
+from app.storage.ends import End, read_ends
 from app.storage.recorded_runs import read_recorded_runs
 from app.storage.runs import get_run, list_projects, list_runs
 
@@ -248,7 +249,9 @@ def run_options(database: Database, project: str | None, chosen: Sequence[str]) 
     """Runs of a project that have ended and have a rate and a loss, newest first; those chosen stay."""
     with database.read() as connection:
         rows, _ = list_runs(connection, project=project, limit=RUNS_OFFERED)
-        offered = {row.run.id: _option(row, project is None) for row in rows if _can_be_fitted(row)}
+        fitted = [row for row in rows if _can_be_fitted(row)]
+        ends = read_ends(connection, [row.run.id for row in fitted])
+        offered = {row.run.id: _option(row, ends.get(row.run.id), project is None) for row in fitted}
         for run_id in chosen:
             if run_id not in offered:
                 offered[run_id] = {"value": run_id, "label": _name(connection, run_id)}
@@ -270,10 +273,10 @@ def _can_be_fitted(row: RunRow) -> bool:
     return has_rate or summary.schedule_source in ("declared", "inferred")
 
 
-def _option(row: RunRow, with_project: bool) -> dict[str, Any]:
+def _option(row: RunRow, end: End | None, with_project: bool) -> dict[str, Any]:
     facts = [row.run.name, f"{format_step(row.run.last_step)} steps"]
-    if row.summary is not None and row.summary.last_value is not None:
-        facts.append(f"{row.summary.metric} {format_value(row.summary.last_value)}")
+    if row.summary is not None and end is not None:
+        facts.append(f"{row.summary.metric} {format_value(end.level)}" + ("" if end.is_mean else " (last point)"))
     if with_project:
         facts.append(row.run.project)
     return {"value": row.run.id, "label": " · ".join(facts), "search": f"{' '.join(facts)} {row.run.id}"}

@@ -76,7 +76,8 @@ def _one(text: str) -> dict[str, Any]:
 def _filled(parameters: Mapping[str, Any], runs: Sequence[RecordedRun]) -> dict[str, Any]:
     """With the peak and the warm-up of the run that reached the highest rate."""
     highest = max(runs, key=lambda run: schedule_of(run).peak)
-    return {"peak": schedule_of(highest).peak, "warmup_steps": warmup_steps(schedule_of(highest)), **parameters}
+    warmup = warmup_steps(schedule_of(highest)) if highest.warmup_steps is None else highest.warmup_steps
+    return {"peak": schedule_of(highest).peak, "warmup_steps": warmup, **parameters}
 
 
 def warmup_steps(schedule: Schedule) -> int:
