@@ -8,9 +8,16 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, expect
 
-from app.dashboard.readings.compared_runs import comparison_revision, read_comparison, run_options, runs_at_first
+from app.dashboard.readings.compared_runs import (
+    comparison_revision,
+    read_comparison,
+    run_options,
+    runs_at_first,
+    runs_beside,
+)
 from app.runs import RunStatus
 from app.storage.database import Database
+from app.storage.forecasts import latest_forecasts
 from app.storage.runs import finish_run
 from app.worker.scoring import score_run
 from tests.conftest import TemplateOf
@@ -66,6 +73,21 @@ def test_a_project_begins_with_the_runs_that_go_on(database: Database, seed: See
     assert runs_at_first(database, "lm") == ["hot", "short", "half", "done"]
 
 
+@pytest.mark.begins_with("siblings")
+def test_beside_a_run_stand_those_that_its_forecast_heard_then_the_others_of_its_project(
+    database: Database, seed: Seeder
+) -> None:
+    seed.open("empty", project="lm")
+    seed.refit("short")
+    with database.read() as connection:
+        heard = [one.run_id for one in latest_forecasts(connection, "short")["train_loss"].siblings]
+    beside = runs_beside(database, "short")
+    assert beside[0] == "short"
+    assert beside[1 : 1 + len(heard)] == heard[:3]
+    assert set(beside) == {"hot", "short", "half", "done"}
+    assert runs_beside(database, "gone") == ["gone"]
+
+
 @pytest.mark.browser
 @pytest.mark.begins_with("siblings")
 def test_a_projects_runs_are_compared_and_the_address_says_which(desktop: Watched) -> None:
@@ -95,8 +117,13 @@ def test_a_projects_runs_are_compared_and_the_address_says_which(desktop: Watche
     expect(page.locator("#compare-note")).to_contain_text("only losses and accuracies are forecast")
     page.get_by_role("link", name="short of lm_wsd.csv").click()
     page.get_by_role("link", name="Compare with others").click()
-    expect(page).to_have_url(re.compile("run=short"))
+    expect(page).to_have_url(re.compile(r"/compare\?project=lm&run=short&run="))
+    expect(rows).to_have_count(4)
+    expect(rows.first).to_contain_text("short of lm_wsd.csv")
+    desktop.open("/compare?run=done")
+    expect(page.locator("#compare-note")).to_contain_text("One run alone is no comparison: choose at least one more")
     expect(rows).to_have_count(1)
+    expect(rows.first).not_to_contain_text("best")
 
 
 @pytest.mark.browser

@@ -31,6 +31,7 @@ from app.dashboard.readings.compared_runs import (
     read_comparison,
     run_options,
     runs_at_first,
+    runs_beside,
 )
 from app.dashboard.theme import Display
 from app.storage.database import Database
@@ -40,7 +41,9 @@ CHART_CONFIG: Any = {"displayModeBar": False, "responsive": True, "doubleClick":
 
 
 def layout(database: Database, form: CompareForm) -> Component:
-    if form.project and not form.runs:
+    if form.beside and not form.runs:
+        form = replace(form, runs=tuple(runs_beside(database, form.beside)))
+    elif form.project and not form.runs:
         form = replace(form, runs=tuple(runs_at_first(database, form.project)))
     with database.read() as connection:
         projects = list_projects(connection)
@@ -185,7 +188,7 @@ def register(app: dash.Dash, database: Database) -> None:
     ) -> Sequence[object]:
         if display is None:  # a moment after the page is there the browser tells its theme, and asks again
             return [dash.no_update] * 7
-        form = CompareForm(tuple(chosen or ()), project, metric or None, Along(along), Scale(scale))
+        form = CompareForm(tuple(chosen or ()), project, metric=metric or None, along=Along(along), scale=Scale(scale))
         reading = await asyncio.to_thread(read_comparison, database, form.runs, form.metric)
         shown = await asyncio.to_thread(_shown, reading, form, Display.from_browser(display))
         return [*shown, form.query()]
@@ -246,6 +249,8 @@ def nothing_drawn(reading: CompareReading, form: CompareForm) -> str:
 def notes(reading: CompareReading, form: CompareForm, chart: CompareChart) -> list[str]:
     """What the chart cannot show, and why."""
     found = []
+    if len(reading.runs) == 1:
+        found.append("One run alone is no comparison: choose at least one more above.")
     if reading.left_out:
         shown = len(reading.runs) + len(reading.left_out)
         found.append(

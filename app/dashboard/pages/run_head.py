@@ -56,7 +56,7 @@ def header(reading: RunReading) -> list[Component | None]:
                 dcc.Link("Predict another schedule from this run", href=fit_href(run.id))
                 if run.status is not RunStatus.RUNNING and not reading.is_broken
                 else None,
-                dcc.Link("Compare with others", href=compare_href(run_ids=[run.id], project=run.project)),
+                dcc.Link("Compare with others", href=compare_href(beside=run.id, project=run.project)),
                 export_links(run.id),
             ],
             className="facts",

@@ -35,11 +35,13 @@ MOST_ASKED = 40  # runs of an address that are remembered, shown or not
 class CompareForm:
     """What is chosen on the page, and what its address says.
 
+    beside : a run that others of its project are wanted beside; counts where no `runs` are chosen
     metric : None for the main loss of each run
     """
 
     runs: Sequence[str] = ()
     project: str | None = None
+    beside: str | None = None
     metric: str | None = None
     along: Along = Along.STEPS
     scale: Scale = Scale.FOCUS
@@ -52,6 +54,7 @@ class CompareForm:
         return CompareForm(
             runs=tuple(dict.fromkeys(said.get("run", [])))[:MOST_ASKED],
             project=last.get("project"),
+            beside=last.get("beside"),
             metric=last.get("metric"),
             along=Along(last["along"]) if last.get("along") in set(Along) else Along.STEPS,
             scale=Scale(last["scale"]) if last.get("scale") in set(Scale) else Scale.FOCUS,
@@ -59,6 +62,7 @@ class CompareForm:
 
     def query(self) -> str:
         pairs = [("project", self.project)] if self.project else []
+        pairs += [("beside", self.beside)] if self.beside and not self.runs else []
         pairs += [("run", run_id) for run_id in self.runs]
         pairs += [("metric", self.metric)] if self.metric else []
         pairs += [("along", self.along)] if self.along is not Along.STEPS else []
@@ -66,9 +70,9 @@ class CompareForm:
         return urlencode(pairs)
 
 
-def compare_href(*, run_ids: Iterable[str] = (), project: str | None = None) -> str:
-    """The page with these runs chosen."""
-    return f"/compare?{CompareForm(tuple(run_ids), project).query()}"
+def compare_href(*, run_ids: Iterable[str] = (), project: str | None = None, beside: str | None = None) -> str:
+    """The page with these runs chosen, or with those nearest to the one that they are wanted beside."""
+    return f"/compare?{CompareForm(tuple(run_ids), project, beside).query()}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -255,10 +259,28 @@ def _option(run: Run, with_project: bool) -> dict[str, str]:
 
 def runs_at_first(database: Database, project: str) -> list[str]:
     """Some runs of a project to begin with: those that go on before those that have ended, the newest first."""
+    return _drawable(database, project)[:CHOSEN_AT_FIRST]
+
+
+def runs_beside(database: Database, run_id: str) -> list[str]:
+    """A run, and the others of its project that are most like it: those that its forecast heard, then the newest."""
+    try:
+        with database.read() as connection:
+            project = runs.get_run(connection, run_id).project
+            newest = forecasts.latest_forecasts(connection, run_id).values()
+            heard = sorted((one for made in newest for one in made.siblings), key=lambda one: -one.similarity)
+    except NotFound:
+        return [run_id]  # the page says that it is not there
+    drawable = _drawable(database, project)
+    likest = [one.run_id for one in heard if one.run_id in drawable]
+    return list(dict.fromkeys([run_id, *likest, *drawable]))[:CHOSEN_AT_FIRST]
+
+
+def _drawable(database: Database, project: str) -> list[str]:
     with database.read() as connection:
         rows, _ = runs.list_runs(connection, project=project, limit=OFFERED)
     shown = sorted(filter(_can_be_drawn, rows), key=lambda row: row.run.status is not RunStatus.RUNNING)
-    return [row.run.id for row in shown[:CHOSEN_AT_FIRST]]
+    return [row.run.id for row in shown]
 
 
 def _can_be_drawn(row: RunRow) -> bool:
