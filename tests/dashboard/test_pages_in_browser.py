@@ -404,7 +404,7 @@ def test_the_page_names_the_finished_runs_that_spoke(desktop: Watched, seed: See
         finished_sibling(seed, f"old-{number}", f"attempt {number}")
     seed.refit("run")
     expect(grounds).to_contain_text("7 finished runs of this project spoke")
-    expect(grounds).to_contain_text("counts 10 %")  # no config: nothing is known but the peak rate
+    expect(grounds).to_contain_text("10 % alike")  # no config: nothing is known but the peak rate
     expect(grounds.get_by_text("2 more")).to_be_visible()
     desktop.page.locator("#run-grounds").scroll_into_view_if_needed()
     desktop.keep_picture("run_siblings")

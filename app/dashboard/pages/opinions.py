@@ -59,7 +59,7 @@ def opinions(forecast: StoredForecast | None, *, with_chance: bool = True) -> Co
                             html.Tr(
                                 [
                                     html.Th("Forecaster", scope="col"),
-                                    html.Th(hint("counts", WEIGHT_MEANING), scope="col", className="number"),
+                                    html.Th(hint("share", WEIGHT_MEANING), scope="col", className="number"),
                                     html.Th(
                                         "final accuracy" if forecast.rises else "final loss",
                                         scope="col",

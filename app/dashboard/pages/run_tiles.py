@@ -60,7 +60,8 @@ def tiles(reading: RunReading) -> list[Component]:
             if summary and summary.schedule_family
             else MISSING,
             below=source_badge(summary.schedule_source) if summary else None,
-            why=summary.schedule_why if summary else None,
+            # How the rate was to go on says nothing any more once the run has come to its end.
+            why=summary.schedule_why if summary and (not reading.is_over or reading.ended_early) else None,
             class_name="tile-words",
         ),
     ]
@@ -90,10 +91,17 @@ def forecast_tile(reading: RunReading, last_value: float | None) -> Component:
         ],
         below=[
             range_image(range_glyph(forecast, last_value)),
-            html.Span(["made ", moment(forecast.made_at, reading.now), f", from step {format_step(forecast.cutoff)}"]),
+            html.Span(["made ", moment(forecast.made_at, reading.now), f", {made_from(reading, forecast.cutoff)}"]),
         ],
         class_name="tile-forecast",
     )
+
+
+def made_from(reading: RunReading, cutoff: int) -> str:
+    """Where the forecast stood, and how far the run has gone since: it is made anew some seconds after new points."""
+    last = reading.run.last_step
+    since = 0 if last is None else last - cutoff
+    return f"from step {format_step(cutoff)}" + (f", {since:,} steps ago" if since > 0 else "")
 
 
 def end_tile(reading: RunReading, kind: str) -> Component:

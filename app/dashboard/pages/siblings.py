@@ -14,7 +14,7 @@ SHOWN_AT_ONCE = 5
 ALIKE = (
     "100 %: nothing differs that both configs name (peak rate, size, width, depth, batch, optimizer, data, model), and "
     "the loss stood at the same height at the same share of the way. Where the configs name nothing to compare but the "
-    "peak rate, a run counts 10 % at most."
+    "peak rate, a run is taken as 10 % alike at most. These are no shares: they need not sum to 100 %."
 )
 
 MADE = "As far as it had come when it was heard, at least. It is heard anew when this run has made another tenth."
@@ -33,7 +33,7 @@ def sibling_list(reading: SiblingsReading | None) -> Component | None:
         [
             html.P(
                 [
-                    f"Beside public runs, {who} of this project spoke, each by how ",
+                    f"Beside public runs, {who} of this project spoke, each the more the more ",
                     hint("alike", ALIKE),
                     " it is:",
                 ]
@@ -66,7 +66,7 @@ def _runs(finished: int, going: int = 0) -> str:
 
 def _pairs(siblings: tuple[SiblingRun, ...]) -> Component:
     rows = [
-        html.Div([html.Dt(_told(each)), html.Dd(f"counts {format_percent(each.similarity)}")], className="pair")
+        html.Div([html.Dt(_told(each)), html.Dd(f"{format_percent(each.similarity)} alike")], className="pair")
         for each in siblings
     ]
     return html.Dl(rows, className="pairs")
