@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -15,6 +16,9 @@ Floats = npt.NDArray[np.float64]
 
 FORGET = 0.02
 """Weight of the newest point, once there are enough: a memory of fifty points."""
+
+LEVEL_ERROR = math.sqrt(FORGET / (2.0 - FORGET))
+"""Standard error of a level, in scales, where points stray independently: a tenth."""
 
 YOUNG_POINTS = 50
 """Before so many every point weighs 1/n: no constant to warm up."""

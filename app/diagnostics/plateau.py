@@ -1,7 +1,8 @@
 """Training that has stopped: a flat loss, or one that never fell.
 
-**Dead.** After `DEAD_POINTS` points with a rate that is up, the loss is no better than at the first step; or all units
-are dead, or the gradient is gone, for fifty points running.
+**Dead.** After `DEAD_POINTS` points with a rate that is up, the loss is no better than at the first step, and nothing
+says that it still falls; or all units are dead, or the gradient is gone, for fifty points running. What fell and lost
+it again is a divergence (`app.diagnostics.spike`), which is said once.
 
 **Plateau.** The loss falls by less than a percent for each doubling of the steps, with confidence, while the rate is
 steady, and that rate is not the one the run was made for. A loss that is flat at the full rate is the stable phase of
@@ -44,6 +45,9 @@ FLAT_FALL = 0.01
 """A fall of the logarithm for each doubling of the steps; with confidence it is less."""
 
 FLAT_SHARE = 0.5
+FALLING_ERRORS = 4.0
+"""A slope so many standard errors below zero is a fall, however small: such a loss learns, if slowly."""
+
 FEWEST_BLOCKS = 32
 FEWEST_POINTS = 200
 STEADY_RATE = 0.9
@@ -69,6 +73,7 @@ class Plateau:
     word: str = "too early"
     flat: Event | None = None
     dead: Event | None = None
+    diverges: bool = False  # a divergence was open where the last window ended
 
     @property
     def state(self) -> str:
@@ -76,6 +81,10 @@ class Plateau:
 
     def observe(self, window: Window) -> Iterator[Event]:
         yield from self._ask_what_is_gone(window)
+        yield from self._ask_what_stands_still(window)
+        self.diverges = self._diverges_at(window.last_step, window)
+
+    def _ask_what_stands_still(self, window: Window) -> Iterator[Event]:
         loss, rates = window.surprise("loss"), window.series("lr").finite()
         if not len(loss):
             self._keep_rates(rates, window.last_step)
@@ -133,8 +142,9 @@ class Plateau:
         steps, logs = self.history.recent(FLAT_SHARE)
         trend = fit_trend(np.maximum(steps, 1.0), logs)
         is_flat = trend is not None and (-trend.slope + 2.0 * trend.slope_error) * math.log(2.0) < FLAT_FALL
+        falls = trend is not None and trend.slope < -FALLING_ERRORS * trend.slope_error
         level = float(logs[len(logs) // 2 :].mean())
-        yield from self._judge_dead(step, level, is_flat, window)
+        yield from self._judge_dead(step, level, is_flat and not falls, window)
         self.word = self._word(is_flat, float(steps[0]))
         if self.word == "plateau" and self.flat is None and self.dead is None:
             self.flat = _flat(step, int(steps[0]), level, self.rate, window)
@@ -153,10 +163,11 @@ class Plateau:
             return "flat, rate falling"
         return "flat at the full rate" if self.rate > FULL_RATE * self.largest_rate else "plateau"
 
-    def _judge_dead(self, step: int, level: float, is_flat: bool, window: Window) -> Iterator[Event]:
+    def _judge_dead(self, step: int, level: float, stands_still: bool, window: Window) -> Iterator[Event]:
         self.lowest = min(self.lowest, level)
         never_fell = self.lowest > min(self.first) - SMALLEST_FALL
-        if self.dead is None and never_fell and is_flat and self.points_at_rate >= DEAD_POINTS:
+        is_due = stands_still and self.points_at_rate >= DEAD_POINTS and not self._diverges_at(step, window)
+        if self.dead is None and never_fell and is_due:
             metric = window.inputs.metric("loss") or ""
             first, now = math.exp(min(self.first)), math.exp(level)
             yield from self._died(
@@ -169,6 +180,15 @@ class Plateau:
         elif self.dead is not None and self.dead.evidence.get("first") is not None and not never_fell:
             yield self.dead.resolved(step, "it learns")
             self.dead = None
+
+    def _diverges_at(self, step: int, window: Window) -> bool:
+        """Whether a divergence was open at a step of this window; `diverges` is how it was before the window."""
+        diverges = self.diverges
+        for event in window.said:
+            said_at = event.raised_at if event.resolved_at is None else event.resolved_at
+            if event.kind == "divergence" and said_at <= step:
+                diverges = event.is_open
+        return diverges
 
     def _ask_what_is_gone(self, window: Window) -> Iterator[Event]:
         norms, dead = window.series("grad_norm"), window.series("dead_fraction")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from app.diagnostics.level import Surprise
+from app.diagnostics.level import LEVEL_ERROR, Surprise
 
 LOST_SHARE = 0.5
 """A run that has lost this share of its progress is on its way back to where it began."""
@@ -21,6 +21,14 @@ FIRST_POINTS = 3
 NOISE_SCALES = 6.0
 SMALLEST_LOSS_OF_PROGRESS = math.log(1.1)
 
+BEGINNING_POINTS = 5
+"""Their mean is where a level began: highest of the first points lies above it, by as much as points stray."""
+
+LEVEL_ERRORS = 4.0
+"""A level that is lost lies so many standard errors above the best one, each of the two with its own."""
+
+SMALLEST_LOSS_OF_LEVEL = math.log(1.02)
+
 
 @dataclass(slots=True)
 class Progress:
@@ -30,24 +38,31 @@ class Progress:
     first: float = -math.inf  # highest of the first points: where the run began, not where a lucky batch was
     best: float = math.inf  # lowest level held
     noise: float = 0.0  # how far points strayed while it was held: a loss that climbs strays from its own past
+    beginning: float = 0.0  # mean of the first points
 
     def observe(self, log: float, level: float, scale: float) -> None:
         """A point, and the level and scale that were held before it; the level minus infinity while there was none."""
         self.points += 1
         if self.points <= FIRST_POINTS and log > self.first:
             self.first = log
+        if self.points <= BEGINNING_POINTS:
+            self.beginning += (log - self.beginning) / self.points
         if -math.inf < level < self.best:
             self.best, self.noise = level, scale
 
     def observe_all(self, loss: Surprise) -> bool:
         """The same for many points, if none of them can be lost; otherwise False, and nothing was observed."""
         best, noise = self.best, self.noise
-        held = np.where(np.isfinite(loss.excess), loss.levels, math.inf)
+        is_held = np.isfinite(loss.excess)
+        held = np.where(is_held, loss.levels, math.inf)
         lowest = int(held.argmin())
         if held[lowest] < best:
             best, noise = float(held[lowest]), float(loss.scales[lowest])
-        safe = best + max(LOST_SHARE * (self.first - best), SMALLEST_LOSS_OF_PROGRESS)
-        if self.points < FIRST_POINTS or (best < math.inf and loss.logs.max() > safe):
+        safe = best + max(LOST_SHARE * (min(self.first, self.beginning) - best), SMALLEST_LOSS_OF_PROGRESS)
+        safe_level = best + max(LOST_SHARE * (self.beginning - best), SMALLEST_LOSS_OF_LEVEL)
+        highest = float(np.where(is_held, loss.levels, -math.inf).max())
+        is_high = loss.logs.max() > safe or highest > safe_level
+        if self.points < BEGINNING_POINTS or (best < math.inf and is_high):
             return False
         self.points += len(loss)
         self.best, self.noise = best, noise
@@ -55,18 +70,51 @@ class Progress:
 
     def is_lost(self, log: float) -> bool:
         """Whether half of the progress is lost at this logarithm of the loss, and more than noise explains."""
-        gained = self.first - self.best
+        return self._is_lost_since(self.first, log)
+
+    def is_begun_anew(self, log: float) -> bool:
+        """The same of progress counted from the mean of the first points: where new weights begin, not the worst."""
+        return self._is_lost_since(self.beginning, log)
+
+    def _is_lost_since(self, beginning: float, log: float) -> bool:
+        gained = beginning - self.best
         excess = log - self.best
         if excess <= max(LOST_SHARE * gained, NOISE_SCALES * self.noise, SMALLEST_LOSS_OF_PROGRESS):
             return False
-        if excess >= gained:
-            return True
-        return math.expm1(excess) > LOST_OF_SIZE * math.expm1(gained)
+        return _is_of_size(excess, gained)
 
     def is_regained(self, log: float) -> bool:
         """Whether no more than a quarter of the progress is lost."""
         return log - self.best <= max(RECOVERED_SHARE * (self.first - self.best), SMALLEST_LOSS_OF_PROGRESS)
 
+    def is_level_lost(self, level: float, scale: float) -> bool:
+        """The same of a level: of points that stray by more than was ever gained, none can be lost by itself."""
+        gained = self.beginning - self.best
+        excess = level - self.best
+        if excess <= max(LOST_SHARE * gained, self._level_noise(scale), SMALLEST_LOSS_OF_LEVEL):
+            return False
+        return _is_of_size(excess, gained)
+
+    def is_level_regained(self, level: float, scale: float) -> bool:
+        """Whether no more than a quarter is lost; what never gained a tenth has nothing to regain but must learn."""
+        gained = self.beginning - self.best
+        is_worth_it = gained > max(self._level_noise(scale), SMALLEST_LOSS_OF_PROGRESS)
+        return is_worth_it and level - self.best <= RECOVERED_SHARE * gained
+
     def lost_share(self, log: float) -> float:
-        gained = self.first - self.best
-        return (log - self.best) / gained if gained > 0 else math.inf
+        return _share(log - self.best, self.first - self.best)
+
+    def lost_share_of_level(self, level: float) -> float:
+        return _share(level - self.best, self.beginning - self.best)
+
+    def _level_noise(self, scale: float) -> float:
+        return LEVEL_ERRORS * LEVEL_ERROR * math.hypot(self.noise, scale)
+
+
+def _is_of_size(excess: float, gained: float) -> bool:
+    """Whether it is much in the loss itself, too."""
+    return excess >= gained or math.expm1(excess) > LOST_OF_SIZE * math.expm1(gained)
+
+
+def _share(lost: float, gained: float) -> float:
+    return lost / gained if gained > 0 else math.inf

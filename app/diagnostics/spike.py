@@ -7,7 +7,10 @@ level is found anew.
 
 **Divergence.** Three points running that have lost half of all progress, whatever the cause: no change from outside
 excuses it. A re-warmed rate gives back a quarter; bad batches all of it, but for a moment, so a run in a spike that
-was already reported has ten points to come back.
+was already reported has ten points to come back. Where points stray by more than the run has gained, none of them shows
+that: then the level (`Level`, fifty points) has lost half of what it had gained, for a hundred points running. So a run
+is found that learned a little while its rate warmed up, fell back to where guessing is as good, and stayed there; and
+one that only ever climbed.
 """
 
 from __future__ import annotations
@@ -67,6 +70,10 @@ LOST_POINTS_IN_SPIKE = 10
 
 BACK_POINTS = 20
 """So many points running with three quarters of the progress regained, and it is over."""
+
+LEVEL_POINTS = 100
+"""So many points running with a level that has lost half of what it had gained are a divergence, too, and so many with
+three quarters regained its end. With 50 or 200 the same runs were found, and the same healthy ones were not."""
 
 
 @dataclass(slots=True)
@@ -134,9 +141,13 @@ class Spike:
     jump: Jump | None = None
     lost: int = 0  # points running with half of the progress lost
     lost_since: int = 0
-    lost_at_low_rate: bool = False
+    new: int = 0  # points running that could be those of other weights
+    new_at_low_rate: bool = False
+    level_lost: int = 0  # points running whose level has lost half of what it had gained
+    level_lost_since: int = 0
     back: int = 0
     divergence: Event | None = None
+    is_of_level: bool = False  # it was the level that showed the divergence: a point does not tell that it is over
 
     @property
     def state(self) -> str:
@@ -181,11 +192,13 @@ class Spike:
             elif is_high or self.candidate is not None:
                 yield from self._consider(step, log, expected, scale, gradient, window)
             yield from self._judge_progress(step, log, window)
+            yield from self._judge_level(step, level, scale, window)
+            yield from self._ask_whether_it_is_back(step, log, level, scale)
 
     @property
     def _is_quiet(self) -> bool:
         busy = self.jump is not None or self.candidate is not None or self.divergence is not None
-        return not (busy or self.settling or self.lost)
+        return not (busy or self.settling or self.lost or self.new or self.level_lost)
 
     def _consider(
         self, step: int, log: float, expected: float, scale: float, gradient: Surprise, window: Window
@@ -261,29 +274,55 @@ class Spike:
     def _judge_progress(self, step: int, log: float, window: Window) -> Iterator[Event]:
         if self.progress.best == math.inf:
             return
-        is_lost = self.progress.is_lost(log)
+        is_lost, is_new = self.progress.is_lost(log), self.progress.is_begun_anew(log)
         if is_lost and not self.lost:
-            self.lost_since, self.lost_at_low_rate = step, self.rates.is_low(step, window)
+            self.lost_since = step
+        if is_new and not self.new:
+            self.new_at_low_rate = self.rates.is_low(step, window)
         self.lost = self.lost + 1 if is_lost else 0
-        self.back = self.back + 1 if self.divergence is not None and self.progress.is_regained(log) else 0
+        self.new = self.new + 1 if is_new else 0
         needed = LOST_POINTS if self.jump is None else LOST_POINTS_IN_SPIKE
-        if self.lost == needed and self.lost_at_low_rate:
+        if self.new == needed and self.new_at_low_rate:
             self._started_over()
         elif self.divergence is None and self.lost >= needed:
-            self.back = 0
-            self.divergence = self._diverged(step, log, window)
-            yield self.divergence
-            if self.jump is not None:
-                self.jump.event = replace(self.jump.event, outcome="divergent", severity=Severity.CRITICAL)
-                yield self.jump.event
-        elif self.divergence is not None and self.back >= BACK_POINTS:
+            yield from self._diverge(self._diverged(step, log, window), is_of_level=False)
+
+    def _judge_level(self, step: int, level: float, scale: float, window: Window) -> Iterator[Event]:
+        """What no single point shows. A level just after a change, which no points made yet, says nothing."""
+        if level == -math.inf:
+            return
+        is_lost = self.progress.is_level_lost(level, scale)
+        if is_lost and not self.level_lost:
+            if self.rates.is_low(step, window):
+                return  # no training loses that much at such a rate
+            self.level_lost_since = step
+        self.level_lost = self.level_lost + 1 if is_lost else 0
+        if self.level_lost >= LEVEL_POINTS and self.divergence is None:
+            yield from self._diverge(self._fell_back(step, level, window), is_of_level=True)
+
+    def _diverge(self, event: Event, *, is_of_level: bool) -> Iterator[Event]:
+        self.divergence, self.is_of_level, self.back = event, is_of_level, 0
+        yield event
+        if self.jump is not None:
+            self.jump.event = replace(self.jump.event, outcome="divergent", severity=Severity.CRITICAL)
+            yield self.jump.event
+
+    def _ask_whether_it_is_back(self, step: int, log: float, level: float, scale: float) -> Iterator[Event]:
+        if self.divergence is None:
+            return
+        if self.is_of_level:
+            is_back = level > -math.inf and self.progress.is_level_regained(level, scale)
+        else:
+            is_back = self.progress.is_regained(log)
+        self.back = self.back + 1 if is_back else 0
+        if self.back >= (LEVEL_POINTS if self.is_of_level else BACK_POINTS):
             yield self.divergence.resolved(step, "recovered")
             self.divergence = None
 
     def _started_over(self) -> None:
         """The rate is a small part of what this run has trained at, and all is lost: these are other weights."""
         self.progress = Progress()
-        self.lost = 0
+        self.lost = self.new = self.level_lost = 0
         self.settling, self.candidate = SETTLE_POINTS, None
 
     def _diverged(self, step: int, log: float, window: Window) -> Event:
@@ -303,4 +342,23 @@ class Spike:
             inputs=(metric,),
             evidence={"first": first, "best": best, "value": value, "lost_share": share if share < math.inf else None},
             sharpen=window.missing("grad_norm", "update_norm", "max_attn_logit"),
+        )
+
+    def _fell_back(self, step: int, level: float, window: Window) -> Event:
+        metric = window.inputs.metric("loss") or ""
+        first, best, value = (math.exp(log) for log in (self.progress.beginning, self.progress.best, level))
+        share = self.progress.lost_share_of_level(level)
+        if share < 1:
+            text = f"up from {best:.4g}: it has lost {100 * share:.0f} % of what it had gained since {first:.4g}"
+        else:
+            text = f"above {first:.4g}, where it began: whatever it had gained is lost"
+        return Event(
+            kind="divergence",
+            severity=Severity.CRITICAL,
+            step=self.level_lost_since,
+            raised_at=step,
+            message=f"{metric} stands at {value:.4g} on average by step {step:,}, {text}.",
+            inputs=(metric,),
+            evidence={"first": first, "best": best, "value": value, "lost_share": share if share < math.inf else None},
+            sharpen=window.missing("grad_norm", "lr", "max_attn_logit"),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from benchmarks.diagnostics.fallen_back import print_fallen_back
 from benchmarks.diagnostics.tables import (
     print_failures,
     print_false_events,
@@ -37,6 +38,9 @@ def main() -> None:
     if len(sys.argv) > 2:
         folder = Path(sys.argv[2])
         print_trends([read_run(path, folder) for path in sorted(folder.glob("*.jsonl"))])
+    if len(sys.argv) > 3:
+        folder = Path(sys.argv[3])
+        print_fallen_back([read_run(path, folder) for path in sorted(folder.glob("*.csv"))])
     print_warnings(runs)
     print_rms_ratios(runs)
     print_speed()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from tests.diagnostics.made_runs import Logged, engine_for, events_of, falling_loss, logged, steady_norm
 
@@ -22,6 +23,17 @@ def state_of(run: Logged) -> str:
 def test_a_loss_that_never_fell_is_dead() -> None:
     [event] = events_of(logged(train_loss=noisy(np.full(N, 2.303)), lr=np.full(N, 0.01)), kinds=["dead"])
     assert 200 <= event.raised_at <= 520
+    assert event.is_open
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-6])
+def test_a_loss_that_falls_slowly_but_for_sure_is_not_dead(noise: float) -> None:
+    loss = noisy(3.0 - 1e-4 * np.arange(N), noise)
+    assert not events_of(logged(every=10, train_loss=loss), kinds=["dead"])
+
+
+def test_a_loss_that_falls_by_less_than_its_noise_is_dead() -> None:
+    [event] = events_of(logged(train_loss=noisy(np.linspace(2.303, 2.300, N))), kinds=["dead"])
     assert event.is_open
 
 
