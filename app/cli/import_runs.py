@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app.cli.import_account import Account
 from app.cli.import_identity import Source, choose_run, find_sources, is_known, labels
 from app.cli.named_runs import path_of
 from app.cli.piped import as_file
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from app.runs import Batch
 
 PATIENCE_SECONDS = 10.0  # a service that restarts is waited for, one that is not there is not
-METRICS_SHOWN = 6
 
 Files = Annotated[
     list[Path],
@@ -62,8 +61,8 @@ def import_runs(
 ) -> None:
     """Import runs from files.
 
-    CSV, JSONL, trainer_state.json, TensorBoard's event files, exports of wandb and MLflow. Importing a file again
-    changes nothing; importing a longer one adds what is new. Of several, those that cannot be read are skipped.
+    CSV, JSONL, trainer_state.json, files of TensorBoard, wandb, MLflow and Trackio. Importing a file again changes
+    nothing; importing a longer one adds what is new. Of several, those that cannot be read are skipped.
 
     \b
     losscast import run.csv --project gpt --finished
@@ -92,44 +91,6 @@ class _Asked:
     renames: Mapping[str, str]
     total_steps: int | None
     status: str
-
-
-@dataclass(slots=True)
-class _Account:
-    """What was read of a run, for the line that says so; rows that hold nothing are not counted."""
-
-    rows: int = 0
-    first_step: int | None = None
-    last_step: int | None = None
-    points: Counter[str] = field(default_factory=Counter)
-
-    def add(self, batch: Batch) -> None:
-        steps = batch.steps[batch.present.any(axis=0)]
-        self.rows += len(steps)
-        first, last = int(steps.min()), int(steps.max())
-        self.first_step = first if self.first_step is None else min(self.first_step, first)
-        self.last_step = last if self.last_step is None else max(self.last_step, last)
-        for metric, present in zip(batch.metrics, batch.present, strict=True):
-            self.points[metric] += int(present.sum())
-
-    def told(self) -> str:
-        """Rows, steps, and what the metrics were taken for."""
-        from app.curves.roles import assign_roles, forecastable
-        from app.importers.imported_run import counted
-
-        roles = assign_roles(self.points)
-        forecast = forecastable(roles, self.points)
-        rates = [metric for metric, match in roles.items() if match.role == "lr"]
-        others = [metric for metric in self.points if metric not in (*forecast, *rates)]
-        parts = [f"{counted(self.rows, 'row')}, steps {self.first_step:,} to {self.last_step:,}"]
-        if forecast:
-            parts.append(f"forecast: {_listed(forecast)}")
-        else:
-            parts.append("no metric is known as a loss or an accuracy (--rename OLD=NEW)")
-        parts.append(f"rate: {_listed(rates)}" if rates else "no learning rate")
-        if others:
-            parts.append(f"also {_listed(others)}")
-        return "; ".join(parts)
 
 
 def _import_all(endpoint: Endpoint, sources: list[Source], failed: dict[Path, LosscastError], asked: _Asked) -> None:
@@ -198,13 +159,16 @@ def _import_run(
 ) -> str:
     from app.endpoint import columns_of
 
+    if run.part:  # the other runs of the file may have changed, and this one not
+        whole = list(run.batches)
+        run, digest = replace(run, batches=iter(whole)), _digest_of(whole)
     head, batches = _with_numbers(path, run, asked.renames)
     if asked.run_id:
         run_id, known = asked.run_id, is_known(endpoint, asked.run_id)
     else:
         run_id, known = choose_run(endpoint, source, run.part, asked.project, digest, head)
-    shown = f"{label}: {run.part}" if run.part else label
-    account = _Account()
+    shown = f"{label}: {run.name}" if run.part else label
+    account = Account()
     opened = endpoint.post(
         "/runs",
         {
@@ -276,7 +240,7 @@ def _renames(said: Iterable[str]) -> dict[str, str]:
     return renames
 
 
-def _doubts(account: _Account, asked: _Asked) -> Iterator[str]:
+def _doubts(account: Account, asked: _Asked) -> Iterator[str]:
     """What the command line said and the file does not bear out."""
     for old, new in asked.renames.items():
         if new not in account.points:
@@ -302,6 +266,16 @@ def _digest(path: Path) -> str:
     whole = hashlib.sha256()
     for file in event_files_in(path):
         whole.update(_digest_of_file(file))
+    return whole.hexdigest()[:16]
+
+
+def _digest_of(batches: Iterable[Batch]) -> str:
+    """Of a run's points."""
+    whole = hashlib.sha256()
+    for batch in batches:
+        whole.update(repr(batch.metrics).encode())
+        for part in (batch.steps, batch.values, batch.present):
+            whole.update(part.tobytes())
     return whole.hexdigest()[:16]
 
 
@@ -332,8 +306,3 @@ def _points_counted(shown: str) -> Iterator[Callable[[int], None]]:
 
 def _tell_failed(path: Path, error: LosscastError) -> None:
     typer.secho(f"{path}: {reason(error, path)}", err=True, fg=typer.colors.RED)
-
-
-def _listed(metrics: list[str]) -> str:
-    more = len(metrics) - METRICS_SHOWN
-    return ", ".join(metrics[:METRICS_SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -28,12 +28,12 @@ from typing import IO, Any
 import numpy as np
 
 from app.importers.imported_run import LARGEST_STEP, ImportedRun, batches_of_series, counted, unreadable
+from app.importers.protocol_buffers import last, read_message, read_varint, signed
 from app.runs import Points
 
 IN_THEIR_NAMES = ".tfevents."
 
 SESSION_START = 1
-VARINT, FIXED64, LENGTH_DELIMITED, FIXED32 = 0, 1, 2, 5
 
 # Of DataType: which field of a TensorProto holds the values, and how they lie in tensor_content.
 NUMBERS = {1: (5, "<f4"), 2: (6, "<f8"), 3: (7, "<i4"), 9: (10, "<i8")}
@@ -143,26 +143,26 @@ def _records(path: Path, file: IO[bytes], warnings: list[str]) -> Iterator[bytes
 
 
 def _take(log: _Log, record: bytes) -> None:
-    event = _message(record)
-    step = _signed(_last(event, 2, 0))
-    time = struct.unpack("<d", _last(event, 1, bytes(8)))[0]
+    event = read_message(record)
+    step = signed(last(event, 2, 0))
+    time = struct.unpack("<d", last(event, 1, bytes(8)))[0]
     for session in event.get(7, ()):
-        if _last(_message(session), 1, 0) == SESSION_START:
+        if last(read_message(session), 1, 0) == SESSION_START:
             # A writer that was given a purge step marks it before its first value.
             log.purged_from = step
     for summary in event.get(5, ()):
-        for value in _message(summary).get(1, ()):
-            _take_value(log, step, time, _message(value))
+        for value in read_message(summary).get(1, ()):
+            _take_value(log, step, time, read_message(value))
 
 
 def _take_value(log: _Log, step: int, time: float, value: Mapping[int, Sequence[Any]]) -> None:
-    tag = _last(value, 1, b"").decode()
+    tag = last(value, 1, b"").decode()
     if 2 in value:
         number: float | None = struct.unpack("<f", value[2][-1])[0]
     elif 8 in value:
         plugin = log.plugins.setdefault(tag, _plugin(value))
-        tensor = _message(value[8][-1])
-        if _last(tensor, 1, 0) == STRING:
+        tensor = read_message(value[8][-1])
+        if last(tensor, 1, 0) == STRING:
             log.config = _config(tag, tensor) or log.config
         number = _scalar(tensor) if plugin in ("scalars", "") else None
     else:
@@ -176,22 +176,22 @@ def _take_value(log: _Log, step: int, time: float, value: Mapping[int, Sequence[
 
 
 def _plugin(value: Mapping[int, Sequence[Any]]) -> str:
-    metadata = _message(_last(value, 9, b""))
-    name: bytes = _last(_message(_last(metadata, 1, b"")), 1, b"")
+    metadata = read_message(last(value, 9, b""))
+    name: bytes = last(read_message(last(metadata, 1, b"")), 1, b"")
     return name.decode()
 
 
 def _scalar(tensor: Mapping[int, Sequence[Any]]) -> float | None:
     """The number of a tensor of no dimensions; None of any other."""
-    dtype = _last(tensor, 1, 0)
-    if dtype not in NUMBERS or _message(_last(tensor, 2, b"")).get(2):
+    dtype = last(tensor, 1, 0)
+    if dtype not in NUMBERS or read_message(last(tensor, 2, b"")).get(2):
         return None
     in_field, layout = NUMBERS[dtype]
-    content = _last(tensor, 4, b"") or _last(tensor, in_field, b"")
+    content = last(tensor, 4, b"") or last(tensor, in_field, b"")
     if isinstance(content, int):
-        return float(_signed(content))
+        return float(signed(content))
     if in_field in (7, 10) and not tensor.get(4):  # packed varints
-        return float(_signed(_varint(content, 0)[0])) if content else 0.0
+        return float(signed(read_varint(content, 0)[0])) if content else 0.0
     values = np.frombuffer(content, layout)
     return float(values[0]) if len(values) else 0.0
 
@@ -200,59 +200,10 @@ def _config(tag: str, tensor: Mapping[int, Sequence[Any]]) -> Mapping[str, Any]:
     if tag not in CONFIG_TAGS:
         return {}
     try:
-        said = json.loads(_last(tensor, 8, b""))
+        said = json.loads(last(tensor, 8, b""))
     except ValueError:
         return {}
     return said if isinstance(said, dict) else {}
-
-
-def _message(data: bytes) -> dict[int, list[Any]]:
-    """The fields of a protocol buffer: numbers for varints, bytes for all others."""
-    fields: dict[int, list[Any]] = {}
-    at = 0
-    while at < len(data):
-        key = data[at]
-        at += 1
-        if key > 127:  # fields beyond 15 take more than a byte, and we read none of them
-            key, at = _varint(data, at - 1)
-        kind = key & 7
-        value: int | bytes
-        if kind == VARINT:
-            value, at = _varint(data, at)
-        else:
-            if kind == LENGTH_DELIMITED:
-                length = data[at]
-                at += 1
-                if length > 127:
-                    length, at = _varint(data, at - 1)
-            elif kind in (FIXED64, FIXED32):
-                length = 8 if kind == FIXED64 else 4
-            else:
-                raise IndexError(f"a field of the unknown kind {kind}")
-            if at + length > len(data):
-                raise IndexError("a field goes beyond its record")
-            value, at = data[at : at + length], at + length
-        fields.setdefault(key >> 3, []).append(value)
-    return fields
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    value, shift = 0, 0
-    while True:
-        byte = data[at]
-        value |= (byte & 127) << shift
-        at += 1
-        if byte < 128:
-            return value, at
-        shift += 7
-
-
-def _last(fields: Mapping[int, Sequence[Any]], number: int, default: Any) -> Any:
-    return fields[number][-1] if number in fields else default
-
-
-def _signed(varint: int) -> int:
-    return varint - 2**64 if varint >= 2**63 else varint
 
 
 def _crc_table() -> tuple[int, ...]:

@@ -9,7 +9,9 @@ from app.importers.event_files import IN_THEIR_NAMES, event_files_in, is_event_f
 from app.importers.imported_run import ImportedRun, open_text, unreadable
 from app.importers.json_file import TRAINER_STATE, read_json
 from app.importers.jsonl_file import read_jsonl
+from app.importers.log_database import is_database, is_log_database, read_database
 from app.importers.tables import read_csv
+from app.importers.wandb_file import is_wandb_file, read_wandb_file
 
 READERS = {
     ".csv": read_csv,
@@ -22,9 +24,11 @@ READERS = {
 FOUND_BY_ENDING = frozenset(READERS) - {".json"}
 """Of JSON in a folder only `trainer_state.json` is known to be a run: what lies beside it is settings."""
 
+DATABASES = (".db", ".sqlite", ".sqlite3")
+
 CHECKPOINT = "checkpoint-"
 
-READ = "Losscast imports CSV, JSONL, trainer_state.json and TensorBoard's event files"
+READ = "Losscast imports CSV, JSONL, trainer_state.json, TensorBoard's event files, databases of MLflow and Trackio"
 
 
 def read_runs(path: Path) -> list[ImportedRun]:
@@ -41,6 +45,10 @@ def read_runs(path: Path) -> list[ImportedRun]:
         raise unreadable(path, None, "this is a folder", "Name one file in it")
     if IN_THEIR_NAMES in path.name:
         return read_events(path)
+    if is_database(path):
+        return read_database(path)
+    if is_wandb_file(path):
+        return read_wandb_file(path)
     reader = READERS.get(_ending(path))
     return reader(path) if reader is not None else _by_content(path)
 
@@ -64,8 +72,8 @@ def read_file(path: Path) -> ImportedRun:
 def find_run_files(path: Path) -> list[Path]:
     """The file itself, or everything below a folder that is a run, in order; hidden ones are left out.
 
-    That is every CSV and JSONL file, every folder with TensorBoard's event files in it, and every `trainer_state.json`,
-    of a run's checkpoints the newest one's alone.
+    That is every CSV and JSONL file, every folder with TensorBoard's event files in it, every `.wandb` file, every
+    database of MLflow or Trackio, and every `trainer_state.json`, of a run's checkpoints the newest one's alone.
 
     Raises
     ------
@@ -78,9 +86,11 @@ def find_run_files(path: Path) -> list[Path]:
     states = [found for found in below if found.name == TRAINER_STATE and found.is_file()]
     folders = {found.parent for found in below if is_event_file(found)}
     files = [found for found in below if _ending(found) in FOUND_BY_ENDING and found.is_file()]
-    found = sorted({*files, *folders, *newest_states(states)})
+    files += [found for found in below if found.suffix == ".wandb" and is_wandb_file(found)]
+    databases = [found for found in below if _ending(found) in DATABASES and is_log_database(found)]
+    found = sorted({*files, *folders, *databases, *newest_states(states)})
     if not found:
-        what = "no CSV or JSONL file, trainer_state.json or TensorBoard event file"
+        what = "no CSV, JSONL, .wandb or TensorBoard event file, trainer_state.json or database of MLflow or Trackio"
         raise BadInput(f"{path}: {what} in this folder or below it.")
     return found
 

@@ -2,14 +2,17 @@
 
 import hashlib
 import shutil
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 from app.importers.run_files import read_file
 from tests.service import Web, new_id
 
 DEMO_DATA = Path(__file__).parents[2] / "app" / "demo" / "data"
+LOGGER_FILES = Path(__file__).parents[1] / "data" / "logger_files"
 TENSORBOARD = Path(__file__).parents[1] / "data" / "tensorboard" / "resumed"
 
 
@@ -220,6 +223,23 @@ def test_runs_of_one_file_are_imported_apart(web: Web, tmp_path: Path) -> None:
     assert first.stdout == losscast_import(web, path, "--project", project).stdout
     assert losses_by_name(web, project) == {"r1": [3, 2], "r2": [5]}
     assert losscast_import(web, path, "--project", project, "--name", "x").returncode == 2
+
+
+def test_of_a_database_only_the_runs_that_have_grown_are_sent_again(web: Web, tmp_path: Path) -> None:
+    project = new_id("database")
+    with closing(sqlite3.connect(tmp_path / "gpt.db")) as connection:
+        connection.executescript((LOGGER_FILES / "trackio.sql").read_text())
+        connection.commit()
+        losscast_import(web, tmp_path, "--project", project)
+        connection.execute(
+            "INSERT INTO metrics (run_id, timestamp, run_name, step, metrics) "
+            "SELECT run_id, max(timestamp), run_name, 6, '{\"train/loss\": 2}' FROM metrics WHERE run_name = 'two'"
+        )
+        connection.commit()
+        assert losscast_import(web, tmp_path, "--project", project).returncode == 0
+    rows = {row["name"]: row["id"] for row in web.get("/runs", project=project)["runs"]}
+    assert {name: len(web.get(f"/runs/{run_id}")["segments"]) for name, run_id in rows.items()} == {"one": 1, "two": 2}
+    assert web.points(rows["two"], "train/loss") == {**web.points(rows["one"], "train/loss"), 6: 2.0}
 
 
 def test_a_pipe_is_read_as_a_file_is(web: Web, tmp_path: Path) -> None:
