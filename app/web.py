@@ -7,8 +7,10 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI, Request
 from fastapi.responses import HTMLResponse, Response
+from starlette.routing import Match, Route
+from starlette.types import Scope
 
 from app import __version__, dashboard
 from app.api import (
@@ -33,6 +35,7 @@ from app.api.bodies import UnpackedBodies
 from app.api.group_commit import GroupCommit
 from app.api.security_headers import SecurityHeaders
 from app.api.service import ApiService
+from app.api.slips import refuse_unknown_parameters
 from app.errors import Unavailable
 from app.migrate import require_current
 from app.settings import Settings
@@ -134,7 +137,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     error_responses.install(app)
     for routes in API:
-        app.include_router(routes.router)
+        app.include_router(routes.router, dependencies=[Depends(refuse_unknown_parameters)])
     _add_own_routes(app)
     if settings.needs_keys:
         secret = settings.session_secret or ""
@@ -177,7 +180,18 @@ def _add_own_routes(app: FastAPI) -> None:
 
     # Before the pages' catch-all, which would answer an unknown API address with a page and 200.
     @app.api_route("/api/{rest:path}", methods=METHODS, include_in_schema=False)
-    async def no_such_address(rest: str) -> Response:
+    async def no_such_address(rest: str, request: Request) -> Response:
+        if methods := _methods_at(request.scope):
+            allowed = ", ".join(methods)
+            said = f"{request.method} means nothing at /api/{rest}; it takes {allowed}. See /api/docs."
+            return error_responses.error_response(405, "method_not_allowed", said, headers={"Allow": allowed})
         return error_responses.error_response(
             404, "not_found", f"There is nothing at /api/{rest}. The addresses are listed at /api/docs."
         )
+
+
+def _methods_at(scope: Scope) -> list[str]:
+    """What may be asked at an address by another method than this request's."""
+    routes = [route for routes in API for route in routes.router.routes]
+    found = [route.methods for route in routes if isinstance(route, Route) and route.matches(scope)[0] is Match.PARTIAL]
+    return sorted({method for methods in found for method in methods or ()})

@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from app.api.slips import ignored_fields
 from app.errors import BadInput
 from app.runs import Batch
 
@@ -25,13 +26,14 @@ MOST_CELLS = 8_000_000  # rows x metrics of one batch: 72 MB while it is being r
 LOWEST_STEP, HIGHEST_STEP = -(2**63), 2**63 - 1
 RESERVED = ("step", "time")
 
+ROW_FORM = 'Send numbers, with a point for decimals: -d step=100 -d loss=2.31, or as JSON {"step": 100, "loss": 2.31}.'
 FORM = (
     'Send {"steps": [1, 2], "metrics": {"loss": [2.5, 2.4]}} or {"rows": [{"step": 1, "loss": 2.5}]}; values are '
     'numbers, null (no value at that step), "NaN", "Infinity" or "-Infinity".'
 )
 
 
-class BatchBody(msgspec.Struct):
+class BatchBody(msgspec.Struct, forbid_unknown_fields=True):
     """The two shapes of a batch, before anything in them is trusted."""
 
     segment: int | None = None
@@ -65,15 +67,16 @@ class _Warnings:
         return [what if count == 1 else f"{what} ({count} times)" for what, count in list(self.counts.items())[:20]]
 
 
+FIELDS = BatchBody.__struct_fields__
 _decoder = msgspec.json.Decoder(BatchBody)
 
 
 def parse_batch(body: bytes) -> ParsedBatch:
     """Read the body of `POST /runs/{id}/batches`. Raises `BadInput` saying what to send."""
-    parsed = _decode_batch(body)
+    warnings = _Warnings()
+    parsed = _decode_batch(body, warnings)
     if parsed.seq is not None and not 0 <= parsed.seq <= HIGHEST_STEP:
         raise BadInput(f"seq must lie between 0 and 2^63 - 1; it is {parsed.seq}.")
-    warnings = _Warnings()
     if parsed.rows is not None and parsed.metrics is None:
         batch = batch_of_rows(parsed.rows, warnings)
     elif parsed.metrics is not None and parsed.steps is not None and parsed.rows is None:
@@ -89,7 +92,9 @@ def parse_row(fields: Mapping[str, Any], default_step: int) -> ParsedBatch:
     row = dict(fields)
     if row.get("step") in (None, ""):
         row["step"] = default_step
-    return ParsedBatch(batch_of_rows([row], warnings), None, None, warnings.texts())
+    if not row.keys() - set(RESERVED):
+        warnings.add(f"there is no value in it, so nothing was stored. {ROW_FORM}")
+    return ParsedBatch(batch_of_rows([row], warnings, form=ROW_FORM), None, None, warnings.texts())
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
@@ -99,11 +104,14 @@ def parse_object(body: bytes) -> dict[str, Any]:
     except ValueError as error:
         raise BadInput(f"The body is not JSON: {error}.") from error
     if not isinstance(found, dict):
-        raise BadInput('The body must be one JSON object such as {"step": 100, "loss": 2.31}.')
+        raise BadInput(
+            'The body must be one JSON object such as {"step": 100, "loss": 2.31}. Several rows go to '
+            'POST /api/v1/runs/{id}/batches as {"rows": [...]}.'
+        )
     return found
 
 
-def _decode_batch(body: bytes) -> BatchBody:
+def _decode_batch(body: bytes, warnings: _Warnings) -> BatchBody:
     if not body.strip():
         raise BadInput(f"The body is empty. {FORM}")
     try:
@@ -112,7 +120,12 @@ def _decode_batch(body: bytes) -> BatchBody:
         pass  # perhaps only the fault of a strict reader
     try:
         # Python's json writes NaN and Infinity bare, and some encoders 1e400: not JSON, but plainly numbers.
-        return msgspec.convert(json.loads(body), BatchBody)
+        found = json.loads(body)
+        if isinstance(found, dict):
+            for warning in ignored_fields(found.keys() - set(FIELDS), FIELDS):
+                warnings.add(warning)
+            found = {name: value for name, value in found.items() if name in FIELDS}
+        return msgspec.convert(found, BatchBody)
     except msgspec.ValidationError as error:
         raise BadInput(f"{error}. {FORM}") from error
     except (ValueError, RecursionError) as error:
@@ -120,7 +133,11 @@ def _decode_batch(body: bytes) -> BatchBody:
 
 
 def _batch_of_columns(
-    raw_steps: list[Any], raw_times: list[Any] | None, columns: Mapping[str, list[Any]], warnings: _Warnings
+    raw_steps: list[Any],
+    raw_times: list[Any] | None,
+    columns: Mapping[str, list[Any]],
+    warnings: _Warnings,
+    form: str = FORM,
 ) -> Batch:
     for name, column in {"times": raw_times, **columns}.items():
         if column is not None and len(column) != len(raw_steps):
@@ -134,10 +151,12 @@ def _batch_of_columns(
     read = {_metric_name(name, warnings): _values(name, column, warnings) for name, column in columns.items()}
     values = _stacked([values for values, _ in read.values()], len(raw_steps))
     present = _stacked([here for _, here in read.values()], len(raw_steps)).astype(np.bool_)
-    return _checked(Batch(steps[usable], times[usable], tuple(read), values[:, usable], present[:, usable]), warnings)
+    return _checked(
+        Batch(steps[usable], times[usable], tuple(read), values[:, usable], present[:, usable]), warnings, form
+    )
 
 
-def batch_of_rows(rows: Sequence[Mapping[str, Any]], warnings: _Warnings) -> Batch:
+def batch_of_rows(rows: Sequence[Mapping[str, Any]], warnings: _Warnings, form: str = FORM) -> Batch:
     names: dict[str, int] = {}
     for row in rows:
         for name in row:
@@ -152,7 +171,7 @@ def batch_of_rows(rows: Sequence[Mapping[str, Any]], warnings: _Warnings) -> Bat
             if name not in RESERVED:
                 columns[name][at] = value
     times = [row.get("time") for row in rows] if any("time" in row for row in rows) else None
-    return _batch_of_columns([row.get("step") for row in rows], times, columns, warnings)
+    return _batch_of_columns([row.get("step") for row in rows], times, columns, warnings, form)
 
 
 def _check_size(n_rows: int, n_metrics: int) -> None:
@@ -163,9 +182,9 @@ def _check_size(n_rows: int, n_metrics: int) -> None:
         )
 
 
-def _checked(batch: Batch, warnings: _Warnings) -> Batch:
+def _checked(batch: Batch, warnings: _Warnings, form: str) -> Batch:
     if batch.metrics and not batch.present.any() and warnings.counts:
-        raise BadInput(f"Nothing in the batch can be stored: {'; '.join(warnings.texts())}. {FORM}")
+        raise BadInput(f"Nothing in the batch can be stored: {'; '.join(warnings.texts())}. {form}")
     used = np.flatnonzero(batch.present.any(axis=1))
     metrics = tuple(batch.metrics[at] for at in used)
     return Batch(batch.steps, batch.times, metrics, batch.values[used], batch.present[used])

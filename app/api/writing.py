@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections import Counter
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Annotated, Any
 from urllib.parse import parse_qsl
 
@@ -13,6 +13,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 from sqlalchemy import Connection
 
+from app.api import slips
 from app.api.bodies import read_body
 from app.api.parsing import ParsedBatch, parse_batch, parse_object, parse_row
 from app.api.reading import read_detail
@@ -56,6 +57,7 @@ async def create_run(said: CreateRun, request: Request, service: Service) -> Any
         segment=opened.segment,
         url=f"{service.public_url(request)}/runs/{opened.run.id}",
         created=opened.created,
+        warnings=said.slips,
     )
     return JSONResponse(body.model_dump(), 201 if opened.created else 200)
 
@@ -187,14 +189,15 @@ async def log_row(
 
     A slip in the address refuses nothing, as the row would be lost: the answer's warnings name it.
     """
-    fields = await _fields(request, service.body_limit)
+    fields, repeated = await _fields(request, service.body_limit)
     plan = {} if total_steps is None else validate_declared_plan({"total_steps": total_steps})
     run = await service.write(lambda connection: _run_for_logging(connection, run_id, project, plan))
     next_step = 0 if run.last_step is None else min(run.last_step + 1, 2**63 - 1)
     parsed = parse_row(fields, next_step)
     stored = await service.commits.store(PendingBatch(run_id, parsed.batch), len(fields) * 100)
     answer = _stored(stored, parsed)
-    return answer.model_copy(update={"warnings": [*answer.warnings, *_slips(request.query_params, run, parsed.batch)]})
+    found = [*repeated, *_slips(request.query_params, run, parsed.batch)]
+    return answer.model_copy(update={"warnings": [*answer.warnings, *found]})
 
 
 _LOG_OPTIONS = ("project", "total_steps")
@@ -210,27 +213,31 @@ def _slips(said: Mapping[str, str], run: Run, batch: Batch) -> list[str]:
 
 
 def _unknown_option(name: str) -> str:
-    near = get_close_matches(name, _LOG_OPTIONS, n=1)
-    if near:
-        advice = f"did you mean {near[0]}?"
-    elif name == "schedule":
-        advice = "a schedule is declared with the run's plan (POST /runs, or PATCH /runs/{id})."
-    else:
-        advice = f"known are {' and '.join(_LOG_OPTIONS)}; metrics go into the body (-d loss=2.31)."
-    return f"{name[:80]}= in the address is unknown and was ignored: {advice}"
+    told = slips.advice(name, _LOG_OPTIONS)
+    if name == "schedule":
+        told = "a schedule is declared with the run's plan (POST /runs, or PATCH /runs/{id})."
+    elif not told.startswith("did you mean"):
+        told = f"{told.rstrip('.')}; metrics go into the body (-d loss=2.31)."
+    return f"{name[:80]}= in the address is unknown and was ignored: {told}"
 
 
-async def _fields(request: Request, limit: int) -> dict[str, Any]:
+async def _fields(request: Request, limit: int) -> tuple[dict[str, Any], list[str]]:
+    """What the body says, and what it says more than once."""
     body = await read_body(request, limit)
     if not body.strip():
         raise BadInput("The body is empty. Send at least one metric: curl ... -d step=100 -d loss=2.31")
-    # curl -d says it is a form whatever it is; a JSON object is told by its first character.
-    if body.lstrip().startswith(b"{"):
-        return parse_object(body)
+    # curl -d says it is a form whatever it is; JSON is told by its first character.
+    if body.lstrip().startswith((b"{", b"[")):
+        return parse_object(body), []
     try:
-        return dict(parse_qsl(body.decode("utf-8", "replace").strip(), keep_blank_values=True, max_num_fields=10_000))
+        pairs = parse_qsl(body.decode("utf-8", "replace").strip(), keep_blank_values=True, max_num_fields=10_000)
     except ValueError as error:
         raise BadInput(f"The form cannot be read: {error}.") from error
+    times = Counter(name for name, _ in pairs)
+    repeated = [
+        f"{name[:80]} was sent {count} times; the last value counts." for name, count in times.items() if count > 1
+    ]
+    return dict(pairs), repeated[:20]
 
 
 def _run_for_logging(connection: Connection, run_id: str, project: str, plan: dict[str, Any]) -> Run:
@@ -258,7 +265,7 @@ async def finish(run_id: RunIdPath, service: Service, said: FinishRun | None = N
     said = said or FinishRun()
     await service.write(lambda connection: runs.finish_run(connection, run_id, RunStatus(said.status), said.message))
     service.ask_for_refit({run_id})
-    return Done()
+    return Done(warnings=said.slips)
 
 
 def _known_roles(said: dict[str, str]) -> dict[str, str]:

@@ -165,7 +165,7 @@ def describe_run(
     values = {column: as_json(value) if column in as_object else value for column, value in said.items()}
     key = _locked(connection, run_id)
     if key is None:
-        raise _no_run(run_id)
+        raise _no_run(connection, run_id)
     connection.execute(text(f"UPDATE run SET {assignments} WHERE key = :key"), {**values, "key": key})
     connection.execute(text("UPDATE run_progress SET revision = revision + 1 WHERE run_key = :key"), {"key": key})
 
@@ -243,7 +243,7 @@ def get_run(connection: Connection, run_id: str) -> Run:
         text(f"SELECT {_RUN_COLUMNS} FROM {_RUN_TABLES} WHERE run.id = :run_id"), {"run_id": run_id}
     ).one_or_none()
     if row is None:
-        raise _no_run(run_id)
+        raise _no_run(connection, run_id)
     return _run(row)
 
 
@@ -328,12 +328,17 @@ def list_projects(connection: Connection) -> list[str]:
 
 
 def list_segments(connection: Connection, run_id: str) -> list[Segment]:
+    key = connection.execute(text("SELECT key FROM run WHERE id = :run_id"), {"run_id": run_id}).scalar_one_or_none()
+    return [] if key is None else segments_of(connection, key)
+
+
+def segments_of(connection: Connection, key: int) -> list[Segment]:
     rows = connection.execute(
         text("""
-            SELECT s.number, s.session, s.started_at, s.resume_step, s.first_step
-            FROM segment s JOIN run ON run.key = s.run_key WHERE run.id = :run_id ORDER BY s.number
+            SELECT number, session, started_at, resume_step, first_step
+            FROM segment WHERE run_key = :key ORDER BY number
         """),
-        {"run_id": run_id},
+        {"key": key},
     )
     return [Segment(*row) for row in rows]
 
@@ -353,7 +358,7 @@ def run_key(connection: Connection, run_id: str) -> int:
     """The run's key inside the database; raises `NotFound`."""
     key = connection.execute(text("SELECT key FROM run WHERE id = :run_id"), {"run_id": run_id}).scalar_one_or_none()
     if key is None:
-        raise _no_run(run_id)
+        raise _no_run(connection, run_id)
     return int(key)
 
 
@@ -420,5 +425,9 @@ def _escaped(search: str) -> str:
     return search.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
 
 
-def _no_run(run_id: str) -> NotFound:
+def _no_run(connection: Connection, run_id: str) -> NotFound:
+    deleted = text("SELECT deleted_at AT TIME ZONE 'UTC' FROM deleted_run WHERE id = :run_id")
+    at = connection.execute(deleted, {"run_id": run_id}).scalar_one_or_none()
+    if at is not None:
+        return NotFound(f"The run {run_id!r} was deleted at {at:%Y-%m-%d %H:%M} UTC.")
     return NotFound(f"No run with the id {run_id!r}. GET /api/v1/runs lists the ones there are.")
