@@ -12,14 +12,8 @@ from pydantic import Field
 from app.api.schemas import Number, StoredText, Wire, number
 from app.api.service import NO_PROJECT, NO_RUN, ROUTE_ERRORS, Metric, ProjectPath, RunIdPath, Service
 from app.forecasting.track_record import Bucket, Coverage, buckets, reliability
-from app.storage.track_record import (
-    ProjectTrackRecord,
-    RunTrackRecord,
-    ScoredForecast,
-    ScoredRun,
-    project_track_record,
-    run_track_record,
-)
+from app.storage.project_record import ProjectTrackRecord, ScoredRun, project_track_record
+from app.storage.track_record import RunTrackRecord, ScoredForecast, run_track_record
 
 router = APIRouter(prefix="/api/v1", responses=ROUTE_ERRORS)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from app.forecasting.track_record import judge
 from app.storage.database import Database
 from app.storage.runs import hold_run
-from app.storage.track_record import forecast_series, read_ended, read_past_forecasts, save_scores, score_mark
+from app.storage.scoring import forecast_series, read_ended, read_past_forecasts, save_scores, score_mark
 
 
 def score_run(database: Database, run_id: str) -> int:

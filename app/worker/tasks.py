@@ -24,7 +24,7 @@ from app.storage.failures import given_up
 from app.storage.forecasts import runs_to_thin, thin_forecasts
 from app.storage.jobs import COMPACT, DELIVER, REFIT, SCORE, JobQueue
 from app.storage.priors import runs_to_offer
-from app.storage.track_record import runs_to_score
+from app.storage.scoring import runs_to_score
 from app.storage.verdicts import runs_to_judge
 from app.worker.delivery import Deliveries, targets_of
 from app.worker.failures import note_failure

@@ -12,7 +12,7 @@ import pytest
 from app.forecasting.scores import QuantileForecast, score_value
 from app.importers.run_files import read_file
 from app.storage.database import Database
-from app.storage.track_record import runs_to_score
+from app.storage.scoring import runs_to_score
 from app.worker.refit import refit_run
 from tests.conftest import database_named
 from tests.service import Web, Worker, new_id, wait_for

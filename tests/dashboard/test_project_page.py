@@ -28,7 +28,7 @@ from app.importers.run_files import read_file
 from app.runs import RunStatus
 from app.storage import runs
 from app.storage.database import Database
-from app.storage.track_record import ProjectTrackRecord
+from app.storage.project_record import ProjectTrackRecord
 from app.worker.scoring import score_run
 from tests.conftest import TemplateOf
 from tests.dashboard.browser import DESKTOP, PHONE, open_page

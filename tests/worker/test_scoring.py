@@ -16,12 +16,9 @@ from app.runs import Batch, RunStatus
 from app.storage import forecasts, runs
 from app.storage.codec import decode_path
 from app.storage.database import Database
-from app.storage.track_record import (
-    RunTrackRecord,
-    project_track_record,
-    run_track_record,
-    runs_to_score,
-)
+from app.storage.project_record import project_track_record
+from app.storage.scoring import runs_to_score
+from app.storage.track_record import RunTrackRecord, run_track_record
 from app.worker.refit import refit_run
 from app.worker.scoring import score_run
 from tests.storing import make_batch, read, start, store

@@ -25,7 +25,7 @@ from app.dashboard.readings.runs import RunsFilter
 from app.dashboard.theme import Display
 from app.forecasting.track_record import Bucket, Coverage, buckets, reliability
 from app.storage.database import Database
-from app.storage.track_record import ProjectTrackRecord, project_revision, project_track_record
+from app.storage.project_record import ProjectTrackRecord, project_revision, project_track_record
 
 RECORD_MEANING = (
     "Each forecast is kept as it was made. When a run has finished, all of its forecasts are compared with the loss "

@@ -8,7 +8,7 @@ import numpy as np
 
 from app.dashboard.formatting import format_percent
 from app.forecasting.track_record import Bucket, Coverage, Keeping, keeping
-from app.storage.track_record import NEWEST_RUNS, ProjectTrackRecord
+from app.storage.project_record import NEWEST_RUNS, ProjectTrackRecord
 
 PROMISE = 0.9
 """The band that is spoken of; the figure beside has the others."""
