@@ -8,7 +8,20 @@ from typing import NoReturn
 
 import typer
 
-from app.cli import backtest, delete, demo, diagnose, export, files, fit, import_runs, keys, services, train_pfn
+from app.cli import (
+    backtest,
+    delete,
+    demo,
+    diagnose,
+    export,
+    files,
+    fit,
+    import_runs,
+    keys,
+    postgres,
+    services,
+    train_pfn,
+)
 from app.errors import LosscastError
 
 app = typer.Typer(
@@ -51,6 +64,9 @@ app.command("fit", cls=fit.Command)(fit.fit)
 app.command("train-pfn")(train_pfn.train_pfn)
 app.command("diagnose")(diagnose.diagnose)
 app.add_typer(keys.app, name="key")
+app.command(
+    "pg", context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False}
+)(postgres.postgres)
 
 
 def main() -> NoReturn:

@@ -32,7 +32,7 @@ def test_no_command_is_cut_off_in_the_list() -> None:
     assert [line for line in commands if line.endswith("...")] == []
 
 
-@pytest.mark.parametrize("command", ["import", "delete", "forecast", "backtest", "fit", "diagnose", "key create"])
+@pytest.mark.parametrize("command", ["import", "delete", "forecast", "backtest", "fit", "diagnose", "pg", "key create"])
 def test_a_command_that_takes_something_shows_how_it_is_called(command: str) -> None:
     shown = losscast(*command.split(), "--help", COLUMNS="80").stdout
     examples = [line for line in shown.splitlines() if line.startswith(f"  losscast {command} ")]
