@@ -17,6 +17,7 @@ from app.errors import BadInput, LosscastError
 
 if TYPE_CHECKING:
     from app.laws.prior import Prior
+    from app.verdicts.contest import Errors
     from app.verdicts.policies import Policy
     from app.verdicts.replay import GroupOutcome, ReplayedRun
 
@@ -139,7 +140,7 @@ class Group:
     def runs(self) -> list[ReplayedRun]:
         return [one.run for one in self.told]
 
-    def outcome(self, policy: Policy) -> GroupOutcome:
+    def outcome(self, policy: Policy, errors: Errors | None = None) -> GroupOutcome:
         import numpy as np
 
         from app.verdicts.policies import LcPfn, Predictive
@@ -147,9 +148,10 @@ class Group:
 
         learner = self.learner if isinstance(policy, Predictive | LcPfn) else None
         if self.at_a_time is None:
-            return replay(self.name, self.runs, policy, foresight=learner)
+            return replay(self.name, self.runs, policy, foresight=learner, errors=errors)
         order = np.random.default_rng(ORDER_SEED).permutation(len(self.told)).tolist()
-        return replay(self.name, self.runs, policy, order=order, at_a_time=self.at_a_time, foresight=learner)
+        among = {"order": order, "at_a_time": self.at_a_time}
+        return replay(self.name, self.runs, policy, **among, foresight=learner, errors=errors)
 
 
 def as_groups(told: Mapping[str, Sequence[Told]], prior: Prior | None, at_a_time: int | None) -> list[Group]:
@@ -165,7 +167,7 @@ def judge_groups(groups: Sequence[Group], words: Sequence[str]) -> dict[str, dic
 
 
 CURVES: Mapping[str, tuple[tuple[str, tuple[float, ...]], ...]] = {
-    "predictive": (("confidence", (0.7, 0.8, 0.9, 0.95, 0.98, 0.99)),),
+    "predictive": (("confidence", (0.7, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99)),),
     "lcpfn": (("least", (0.005, 0.02, 0.05, 0.1, 0.2)),),
     "gl": (("percent", (0.5, 1, 2, 5, 10)),),
     "pq": (("quotient", (0.1, 0.25, 0.5, 1, 2)),),

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from app.forecasting.scores import QuantileForecast
 from app.verdicts.contest import Contest, Errors, contest, lowered, probability_not_below
 from app.verdicts.rivals import Rival, RivalKind
+from app.verdicts.shipped_errors import shipped_errors
 from app.verdicts.situation import Situation
 from app.verdicts.verdict import Comparison
-
-ERRORS = Errors(correlation=0.8, stretch=1.05, surprise=0.09, reach=3.3)
-"""How forecasts of siblings err: fitted to the ends of public runs (docs/verdicts.md)."""
 
 MOST_RIVALS = 16
 """So many of the references that may end lowest are weighed jointly; the others can hardly be the lowest."""
@@ -21,10 +19,10 @@ MOST_RIVALS = 16
 MEMORISED = frozenset({"memorised", "turning", "generalising"})
 """States of the grokking diagnosis in which the training data are learned by heart and validation is not there yet."""
 
-ERRORS_MEMORISED = replace(ERRORS, surprise=1.0, reach=2.9)
+ERRORS_MEMORISED = Errors(surprise=1.0, reach=3.0)
 """In these states a forecast knows next to nothing of what is to come, and no sibling's error tells."""
 
-ERRORS_BEFORE_A_RAISE = replace(ERRORS, surprise=1.0, reach=5.5)
+ERRORS_BEFORE_A_RAISE = Errors(surprise=1.0, reach=5.8)
 """Of forecasts across a raise of the rate that is still to come: no sibling's error tells of these either."""
 
 OWN_BEST = "its own best so far"
@@ -63,19 +61,23 @@ class Estimate:
         return float(low), float(high)
 
 
-def estimate(situation: Situation) -> Estimate | None:
-    """None where there is no forecast, or nothing at all to compare with."""
+def estimate(situation: Situation, errors: Errors | None = None) -> Estimate | None:
+    """None where there is no forecast, or nothing at all to compare with.
+
+    errors : how forecasts of siblings err; by default as it ships
+    """
     outlook = situation.outlook
     references = references_of(situation)
     if outlook is None or not references:
         return None
     own, finals = outlook.final, [each.final for each in references]
-    errors = [errors_of(situation), *[ERRORS] * len(finals)]
-    together = contest([own, *finals], errors)
+    usual = errors or shipped_errors()
+    erring = [errors_of(situation, usual), *[usual] * len(finals)]
+    together = contest([own, *finals], erring)
     against = together
     if situation.delta > 0:
         # It is enough to hold the run to the hardest of them: the others are further off by themselves.
-        against = contest([own, lowered(finals[0], situation.delta), *finals[1:]], errors)
+        against = contest([own, lowered(finals[0], situation.delta), *finals[1:]], erring)
     chances = against.best()
     is_live = np.array([True, *(each.kind is RivalKind.LIVE for each in references)])
     return Estimate(
@@ -113,7 +115,7 @@ def compare(situation: Situation) -> tuple[Comparison, ...]:
     outlook = situation.outlook
     if outlook is None:
         return ()
-    errors = (errors_of(situation), ERRORS)
+    errors = (errors_of(situation, shipped_errors()), shipped_errors())
     return tuple(
         Comparison(
             rival.run_id,
@@ -126,11 +128,11 @@ def compare(situation: Situation) -> tuple[Comparison, ...]:
     )
 
 
-def errors_of(situation: Situation) -> Errors:
+def errors_of(situation: Situation, usual: Errors) -> Errors:
     """Of the run's own forecast: in a state in which it is known to err, far wider."""
     if situation.states.get("grokking") in MEMORISED:
         return ERRORS_MEMORISED
-    return ERRORS if situation.outlook is None or situation.outlook.raise_start is None else ERRORS_BEFORE_A_RAISE
+    return usual if situation.outlook is None or situation.outlook.raise_start is None else ERRORS_BEFORE_A_RAISE
 
 
 def own_improvement(situation: Situation) -> float | None:

@@ -33,6 +33,7 @@ from app.errors import CurveTooShort
 from app.forecasting.forecast import Forecast, forecast_curve
 from app.forecasting.recorded_run import FINAL_SHARE_OF_POINTS, RecordedRun
 from app.forecasting.siblings import MARKS
+from app.verdicts.contest import Errors
 from app.verdicts.estimate import Estimate, estimate, references_of
 from app.verdicts.guards import fall_to_come, guards, missed_share
 from app.verdicts.history import History
@@ -200,6 +201,7 @@ def replay(
     order: Sequence[int] | None = None,
     at_a_time: int | None = None,
     foresight: Foresight | None = None,
+    errors: Errors | None = None,
 ) -> GroupOutcome:
     """What a policy would have done. Our own listens to the guards; the others are as their authors made them.
 
@@ -210,6 +212,7 @@ def replay(
     foresight : callable
         Forecasts of somebody who hears a run's siblings when it begins and at each tenth of its way. By default the
         runs' own, of somebody who hears nobody.
+    errors : how forecasts of siblings err; by default as it ships
     """
     field = _Field(runs, list(range(len(runs)) if order is None else order), foresight)
     judged = undecided = 0
@@ -217,7 +220,7 @@ def replay(
     while field.begin(at_a_time or len(runs)):
         stops = []
         for place in field.going:
-            decision, stated = _judge(field, place, policy)
+            decision, stated = _judge(field, place, policy, errors)
             judged += 1
             undecided += decision is Decision.UNDECIDED
             if decision is Decision.STOP:
@@ -389,14 +392,14 @@ def _missed(earlier: Sequence[Outlook], cutoff: int, history: History) -> float 
     return None if level is None else missed_share(earlier, cutoff, level)
 
 
-def _judge(field: _Field, place: int, policy: Policy) -> tuple[Decision, Said | None]:
+def _judge(field: _Field, place: int, policy: Policy, errors: Errors | None) -> tuple[Decision, Said | None]:
     run, moment = field.runs[place], field.told[place][-1]
     if moment.situation.is_broken:
         return Decision.STOP, None
     situation = replace(moment.situation, rivals=field.rivals(place))
     if not isinstance(policy, Predictive | LcPfn):
         return policy.rule(situation, None).decision, None
-    judged = estimate(situation) if isinstance(policy, Predictive) else None
+    judged = estimate(situation, errors) if isinstance(policy, Predictive) else None
     decision = policy.rule(situation, judged).decision
     if isinstance(policy, LcPfn):
         return decision, None

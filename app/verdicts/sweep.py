@@ -14,17 +14,18 @@ import numpy.typing as npt
 
 from app.errors import BadInput
 from app.forecasting.scores import QuantileForecast
+from app.verdicts import policies
 from app.verdicts.contest import Contest, Errors, Final, contest
-from app.verdicts.estimate import ERRORS
+from app.verdicts.shipped_errors import shipped_errors
 
 TOLERANCE = 0.01
 """Most expected loss of the group's best value, as a share of its size: what `rank` proposes to stop costs no more."""
 
+CONFIDENCE = policies.CONFIDENCE
+"""The runs that `rank` proposes to stop hold the best one with at most the rest of this probability."""
+
 MEASURED = Errors()
 """How the levels of ended runs err: as far as they say, and not together. Nobody foresaw them; they were measured."""
-
-CONFIDENCE = 0.95
-"""The runs that `rank` proposes to stop hold the best one with at most the rest of this probability."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -201,7 +202,7 @@ def _contest(competitors: Sequence[Competitor], lower_is_better: bool) -> Contes
     finals = [one.final for one in competitors]
     if not lower_is_better:
         finals = [final.mirrored() if isinstance(final, QuantileForecast) else -final for final in finals]
-    return contest(finals, [ERRORS if one.is_live else MEASURED for one in competitors])
+    return contest(finals, [shipped_errors() if one.is_live else MEASURED for one in competitors])
 
 
 def _by_median(competitors: Sequence[Competitor], lower_is_better: bool) -> list[int]:
