@@ -42,7 +42,7 @@ class Source:
     """A file, a folder of event files or a pipe.
 
     path : as given
-    place : what it is known by: its resolved path; of a trainer's checkpoints the folder that they are in
+    place : what it is known by: its resolved path; a checkpoint's `trainer_state.json` counts as lying beside it
     """
 
     path: Path
@@ -65,7 +65,7 @@ def source_of(path: Path) -> Source:
     if is_pipe(path):
         return Source(path, Path("stdin"))
     resolved = path.resolve()
-    return Source(path, folder_of_training(resolved) if path.name == TRAINER_STATE else resolved)
+    return Source(path, folder_of_training(resolved) / TRAINER_STATE if path.name == TRAINER_STATE else resolved)
 
 
 def find_sources(paths: Iterable[Path]) -> tuple[list[Source], dict[Path, LosscastError]]:
@@ -209,7 +209,9 @@ def _same(stored: float | str, here: float) -> bool:
 
 
 def _names(place: Path) -> list[str]:
-    """The folders and the name, without the ending of a file."""
+    """The folders and the name, without the ending of a file; of a trainer's state the training's folder."""
+    if place.name == "trainer_state.json" and len(place.parts) > 2:
+        place = place.parent
     names = [part for part in place.parts if part != place.anchor] or ["run"]
     name = names[-1].removesuffix(".gz")
     is_file = Path(name).suffix.lower() in (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".txt", ".log")

@@ -28,7 +28,9 @@ DATABASES = (".db", ".sqlite", ".sqlite3")
 
 CHECKPOINT = "checkpoint-"
 
-READ = "Losscast imports CSV, JSONL, trainer_state.json, TensorBoard's event files, databases of MLflow and Trackio"
+READ = "Losscast reads CSV, JSONL, trainer_state.json, TensorBoard's event files, files of wandb, MLflow and Trackio"
+
+BINARY = {b"PAR1": "Parquet", b"PK\x03\x04": "a zip archive", b"\x93NUMPY": "an array of numpy"}
 
 
 def read_runs(path: Path) -> list[ImportedRun]:
@@ -39,7 +41,7 @@ def read_runs(path: Path) -> list[ImportedRun]:
     UnreadableFile
         Names the file, the line and what to do. Also raised while `batches` is consumed.
     """
-    if path.is_dir():
+    if _is_folder(path):
         if event_files_in(path):
             return read_events(path)
         raise unreadable(path, None, "this is a folder", "Name one file in it")
@@ -80,7 +82,7 @@ def find_run_files(path: Path) -> list[Path]:
     BadInput
         Where the folder holds none.
     """
-    if not path.is_dir():
+    if not _is_folder(path):
         return [path]
     below = [found for found in (path, *path.rglob("*")) if not _is_hidden(found, path)]
     states = [found for found in below if found.name == TRAINER_STATE and found.is_file()]
@@ -122,6 +124,13 @@ def _step_of_checkpoint(folder: Path) -> int | None:
     return int(step) if folder.name.startswith(CHECKPOINT) and step.isdecimal() else None
 
 
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name that is too long: whoever reads it says so
+        return False
+
+
 def _is_hidden(found: Path, below: Path) -> bool:
     return any(part.startswith(".") for part in found.relative_to(below).parts)
 
@@ -130,7 +139,18 @@ def _ending(path: Path) -> str:
     return Path(path.name.removesuffix(".gz")).suffix.lower()
 
 
+def _begins_with(path: Path, magic: bytes) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(magic)) == magic
+    except OSError:
+        return False
+
+
 def _by_content(path: Path) -> list[ImportedRun]:
+    binary = next((name for magic, name in BINARY.items() if _begins_with(path, magic)), None)
+    if binary is not None:
+        raise unreadable(path, None, f"this is {binary}", READ)
     try:
         with open_text(path) as file:
             head = file.read(4096).lstrip()

@@ -67,10 +67,23 @@ def test_checkpoints_of_one_training_are_one_run_that_goes_on(tmp_path: Path) ->
         path.parent.mkdir(parents=True)
         path.write_text("{}")
         places.add(source_of(path).place)
-    assert places == {(tmp_path / "gpt").resolve()}
+    assert len(places) == 1
     found, _ = find_sources([tmp_path / "gpt" / f"checkpoint-{step}" / "trainer_state.json" for step in (1000, 500)])
     assert [source.path.parent.name for source in found] == ["checkpoint-1000"]
     assert labels(found) == ["gpt"]
+
+
+def test_event_files_beside_a_trainers_state_are_a_run_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "events.out.tfevents.1.host").touch()
+    (tmp_path / "trainer_state.json").touch()
+    found, _ = find_sources([tmp_path])
+    assert len({run_id_of(source, "", "gpt", "") for source in found}) == 2
+
+
+def test_a_path_that_cannot_be_is_told_by_whoever_reads_it() -> None:
+    found, failed = find_sources([Path("a" * 300), Path("nothing.csv")])
+    assert len(found) == 2
+    assert failed == {}
 
 
 def test_a_folder_without_runs_does_not_hold_up_the_others(tmp_path: Path) -> None:
