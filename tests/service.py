@@ -112,7 +112,7 @@ class Web(Process):
     def _answers(self) -> bool | None:
         assert self.returncode is None, "the web process ended; its messages are above"
         try:
-            return self.http.get("/healthz").status_code == 200 or None
+            return self.http.get("/livez").status_code == 200 or None
         except httpx.HTTPError:
             return None
 

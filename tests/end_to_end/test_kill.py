@@ -113,7 +113,7 @@ def test_nothing_acknowledged_is_lost_when_each_process_is_killed_in_turn(tmp_pa
 
         def healthy() -> bool | None:
             try:
-                return http.get("/healthz").status_code == 200 or None
+                return http.get("/livez").status_code == 200 or None
             except httpx.HTTPError:
                 return None
 

@@ -6,21 +6,28 @@ import logging
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from app.runs import RunStatus
 from app.storage import failures, runs
 from app.storage.database import Database
 from app.storage.failures import MOST_FAILURES, given_up, record_failure
+from app.storage.jobs import REFIT, JobQueue
 from app.storage.runs import describe_run
 from app.worker import consequences, tasks
 from app.worker.refit import refit_run
-from app.worker.tasks import left_undone
+from app.worker.tasks import Alerting, left_undone, make_app
 from tests.storing import make_batch, start, store
 
 
 def behind(database: Database) -> list[str]:
     with database.read() as connection:
         return left_undone(connection)
+
+
+def execute(database: Database, statement: str) -> None:
+    with database.write() as connection:
+        connection.execute(text(statement))
 
 
 def finished_run(database: Database) -> None:
@@ -83,3 +90,30 @@ def test_failures_are_counted_by_run_and_state(database: Database) -> None:
             record_failure(connection, "run", "2.0")
         assert given_up(connection, "2.0") == {"run"}
         assert given_up(connection, "1.0") == set()
+
+
+def test_a_full_disk_is_no_fault_of_the_runs_that_wait_for_it(
+    database: Database, database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    start(database)
+    store(database, make_batch(list(range(60)), loss=[3.0 - at / 100 for at in range(60)]), seq=0)
+    execute(
+        database,
+        """
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            RAISE EXCEPTION 'could not extend file "base/5/16": No space left on device' USING ERRCODE = 'disk_full';
+        END $$;
+        CREATE TRIGGER full_disk BEFORE INSERT OR UPDATE ON run_summary EXECUTE FUNCTION refuse();
+        """,
+    )
+    refit = make_app(database, JobQueue(database_url), Alerting()).tasks[REFIT]
+    for _ in range(MOST_FAILURES + 1):
+        refit(run_id="run")
+    assert behind(database) == ["run"]
+    told = [record for record in caplog.records if "could not be refit" in record.getMessage()]
+    assert len(told) == MOST_FAILURES + 1
+    assert all(record.exc_info is None for record in told)
+    execute(database, "DROP TRIGGER full_disk ON run_summary")
+    refit(run_id="run")
+    with database.read() as connection:
+        assert runs.read_summary(connection, "run") is not None
