@@ -52,7 +52,9 @@ def read_runs(path: Path) -> list[ImportedRun]:
     if is_wandb_file(path):
         return read_wandb_file(path)
     reader = READERS.get(_ending(path))
-    return reader(path) if reader is not None else _by_content(path)
+    if reader is None or (reader is read_csv and (_begins_with(path, b"{") or _begins_with(path, b"["))):
+        return _by_content(path)
+    return reader(path)
 
 
 def read_file(path: Path) -> ImportedRun:

@@ -45,7 +45,7 @@ def test_nan_in_a_trainer_state_is_data(tmp_path: Path) -> None:
 
 def test_a_list_of_rows_is_a_run_whatever_the_file_is_called(tmp_path: Path) -> None:
     rows = '[{"step": 1, "loss": 2.5},\n {"step": 2, "loss": 2.25, "note": "x"}]'
-    for name in ("rows.json", "rows.log", "rows"):
+    for name in ("rows.json", "rows.csv", "rows.log", "rows"):
         path = tmp_path / name
         path.write_text(rows)
         run = read_file(path)
