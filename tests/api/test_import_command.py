@@ -275,3 +275,14 @@ def test_an_address_that_is_none_is_refused_at_once(tmp_path: Path) -> None:
         assert answer.returncode == 2
         assert f"{url!r} is no address of a service. Write it as http://HOST:PORT" in answer.stderr
         assert "Trying" not in answer.stderr
+
+
+def test_a_key_that_is_refused_ends_the_command_and_what_is_left_is_told(api_database_url: str, tmp_path: Path) -> None:
+    paths = [write(tmp_path / name / "run.csv", [3, 2]) for name in ("a", "b", "c")]
+    with Web(api_database_url, auth="on", api_key="the-right-key-" + "x" * 16, session_secret="s" * 32) as locked:
+        answer = losscast_import(locked, tmp_path / "none.csv", *paths, "--api-key", "another-key-" + "x" * 16)
+    assert answer.returncode == 2
+    assert answer.stdout == ""
+    said = answer.stderr.splitlines()
+    assert said[-2] == f"0 imported, 1 failed, 3 left, from {paths[0]} on."
+    assert "was refused with 401" in said[-1]
