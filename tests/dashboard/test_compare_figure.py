@@ -175,7 +175,7 @@ def test_names_from_outside_are_text_not_markup() -> None:
     "form",
     [
         CompareForm(),
-        CompareForm(("a/b", "c d&e"), "größe <1>", "val/loss", Along.SHARE, Scale.LOG),
+        CompareForm(("a/b", "c d&e"), project="größe <1>", metric="val/loss", along=Along.SHARE, scale=Scale.LOG),
     ],
 )
 def test_what_is_chosen_is_what_the_address_says(form: CompareForm) -> None:
