@@ -310,7 +310,8 @@ def run_row(row: RunRow, drawings: Mapping[str, Sparkline | None], reading: Runs
                 className="col-alerts" + ("" if row.worst_severity else " col-empty"),
                 **data(label="Alerts") if run.status is not RunStatus.RUNNING else {},
             ),
-        ]
+        ],
+        className="run-over" if run.id in reading.ends else "",
     )
 
 

@@ -33,7 +33,7 @@ def sibling_list(reading: SiblingsReading | None) -> Component | None:
         [
             html.P(
                 [
-                    f"Beside public runs, {who} of this project spoke, each the more the more ",
+                    f"Beside public runs, {who} of this project spoke, each by how ",
                     hint("alike", ALIKE),
                     " it is:",
                 ]
