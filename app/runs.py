@@ -48,13 +48,23 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One (re)start of a run. Its points replace those of earlier segments from where it resumed on."""
+    """One (re)start of a run. What it logs replaces what earlier ones logged beyond where it resumed."""
 
     number: int
     session: str
     started_at: datetime
-    resume_step: int | None  # said by the job
+    resume_step: int | None  # the checkpoint's, said by the job: the last one that still holds
     first_step: int | None  # the smallest step logged so far
+
+    @property
+    def replaces_from(self) -> int | None:
+        """First step that earlier segments no longer show, logged again or not; None: none is replaced so far. [steps]
+
+        Nothing is replaced before the segment has logged something: a start that dies at once loses no points.
+        """
+        if self.first_step is None or self.resume_step is None:
+            return self.first_step
+        return self.resume_step + 1
 
 
 @dataclass(frozen=True, slots=True)

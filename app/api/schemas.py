@@ -129,7 +129,9 @@ class CreateRun(Told):
     session: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = Field(
         None, description="The job's id of this process start. The same again is a retry, a new one a restart."
     )
-    resume_step: Step | None = Field(None, description="Older points from this step on are replaced by what comes now.")
+    resume_step: Step | None = Field(
+        None, description="The checkpoint's own step: older points beyond it are replaced once this start logs."
+    )
 
 
 class RunOpened(Wire):

@@ -70,7 +70,8 @@ def save_forecast(
 # Not of points that a restart has replaced since.
 _STANDS = """NOT EXISTS (
     SELECT FROM segment later WHERE later.run_key = f.run_key AND later.number > f.segment
-      AND coalesce(later.resume_step, later.first_step) <= f.cutoff
+      AND later.first_step IS NOT NULL
+      AND (later.resume_step < f.cutoff OR (later.resume_step IS NULL AND later.first_step <= f.cutoff))
 )"""
 
 

@@ -1,7 +1,8 @@
 """Reading points back: chunks and the batches not yet compacted, as one series.
 
 Which point counts at a step: within a segment the one with the latest `seq` (and in one batch the later row); across
-segments the later segment, which replaces everything of earlier ones from its start on. Nothing replaced is deleted.
+segments the later segment, which replaces everything of earlier ones beyond where it resumed (`Segment.replaces_from`).
+Nothing replaced is deleted.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from sqlalchemy import Connection, text
 
 from app.curves.strays import curve_range
 from app.errors import UnknownMetric
-from app.runs import Points
+from app.runs import Points, Segment
 from app.storage.codec import Chunk, decode_batch, decode_chunk
 from app.storage.runs import list_series, run_key
 
@@ -72,7 +73,7 @@ def read_series(
         end = highest if piece.end is None else min(highest, piece.end - 1)
         if lowest <= end:
             shown.append(read_segment(connection, key, series_id, piece.segment, lowest, end))
-    # A segment may have logged below the step it said it resumed at: then the later segment wins step by step.
+    # A segment may have logged at the step it said it resumed from, or below: then the later wins step by step.
     whole = _last_of_equal_steps(_concatenated(shown), order=None)
     return Points(whole.steps, whole.values, whole.times)
 
@@ -80,10 +81,13 @@ def read_series(
 def segment_starts(connection: Connection, key: int) -> dict[int, int | None]:
     """For each segment of the run the step from which it replaces earlier ones; None before its first point."""
     rows = connection.execute(
-        text("SELECT number, coalesce(resume_step, first_step) FROM segment WHERE run_key = :key ORDER BY number"),
+        text("""
+            SELECT number, session, started_at, resume_step, first_step
+            FROM segment WHERE run_key = :key ORDER BY number
+        """),
         {"key": key},
     )
-    return {row[0]: row[1] for row in rows}
+    return {segment.number: segment.replaces_from for segment in (Segment(*row) for row in rows)}
 
 
 def pieces(connection: Connection, key: int) -> list[Piece]:

@@ -110,7 +110,7 @@ segment = Table(
     Column(
         "started_at", DateTime(timezone=True), nullable=False, server_default=_now, comment="when it announced itself"
     ),
-    Column("resume_step", BigInteger, comment="where the job said it resumed [steps]"),
+    Column("resume_step", BigInteger, comment="the checkpoint that the job said it resumed from [steps]"),
     Column("first_step", BigInteger, comment="the smallest step logged in it [steps]"),
     Column(
         "next_seq",
@@ -121,7 +121,7 @@ segment = Table(
         comment="for batches sent without a number",
     ),
     UniqueConstraint("run_key", "session"),
-    comment="One (re)start of a run; its points replace earlier ones from resume_step or first_step on",
+    comment="One (re)start of a run; once it logs, it replaces earlier points beyond resume_step, or from first_step",
 )
 
 series = Table(

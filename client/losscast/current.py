@@ -67,8 +67,8 @@ def init(
     id : str, optional
         Names the run; the same id again continues it after a restart. Made up if not given.
     resume_step : int, optional
-        The step of the checkpoint that a restart continues from; what an earlier start logged from there on is
-        replaced. [steps]
+        The checkpoint's own step, the last that a restart does not make again. Once it logs, what an earlier start
+        logged beyond that step is replaced; at the step itself only what is logged again. [steps]
     url, api_key : str, optional
         The server. These and `id` and `project` come from LOSSCAST_ variables where not given.
     """
@@ -97,7 +97,7 @@ def init(
             stop_watch = StopWatch(run_id, transport.another(), notices)
     else:
         notices.tell("not reporting: %s", environment.muted)
-    first_step = 1 if resumed_at is None else resumed_at
+    first_step = 1 if resumed_at is None else resumed_at + 1
     _current = Run(run_id, chosen_project, sender, notices, first_step=first_step, stop_watch=stop_watch)
     return _current
 

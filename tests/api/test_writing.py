@@ -69,7 +69,7 @@ def test_a_rewind_after_a_restart_replaces_the_old_tail(web: Web) -> None:
     run_id = web.new_run()
     web.append(run_id, [100, 200, 300], segment=1, seq=0, loss=[3.0, 2.0, 1.0])
     segment = web.post("/runs", {"id": run_id, "session": "again", "resume_step": 150})["segment"]
-    assert web.points(run_id) == {100: 3.0}
+    assert web.points(run_id) == {100: 3.0, 200: 2.0, 300: 1.0}
     web.append(run_id, [160, 310], segment=segment, seq=0, loss=[2.5, 0.9])
     assert web.points(run_id) == {100: 3.0, 160: 2.5, 310: 0.9}
 

@@ -57,10 +57,12 @@ def test_a_restart_replaces_what_came_after_its_checkpoint(web: Web) -> None:
     with losscast.init(url=web.url, id=run_id) as first:
         for step in range(1, 101):
             first.log({"loss": 1.0}, step=step)
-    with losscast.init(url=web.url, id=run_id, resume_step=51) as second:
-        for step in range(51, 81):
-            second.log({"loss": 2.0}, step=step)
+        first.log({"val_loss": 1.5}, step=50)
+    with losscast.init(url=web.url, id=run_id, resume_step=50) as second:
+        for _ in range(30):
+            second.log({"loss": 2.0})
     assert web.points(run_id) == {step: 1.0 if step < 51 else 2.0 for step in range(1, 81)}
+    assert web.points(run_id, metric="val_loss") == {50: 1.5}
     assert len(web.get(f"/runs/{run_id}")["segments"]) == 2
 
 

@@ -179,12 +179,12 @@ def test_without_a_step_the_run_counts_on_from_the_last(server: LocalServer, mak
     assert sorted(server.run(run.id).points("loss")) == [1, 2, 10, 11, 20, 21]
 
 
-def test_a_resumed_run_counts_on_from_where_it_resumed(server: LocalServer, make_run: MakeRun) -> None:
+def test_a_resumed_run_counts_on_after_its_checkpoint(server: LocalServer, make_run: MakeRun) -> None:
     run = make_run(id="again", resume_step=500)
     run.log({"loss": 1.0})
     run.finish()
     assert server.run("again").descriptions[0]["resume_step"] == 500
-    assert list(server.run("again").points("loss")) == [500]
+    assert list(server.run("again").points("loss")) == [501]
 
 
 @pytest.mark.parametrize(

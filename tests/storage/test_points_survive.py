@@ -90,11 +90,37 @@ def test_a_restart_replaces_what_came_after_its_first_step(database: Database, i
     assert shown(database) == {100: 3.0, 200: 2.0, 210: 1.8, 250: 1.7}
 
 
-def test_a_declared_resume_step_replaces_before_anything_is_logged(database: Database) -> None:
+@WHEN
+@pytest.mark.parametrize("goes_on_at", [200, 201, 250])
+def test_a_restart_keeps_the_checkpoint_s_step_unless_it_is_logged_again(
+    database: Database, is_compacted: bool, goes_on_at: int
+) -> None:
+    start(database)
+    before = make_batch([100, 200, 210, 300], loss=[3.0, 2.0, 1.9, 1.0], val_loss=[None, 2.5, None, 1.5])
+    store(database, before, seq=0)
+    segment = start(database, session="second", resume_step=200)
+    maybe(is_compacted, database)
+    store(database, make_batch([goes_on_at, 260], loss=[1.8, 1.7]), segment=segment, seq=0)
+    assert shown(database) == {100: 3.0, 200: 2.0, goes_on_at: 1.8, 260: 1.7}
+    assert shown(database, "val_loss") == {200: 2.5}
+
+
+def test_a_restart_replaces_nothing_before_it_has_logged(database: Database) -> None:
     start(database)
     store(database, make_batch([100, 200, 300], loss=[3.0, 2.0, 1.0]), seq=0)
-    start(database, session="second", resume_step=200)
-    assert shown(database) == {100: 3.0}
+    start(database, session="died", resume_step=200)
+    segment = start(database, session="third", resume_step=200)
+    assert shown(database) == {100: 3.0, 200: 2.0, 300: 1.0}
+    store(database, make_batch([201], loss=[1.9]), segment=segment, seq=0)
+    assert shown(database) == {100: 3.0, 200: 2.0, 201: 1.9}
+
+
+def test_the_largest_of_all_steps_may_be_a_checkpoint(database: Database) -> None:
+    start(database)
+    store(database, make_batch([1, 2**63 - 1], loss=[3.0, 2.0]), seq=0)
+    segment = start(database, session="second", resume_step=2**63 - 1)
+    store(database, make_batch([2**63 - 1], loss=[1.0]), segment=segment, seq=0)
+    assert shown(database) == {1: 3.0, 2**63 - 1: 1.0}
 
 
 def test_what_a_restart_replaced_is_kept_in_storage(database: Database) -> None:

@@ -77,5 +77,5 @@ def details(reading: RunReading) -> list[Component]:
 
 def _segment_text(resume_step: int | None, first_step: int | None) -> str:
     if resume_step is not None:
-        return f"resumed at step {format_step(resume_step)}"
+        return f"resumed from step {format_step(resume_step)}"
     return f"from step {format_step(first_step)}" if first_step is not None else "no number yet"

@@ -16,7 +16,7 @@ from app.curves.schedule import Schedule
 from app.dashboard.figures.axes import POINTS_A_TRACE
 from app.dashboard.figures.loss_chart import Restart
 from app.dashboard.readings.metrics import newest_value, roles_and_loss
-from app.runs import Points, Run, RunStatus, Segment, Series, StoredForecast
+from app.runs import Points, Run, RunStatus, Series, StoredForecast
 from app.storage import forecasts, points, runs
 from app.storage.database import Database
 
@@ -70,9 +70,9 @@ def read_chart(
             rate=_read(connection, run_id, rates[0], seen, share=2) if rates else Points.empty(),
             unlogged_rate=None if rates or forecast is None else _said_rate(run, forecast),
             restarts=[
-                Restart(one.number, start)
+                Restart(one.number, one.replaces_from)
                 for one in runs.list_segments(connection, run_id)
-                if one.number > 1 and (start := _start(one)) is not None
+                if one.number > 1 and one.replaces_from is not None
             ],
             last_step=run.last_step or 0,
             rises=roles.get(chosen) in ACCURACY_ROLES,
@@ -84,10 +84,6 @@ def _said_rate(run: Run, forecast: StoredForecast) -> Schedule | None:
     declared = {**run.declared_plan, "total_steps": forecast.horizon}
     plan = resolve_plan(declared=declared, config=run.config, rate=None, cutoff=forecast.cutoff)
     return None if plan.schedule_source == ASSUMED else plan.schedule
-
-
-def _start(segment: Segment) -> int | None:
-    return segment.first_step if segment.resume_step is None else segment.resume_step
 
 
 def _seen_range(view: tuple[float, float] | None) -> tuple[int | None, int | None]:

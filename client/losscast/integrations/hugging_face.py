@@ -45,7 +45,7 @@ class LosscastCallback(TrainerCallback):
             return
         said = {"config": args.to_dict(), "total_steps": state.max_steps, **self._said}
         if state.global_step:
-            said.setdefault("resume_step", state.global_step + 1)
+            said.setdefault("resume_step", state.global_step)
         self.run = losscast.init(**said)
 
     def on_log(

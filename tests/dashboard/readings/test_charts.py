@@ -50,15 +50,16 @@ def test_restarts_are_where_the_segments_begin(database: Database, seed: Seeder)
     seed.open("run", session="a")
     seed.log("run", np.arange(1, 100), {"loss": decaying(np.arange(1, 100))}, refit=False)
     seed.open("run", session="b", resume_step=60)
+    seed.log("run", np.arange(61, 70), {"loss": np.ones(9)}, refit=False)
     chart = read_chart(database, "run", None, None)
     assert chart is not None
-    assert [(restart.number, restart.step) for restart in chart.restarts] == [(2, 60)]
+    assert [(restart.number, restart.step) for restart in chart.restarts] == [(2, 61)]
 
 
 def test_a_restart_from_step_zero_is_marked(database: Database, seed: Seeder) -> None:
     seed.open("run", session="a")
     seed.log("run", np.arange(1, 100), {"loss": decaying(np.arange(1, 100))}, refit=False)
-    seed.open("run", session="b", resume_step=0)
+    seed.open("run", session="b")
     seed.log("run", np.arange(0, 10), {"loss": np.ones(10)}, refit=False)
     chart = read_chart(database, "run", None, None)
     assert chart is not None
