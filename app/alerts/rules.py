@@ -296,9 +296,12 @@ def _all_clear(kind: str, facts: MetricFacts) -> AllClear:
 
 def _what_is_wrong(facts: MetricFacts, step: int) -> str:
     if not _is_nonfinite(facts.last_value):
-        return f"{facts.metric} was not finite at step {facts.last_nonfinite_step:,}."
+        again = "" if step == facts.last_nonfinite_step else f" and last at step {facts.last_nonfinite_step:,}"
+        return f"{facts.metric} was not finite at step {step:,}{again}."
     if step == facts.last_step:
         return f"{facts.metric} is {_spell(facts.last_value)} at step {step:,}."
+    if facts.finite_between and step == facts.first_nonfinite_step:
+        return f"{facts.metric} is {_spell(facts.last_value)}, first so at step {step:,} and finite now and then since."
     return f"{facts.metric} is {_spell(facts.last_value)} and has not been finite since step {step:,}."
 
 

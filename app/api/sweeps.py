@@ -21,6 +21,15 @@ class SweptRunView(Wire):
     final: Number = Field(description='Over the last 2 % of the steps; "NaN" where the run diverged.')
 
 
+class LeftOutView(Wire):
+    """A run that was stopped, or ended well before the others."""
+
+    id: str
+    name: str
+    peak_rate: float
+    why: str
+
+
 class RateView(Wire):
     """The runs at one rate against those at the best."""
 
@@ -49,8 +58,11 @@ class SweepView(Wire):
         description="What runs at one rate differ by; null where no rate was run twice: then noise is that of the ends."
     )
     is_edge_best: bool = Field(description="The best rate is the smallest or largest: a better one may lie outside.")
-    diverged: int = Field(description="Runs that ended no better than they began.")
+    diverged: int = Field(
+        description="Runs that ended where they began or worse: they gained less than a tenth of what the best did."
+    )
     runs: list[SweptRunView] = Field(description="By rate.")
+    left_out: list[LeftOutView] = Field(description="Runs of the sweep that are not compared, by rate.")
 
 
 @router.get(
@@ -80,6 +92,9 @@ def _view(sweep: Sweep) -> SweepView:
         is_edge_best=found.is_edge_best,
         diverged=found.diverged,
         runs=[SweptRunView(id=run.run_id, peak_rate=run.peak_rate, final=number(run.final)) for run in sweep.runs],
+        left_out=[
+            LeftOutView(id=run.run_id, name=run.name, peak_rate=run.peak_rate, why=run.why) for run in sweep.left_out
+        ],
     )
 
 

@@ -21,6 +21,7 @@ from app.diagnostics.dynamics.best_rate import BestRate, best_rate
 from app.diagnostics.dynamics.sensitivity import Sensitivity, SweptRun, sensitivity
 from app.errors import NotFound
 from app.forecasting.final_value import FINAL_SHARE
+from app.runs import RunStatus
 from app.storage.curves import read_curve_states
 from app.verdicts.measured_end import final_error
 
@@ -37,6 +38,16 @@ AS_LONG = 0.9
 
 
 @dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A run of a sweep that has no end to compare, and why."""
+
+    run_id: str
+    name: str
+    peak_rate: float
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Sweep:
     """Runs whose settings differ in the rate alone.
 
@@ -47,6 +58,7 @@ class Sweep:
     settings: dict[str, Any]
     runs: tuple[SweptRun, ...]
     found: Sensitivity
+    left_out: tuple[LeftOut, ...] = ()
 
     @property
     def best_rate(self) -> BestRate:
@@ -56,6 +68,8 @@ class Sweep:
 @dataclass(frozen=True, slots=True)
 class _Ended:
     run: SweptRun
+    name: str
+    was_stopped: bool
     metric: str
     settings: Mapping[str, Any]
     last_step: int
@@ -73,21 +87,33 @@ def read_sweeps(connection: Connection, project: str) -> list[Sweep]:
             groups[json.dumps([ended.metric, ended.settings], sort_keys=True, default=str)].append(ended)
     swept = []
     for group in groups.values():
-        runs = tuple(sorted(_comparable(group), key=lambda run: run.peak_rate))
+        group.sort(key=lambda one: one.run.peak_rate)
+        longest = max((one.last_step for one in group if not one.was_stopped), default=0)
+        reasons = [_why_left_out(one, longest) for one in group]
+        runs = tuple(one.run for one, why in zip(group, reasons, strict=True) if not why)
         found = sensitivity(runs)
         if found is not None:
-            swept.append((group[0], runs, found))
-    differing = _differing([first.settings for first, _, _ in swept])
+            left_out = tuple(
+                LeftOut(one.run.run_id, one.name, one.run.peak_rate, why)
+                for one, why in zip(group, reasons, strict=True)
+                if why
+            )
+            swept.append((group[0], runs, found, left_out))
+    differing = _differing([first.settings for first, *_ in swept])
     sweeps = [
-        Sweep(first.metric, {name: first.settings.get(name) for name in differing}, runs, found)
-        for first, runs, found in swept
+        Sweep(first.metric, {name: first.settings.get(name) for name in differing}, runs, found, left_out)
+        for first, runs, found, left_out in swept
     ]
     return sorted(sweeps, key=lambda sweep: (-len(sweep.runs), repr(sweep.settings)))
 
 
-def _comparable(group: Sequence[_Ended]) -> list[SweptRun]:
-    longest = max(one.last_step for one in group)
-    return [one.run for one in group if one.last_step >= AS_LONG * longest or math.isnan(one.run.final)]
+def _why_left_out(one: _Ended, longest: int) -> str:
+    """Empty where it is compared: it went as far as the others, or became NaN, which no more steps would mend."""
+    if math.isnan(one.run.final):
+        return ""
+    if one.was_stopped:
+        return f"stopped at step {one.last_step:,}"
+    return "" if one.last_step >= AS_LONG * longest else f"ended at step {one.last_step:,} of {longest:,}"
 
 
 def _differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -96,12 +122,11 @@ def _differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _ended_runs(connection: Connection, project: str) -> list[_Ended]:
-    """Those that finished or failed; one that somebody stopped says nothing of its end."""
     rows = connection.execute(
         text("""
-            SELECT run.key, run.id, run.config, s.metric, s.conclusions -> 'roles' AS roles
+            SELECT run.key, run.id, run.name, run.status, run.config, s.metric, s.conclusions -> 'roles' AS roles
             FROM run JOIN project ON project.id = run.project_id JOIN run_summary s ON s.run_key = run.key
-            WHERE project.name = :project AND run.status IN ('finished', 'failed') AND s.metric IS NOT NULL
+            WHERE project.name = :project AND run.status IN ('finished', 'failed', 'stopped') AND s.metric IS NOT NULL
             ORDER BY run.created_at DESC, run.key DESC LIMIT :limit
         """),
         {"project": project, "limit": NEWEST_RUNS},
@@ -121,7 +146,8 @@ def _ended(row: Row[Any], loss: Reduction | None, rate: Reduction | None) -> _En
     first = float(loss.bins.maxima[0]) if loss.bins.counts[0] else math.nan
     error = final_error(loss.to_curve())
     run = SweptRun(row.id, float(f"{peak:.6g}"), final_level(loss), first, math.nan if error is None else error)
-    return _Ended(run, row.metric, _other_settings(row.config), loss.last_step)
+    was_stopped = row.status == RunStatus.STOPPED
+    return _Ended(run, row.name, was_stopped, row.metric, _other_settings(row.config), loss.last_step)
 
 
 def final_level(loss: Reduction) -> float:

@@ -66,6 +66,16 @@ def test_a_finding_names_the_first_bad_step_and_how_many_there_are() -> None:
     assert finding.message.endswith("By step 11, 10 of 12 points were not finite.")
 
 
+def test_a_loss_that_comes_and_goes_is_told_from_the_step_that_the_alert_names() -> None:
+    [now_finite] = findings(run_of(facts_of([2.0] * 90 + [NAN] + [2.0] * 8 + [NAN, 2.0])))
+    assert now_finite.step == 90
+    assert now_finite.message.startswith("train_loss was not finite at step 90 and last at step 99.")
+    [now_nan] = findings(run_of(facts_of([2.0] * 90 + [NAN] + [2.0] * 8 + [NAN])))
+    assert now_nan.step == 90
+    assert now_nan.message.startswith("train_loss is NaN, first so at step 90 and finite now and then since.")
+    assert "By step 99, 2 of 100 points were not finite." in now_nan.message
+
+
 def test_a_loss_that_was_never_finite_says_so() -> None:
     [finding] = findings(run_of(facts_of([NAN, NAN])))
     assert finding.step == 0

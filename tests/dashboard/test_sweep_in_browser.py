@@ -29,7 +29,7 @@ def test_a_best_rate_at_the_edge_and_what_diverged_are_said() -> None:
     assert text.startswith("qk true: LR sensitivity ")
     assert "from 1e-4 to 0.01 (3 runs)" in text
     assert "at the edge" in text
-    assert "1 ended no better than it began" in text
+    assert "1 ended where it began, or worse" in text
     assert "ahead of 2.500 at 1e-3 by 0.5" in text
 
 

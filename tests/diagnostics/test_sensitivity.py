@@ -37,6 +37,13 @@ def test_a_run_that_diverged_ended_no_worse_than_it_began(final: float) -> None:
     assert found.diverged == 1
 
 
+@pytest.mark.parametrize(("final", "diverged"), [(4.75, 1), (4.65, 0)])
+def test_a_run_that_gained_a_tenth_of_what_the_best_did_ended_where_it_began(final: float, diverged: int) -> None:
+    found = sensitivity(sweep((1e-4, 2.5), (1e-3, 2.0), (1e-2, final)))
+    assert found is not None
+    assert found.diverged == diverged
+
+
 def test_runs_at_one_rate_are_averaged() -> None:
     found = sensitivity(sweep((1e-4, 2.0), (1e-3, 1.0), (1e-3, 3.0), (1e-2, 3.0)))
     assert found is not None

@@ -89,6 +89,10 @@ def test_running_stopped_and_short_runs_say_nothing_of_the_end(database: Databas
     [sweep] = sweeps(database)
 
     assert sweep.found.rates == (1e-4, 1e-3, 1e-2)
+    assert [(run.run_id, run.peak_rate, run.why) for run in sweep.left_out] == [
+        ("rate-0.003", 3e-3, "ended at step 200 of 400"),
+        ("rate-0.03", 3e-2, "stopped at step 400"),
+    ]
 
 
 def test_runs_that_tell_nothing_of_their_settings_are_no_sweep(database: Database, seed: Seeder) -> None:

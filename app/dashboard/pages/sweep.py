@@ -14,12 +14,12 @@ from dash.development.base_component import Component
 from app.dashboard.components import card, graph, hint, plain_value
 from app.dashboard.figures.empty import empty_figure
 from app.dashboard.figures.sweep import SHOWN, sweep_figure
-from app.dashboard.formatting import format_rate, format_value
+from app.dashboard.formatting import format_rate, format_value, shortened
 from app.dashboard.theme import Display
 from app.diagnostics.dynamics.best_rate import BestRate, RateMean
 from app.errors import NotFound
 from app.storage.database import Database
-from app.storage.sweeps import Sweep, read_sweeps
+from app.storage.sweeps import LeftOut, Sweep, read_sweeps
 
 MEANING = (
     "Runs that have ended, and whose settings differ in the learning rate alone. LR sensitivity is how much worse than "
@@ -29,6 +29,7 @@ MEANING = (
 )
 
 ALIKE_SHOWN = 3
+LEFT_OUT_SHOWN = 3
 FEW_REPEATS = 3
 """Repeats by which a deviation is known to no better than a factor of two."""
 
@@ -90,8 +91,16 @@ def sweep_text(sweep: Sweep, name: str) -> str:
     if found.is_edge_best:
         said.append("The lowest is at the edge of the sweep: a better rate may lie beyond it.")
     if found.diverged:
-        said.append(f"{found.diverged} ended no better than {'it' if found.diverged == 1 else 'they'} began.")
+        said.append(f"{found.diverged} ended where {'it' if found.diverged == 1 else 'they'} began, or worse.")
+    if sweep.left_out:
+        said.append(f"Not compared: {left_out_text(sweep.left_out)}.")
     return " ".join(said)
+
+
+def left_out_text(runs: Sequence[LeftOut]) -> str:
+    named = [f"{shortened(run.name)} (rate {format_rate(run.peak_rate)}, {run.why})" for run in runs[:LEFT_OUT_SHOWN]]
+    more = len(runs) - len(named)
+    return ", ".join([*named, *([f"{more} more"] if more else [])])
 
 
 def best_rate_text(found: BestRate) -> str:

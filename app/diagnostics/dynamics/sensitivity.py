@@ -21,6 +21,10 @@ FEWEST_RATES = 3
 SMALLEST_SPAN = 3.0
 """Between the largest and the smallest rate; within less there is nothing to sweep."""
 
+AT_START_SHARE = 0.1
+"""A run that gained less than this share of what the best gained ended where it began: at chance, most likely, which
+lies a little below the loss of fresh weights."""
+
 
 @dataclass(frozen=True, slots=True)
 class SweptRun:
@@ -44,7 +48,7 @@ class Sensitivity:
 
     value : LR sensitivity [of the loss]
     rates, finals : the sweep, by rate; runs at one rate are averaged, what diverged counts as the loss at the start
-    diverged : how many runs ended no better than they began
+    diverged : how many runs ended where they began, or worse
     is_edge_best : whether the best rate is the smallest or largest of the sweep: a better one may lie outside
     """
 
@@ -76,7 +80,7 @@ def sensitivity(runs: Sequence[SweptRun]) -> Sensitivity | None:
         rates=tuple(rates),
         finals=tuple(finals),
         first=first,
-        diverged=sum(final >= first for _, final in capped),
+        diverged=sum(final >= first - AT_START_SHARE * (first - finals[at]) for _, final in capped),
         best_rate=rates[at],
         best=finals[at],
         is_edge_best=at in (0, len(rates) - 1),
