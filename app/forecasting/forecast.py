@@ -15,7 +15,7 @@ from app.curves.schedule import Schedule
 from app.forecasting.final_value import FINAL_SHARE, final_levels, final_noise
 from app.forecasting.forecaster import Array, Forecaster
 from app.forecasting.last import LastValueForecaster
-from app.forecasting.law import FLOOR_SHARE, LawForecaster, PowerLawForecaster, above_zero, schedule_is_guessed
+from app.forecasting.law import LawForecaster, PowerLawForecaster, schedule_is_guessed
 from app.forecasting.mixing import mixed_quantiles
 from app.forecasting.observations import is_positive
 from app.forecasting.pfn import PfnForecaster, lowest_level
@@ -25,6 +25,9 @@ from app.forecasting.weights import Weights, shipped_network_share
 from app.laws.prior import Prior
 
 LEVELS = (0.05, 0.25, 0.50, 0.75, 0.95)
+
+MOST_DOWN = -50.0
+"""Logarithm of the most that a positive quantile is brought down by."""
 
 NETWORK = PfnForecaster()
 
@@ -218,7 +221,8 @@ def _noisy(quantiles: Array, noise: float, curve: Curve, measure: Measure) -> Ar
     """Quantiles of a level as those of a mean of noisy points around it; positive ones and shares stay such."""
     middle = quantiles[LEVELS.index(0.5)]
     places = ndtri(np.asarray(LEVELS))
-    return _within_bounds(middle + np.sign(places) * np.hypot(quantiles - middle, noise * places), curve, measure)
+    wider = middle + np.sign(places) * np.hypot(quantiles - middle, noise * places)
+    return _widened(quantiles, wider, curve, measure)
 
 
 def _stretched(quantiles: Array, forecast: Forecast, curve: Curve) -> Array:
@@ -227,15 +231,18 @@ def _stretched(quantiles: Array, forecast: Forecast, curve: Curve) -> Array:
     if stretch == 1.0:
         return quantiles
     middle = quantiles[LEVELS.index(0.5)]
-    return _within_bounds(middle + stretch * (quantiles - middle), curve, forecast.measure)
+    return _widened(quantiles, middle + stretch * (quantiles - middle), curve, forecast.measure)
 
 
-def _within_bounds(quantiles: Array, curve: Curve, measure: Measure) -> Array:
+def _widened(quantiles: Array, wider: Array, curve: Curve, measure: Measure) -> Array:
+    """The wider ones; of a positive metric a quantile goes down by a factor, which for a small step is the same."""
     if measure.bounds is not None:
-        return measure.within(quantiles)
+        return measure.within(wider)
     if not is_positive(curve.values):
-        return quantiles
-    return above_zero(quantiles, FLOOR_SHARE * float(np.median(curve.values[-5:])))
+        return wider
+    lower = (quantiles > 0) & (wider < quantiles)
+    steps = wider / np.where(lower, quantiles, 1.0) - 1.0
+    return np.where(lower, quantiles * np.exp(np.clip(steps, MOST_DOWN, 0.0)), wider)
 
 
 def _doubts(forecast: Forecast) -> list[str]:

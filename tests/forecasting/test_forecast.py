@@ -237,6 +237,19 @@ def test_the_final_value_is_known_no_better_than_the_noise_of_the_points_that_ma
     assert quantiles[0.95] - quantiles[0.05] > 2 * 1.6 * 0.8 * standard_error
 
 
+def test_noise_widens_every_quantile_of_a_loss_near_zero_and_keeps_it_positive() -> None:
+    steps, rng = np.arange(1, 401), np.random.default_rng(0)
+    curve = Curve.from_points(steps, np.exp(-steps / 60 + rng.normal(0.0, 0.3, 400)) + 1e-6)
+    plan = plan_of(CONSTANT, 500)
+    paths = LawForecaster().predict(curve, plan, path_steps(plan.schedule, 400, 500))
+    level = quantiles_of(final_levels(paths, curve, 500), LEVELS)
+    final = np.array(list(forecast_curve(curve, plan).forecasters["law"].final_quantiles.values()))
+    assert final_noise(curve, 500) > 0
+    assert (final > 0).all()
+    assert (final[:2] < level[:2]).all()
+    assert (final[3:] > level[3:]).all()
+
+
 def test_nothing_is_left_to_the_noise_once_the_last_point_is_seen() -> None:
     curve = Curve.from_points(np.arange(1, 4001), 3.0 + np.random.default_rng(3).normal(0.0, 0.3, 4000))
     assert final_noise(curve, 4000) == 0.0
