@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from playwright.sync_api import Browser, expect
 
@@ -9,7 +11,7 @@ from app.dashboard.figures.sweep import SHOWN, sweep_figure
 from app.dashboard.pages.sweep import sweep_name, sweep_text
 from app.dashboard.theme import Display
 from app.diagnostics.dynamics.sensitivity import SweptRun, sensitivity
-from app.storage.sweeps import Sweep
+from app.storage.sweeps import LeftOut, Sweep
 from tests.conftest import TemplateOf
 from tests.dashboard.browser import DESKTOP, PHONE, PICTURES, open_page
 from tests.dashboard.seeding import Seeder
@@ -31,6 +33,18 @@ def test_a_best_rate_at_the_edge_and_what_diverged_are_said() -> None:
     assert "at the edge" in text
     assert "1 ended where it began, or worse" in text
     assert "ahead of 2.500 at 1e-3 by 0.5" in text
+
+
+def test_runs_that_are_left_out_are_named_and_many_are_counted() -> None:
+    sweep = made_sweep((1e-3, 2.9), (1e-2, 2.5), (1e-1, 2.8))
+    gone = tuple(LeftOut(f"id-{at}", f"cos-{at}", 0.1, "stopped at step 1,200") for at in range(5))
+    assert "Not compared" not in sweep_text(sweep, "loss")
+    assert sweep_text(replace(sweep, left_out=gone[:1]), "loss").endswith(
+        "Not compared: cos-0 (rate 0.1, stopped at step 1,200)."
+    )
+    assert sweep_text(replace(sweep, left_out=gone), "loss").endswith(
+        "cos-2 (rate 0.1, stopped at step 1,200), 2 more."
+    )
 
 
 def test_a_best_rate_within_the_noise_of_another_is_not_named_and_the_averages_are_told() -> None:
