@@ -328,17 +328,12 @@ def list_projects(connection: Connection) -> list[str]:
 
 
 def list_segments(connection: Connection, run_id: str) -> list[Segment]:
-    key = connection.execute(text("SELECT key FROM run WHERE id = :run_id"), {"run_id": run_id}).scalar_one_or_none()
-    return [] if key is None else segments_of(connection, key)
-
-
-def segments_of(connection: Connection, key: int) -> list[Segment]:
     rows = connection.execute(
         text("""
-            SELECT number, session, started_at, resume_step, first_step
-            FROM segment WHERE run_key = :key ORDER BY number
+            SELECT s.number, s.session, s.started_at, s.resume_step, s.first_step
+            FROM segment s JOIN run ON run.key = s.run_key WHERE run.id = :run_id ORDER BY s.number
         """),
-        {"key": key},
+        {"run_id": run_id},
     )
     return [Segment(*row) for row in rows]
 
