@@ -85,11 +85,11 @@ def answer(
     Raises `BadInput` where the question makes no sense, `CurveTooShort`, `RateNeverSeen`.
     """
     changed = changed_plan(plan, curve.cutoff, question)
-    refuse_unheard_of(changed, curve.cutoff)
     caveats = [
         beyond_the_measured(plan, changed.total_steps, curve.cutoff),
         beyond_the_rates(plan, changed, curve.cutoff),
     ]
+    refuse_unheard_of(changed, curve.cutoff)  # a rise that the run itself is planned to make
     forecast = forecast_curve(curve, changed, prior, measure=measure)
     return Answer(question, changed, forecast, " ".join(filter(None, caveats)) or None)
 
