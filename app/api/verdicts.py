@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -11,12 +13,15 @@ from pydantic import ConfigDict, Field, StringConstraints
 from sqlalchemy import Connection
 
 from app.api.schemas import Done, ErrorBody, Step, StoredText, Wire
-from app.api.service import NO_RUN, ROUTE_ERRORS, Metric, Responses, RunIdPath, Service
-from app.storage.stops import StopState, answer_as_person, read_stop_state, record_heard
+from app.api.service import NO_RUN, ROUTE_ERRORS, ApiService, Metric, Responses, RunIdPath, Service
+from app.errors import LosscastError
+from app.storage.stops import StopState, answer_as_person, note_asked, read_stop_state, record_heard
 from app.storage.verdicts import StoredVerdict, read_verdict
 from app.verdicts.stopping import Mode, StopEvent
 
 router = APIRouter(prefix="/api/v1", responses=ROUTE_ERRORS)
+
+log = logging.getLogger(__name__)
 
 CONFLICT: Responses = {
     409: {"model": ErrorBody, "description": "It answers nothing: no stop is proposed, or the run is over."}
@@ -93,10 +98,23 @@ class Heard(Wire):
 async def get_verdict(run_id: RunIdPath, service: Service, metric: Metric = None) -> VerdictView:
     """What a job asks now and then. `should_stop` is true only where the project allows it and the log says why."""
 
-    def read(connection: Connection) -> VerdictView:
-        return _verdict(read_stop_state(connection, run_id), read_verdict(connection, run_id, metric), metric)
+    def read(connection: Connection) -> tuple[StopState, VerdictView]:
+        state = read_stop_state(connection, run_id)
+        told = state if metric is not None else replace(state, has_asked=True)  # it asks at this moment
+        return state, _verdict(told, read_verdict(connection, run_id, metric), metric)
 
-    return await service.read(read)
+    state, view = await service.read(read)
+    if metric is None and state.is_asked_again:
+        await _note_asked(service, run_id)
+    return view
+
+
+async def _note_asked(service: ApiService, run_id: str) -> None:
+    """For people, who wonder whether an order will be heard; the answer must not wait for it, nor fail with it."""
+    try:
+        await service.write(lambda connection: note_asked(connection, run_id))
+    except LosscastError as error:
+        log.warning("that run %s asked whether to stop could not be noted: %s", run_id, error)
 
 
 @router.post(

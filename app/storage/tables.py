@@ -113,6 +113,9 @@ segment = Table(
     Column("resume_step", BigInteger, comment="the checkpoint that the job said it resumed from [steps]"),
     Column("first_step", BigInteger, comment="the smallest step logged in it [steps]"),
     Column(
+        "asked_at", DateTime(timezone=True), comment="when it last asked whether to stop, to the minute; null: never"
+    ),
+    Column(
         "next_seq",
         BigInteger,
         nullable=False,

@@ -10,13 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-CONFIRMED_SHARE = 0.01
+CONFIRMED_SHARE = 0.03
 """A stop verdict counts when it has held for this share of the run. A run is judged with each forecast, hundreds of
-times: one that looks hopeless once in a while must not be stopped by chance."""
+times: one that looks hopeless once in a while must not be stopped by chance (docs/stopping.md: measured)."""
 
-CONFIRMED_LOOKS = 2
+CONFIRMED_LOOKS = 3
 """And for so many judgements at least: of a run that logs seldom, the share alone may be one look."""
 
+MOST_DOUBLINGS = 3
+"""Each stop that was taken back doubles how long the next must hold, up to so often: to a quarter of the run."""
 
 LAST_SHARE = 0.02
 """In its last steps a run is let finish: where it comes to is worth more to its siblings than a stop would save."""
@@ -57,10 +59,14 @@ class Standing:
     segment: int
 
 
-def is_confirmed(*, since_step: int, step: int, looks: int, total_steps: int) -> bool:
-    """Whether a stop verdict has held for long enough to count, and the run is not as good as over."""
+def is_confirmed(*, since_step: int, step: int, looks: int, total_steps: int, taken_back: int = 0) -> bool:
+    """Whether a stop verdict has held for long enough to count, and the run is not as good as over.
+
+    taken_back : stops of this start of the run that a verdict took back: the more there were, the longer it takes
+    """
+    needed = CONFIRMED_SHARE * 2 ** min(taken_back, MOST_DOUBLINGS) * total_steps
     held = has_held(since_step=since_step, step=step, looks=looks, total_steps=total_steps)
-    return held and total_steps - step > LAST_SHARE * total_steps
+    return held and step - since_step >= needed and total_steps - step > LAST_SHARE * total_steps
 
 
 def has_held(*, since_step: int, step: int, looks: int, total_steps: int) -> bool:
@@ -74,8 +80,9 @@ def next_event(
     """What a judgement adds to the log; None: nothing.
 
     A person's no holds for the whole run, restarts included; what else was said holds for its segment. A person's yes
-    is not withdrawn because the next verdict differs. An order is, at once; a question to a person only where the other
-    verdict is `settled`: one that comes and goes with every forecast cannot be answered.
+    is not withdrawn because the next verdict differs. What the policy said is, where the other verdict is `settled`: a
+    question that comes and goes with every forecast cannot be answered, nor such an order be followed. Until then no
+    job is told of the order: see `app.storage.stops.StopState`.
     """
     here = _in_force(standing, segment)
     if here is None:
@@ -87,13 +94,13 @@ def next_event(
     if here.author is Author.PERSON:
         return None
     if not is_stop:
-        return StopEvent.WITHDRAWN if settled or here.event is not StopEvent.PROPOSED else None
+        return StopEvent.WITHDRAWN if settled else None
     wanted = _asked_for(mode)
     return wanted if confirmed and wanted is not here.event else None
 
 
 def may_stop(standing: Standing | None, segment: int, mode: Mode) -> bool:
-    """Whether a job that asks now is told to stop: only where the log says so and the mode still allows it."""
+    """Whether the log says so and the mode still allows that a job that asks now is told to stop."""
     here = _in_force(standing, segment)
     if here is None or mode is Mode.ADVISE:
         return False

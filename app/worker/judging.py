@@ -126,7 +126,7 @@ def _judged(subject: RunToJudge, plan: Plan, around: Surroundings, metric: str, 
         verdict = judge(situation, policy_named(policy.policy, policy.parameters))
     since, looks = _held(around, metric, verdict, subject.run.segment, curve.cutoff)
     standing_for = {"since_step": since, "step": curve.cutoff, "looks": looks, "total_steps": plan.total_steps}
-    confirmed = verdict.decision is Decision.STOP and is_confirmed(**standing_for)
+    confirmed = verdict.decision is Decision.STOP and is_confirmed(**standing_for, taken_back=around.taken_back)
     settled = verdict.decision is Decision.CONTINUE or has_held(**standing_for)
     time = _time_left(around, metric, plan.total_steps)
     details = verdict.as_json() | {

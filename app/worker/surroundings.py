@@ -12,6 +12,7 @@ from app.forecasting.scores import QuantileForecast
 from app.storage.curves import read_curves_of_runs
 from app.storage.goals import ProjectPolicy
 from app.storage.pace import PaceMarks
+from app.storage.stops import count_taken_back
 from app.storage.verdicts import RivalRow, StoredVerdict, read_diagnosed_states, read_earlier_outlooks, read_rivals
 from app.verdicts.history import History
 from app.verdicts.outlook import Outlook
@@ -45,6 +46,7 @@ class Surroundings:
     before: Mapping[str, StoredVerdict]  # by metric
     pace: PaceMarks
     earlier: Mapping[str, Sequence[Outlook]]  # by metric: forecasts of before
+    taken_back: int  # stops of this start of the run
 
 
 def surroundings_of(
@@ -58,6 +60,7 @@ def surroundings_of(
         before=before,
         pace=pacing.follow(connection, subject.key, subject.arrivals),
         earlier={metric: _earlier(connection, subject, metric) for metric in metrics},
+        taken_back=count_taken_back(connection, subject.key, subject.run.segment),
     )
 
 

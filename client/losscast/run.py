@@ -159,7 +159,7 @@ class Run:
             self._notices.warn("finish(status=%r) is none of %s; taken as 'finished'", status, ", ".join(STATUSES))
             status = "finished"
         if status == "finished" and self._told_to_stop:
-            status, message = "stopped", message or self.stop_reason
+            status, message = "stopped", message or f"Told to stop: {self.stop_reason}"
         if self._stop_watch is not None:
             self._stop_watch.close()
         self._finished = self._sender.finish(status, None if message is None else to_text(message), timeout)

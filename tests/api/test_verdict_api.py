@@ -11,6 +11,7 @@ import pytest
 
 from app.importers.run_files import read_file
 from app.storage.database import Database
+from app.storage.stops import NEVER_ASKED, read_stop_state
 from app.worker.refit import refit_run
 from tests.service import Web, new_id
 
@@ -54,7 +55,7 @@ def hopeless(web: Web, database: Database, project: str) -> str:
 
 
 def confirm(web: Web, database: Database, run_id: str) -> None:
-    for begin in (15_000, 15_400):
+    for begin in (15_000, 15_400, 15_800):
         append(web, run_id, "constant_24000", begin, begin + 400)
         refit_run(database, run_id, [])
 
@@ -82,7 +83,7 @@ def test_a_job_that_asks_is_told_to_stop_only_where_its_project_wants_that(
     assert "only wants advice" in advice["stop_sentence"]
 
     put_goals(web, project, {"mode": "stop"})
-    confirmed_anew = ((15_800, 16_200), (16_200, 16_600))
+    confirmed_anew = ((16_200, 16_600), (16_600, 17_000), (17_000, 17_400))
     for begin, end in confirmed_anew:
         assert not web.get(f"/runs/{hopeless}/verdict")["should_stop"]
         append(web, hopeless, "constant_24000", begin, end)
@@ -127,7 +128,7 @@ def test_a_person_who_is_asked_decides(web: Web, database: Database, hopeless: s
     declined = web.post(f"/runs/{hopeless}/verdict/answer", {"answer": "continue", "by": "Ada\x00"})
     assert not declined["should_stop"]
     web.post(f"/runs/{hopeless}/verdict/answer", {"answer": "take_back"})
-    append(web, hopeless, "constant_24000", 15_800, 16_200)
+    append(web, hopeless, "constant_24000", 16_200, 16_600)
     refit_run(database, hopeless, [])
     agreed = web.post(f"/runs/{hopeless}/verdict/answer", {"answer": "stop", "by": "Ada"})
     assert (agreed["should_stop"], agreed["stop_sentence"]) == (
@@ -254,3 +255,22 @@ def test_runs_of_a_project_are_ranked_by_where_they_will_end(
     empty = web.new_run(project=new_id("empty"))
     project_of = web.get(f"/runs/{empty}")["project"]
     assert web.get(f"/projects/{project_of}/ranking")["metric"] is None
+
+
+def test_people_see_whether_a_job_asks_at_all(web: Web, database: Database, hopeless: str, project: str) -> None:
+    """What the page of the run says; whoever asks over HTTP is the one who asks."""
+
+    def on_the_page() -> str:
+        with database.read() as connection:
+            return read_stop_state(connection, hopeless).sentence
+
+    put_goals(web, project, {"mode": "stop"})
+    confirm(web, database, hopeless)
+    ordered = "The project's policy wants it: the job is told to stop when it asks."
+    assert on_the_page() == f"{ordered} {NEVER_ASKED}"
+    web.get(f"/runs/{hopeless}/verdict", metric="train_loss")
+    assert on_the_page().endswith(NEVER_ASKED), "a look at another metric is not a job that asks"
+    assert web.get(f"/runs/{hopeless}/verdict")["stop_sentence"] == ordered
+    assert on_the_page() == ordered
+    web.post("/runs", {"id": hopeless, "project": project, "session": "restarted"})
+    assert on_the_page().endswith(NEVER_ASKED), "the new start has not asked"

@@ -73,7 +73,7 @@ def test_a_run_that_was_told_to_stop_and_finishes_is_stopped(
     server.wait_until(run.should_stop)
     run.finish(timeout=10)
     stored = server.runs[run.id]
-    assert stored.end == {"status": "stopped", "message": TOLD["sentence"]}
+    assert stored.end == {"status": "stopped", "message": f"Told to stop: {TOLD['sentence']}"}
     assert len(stored.told) == 1
     assert run.should_stop()
 
@@ -229,14 +229,14 @@ def test_the_real_service_stops_a_hopeless_run(database_url: str) -> None:
 
         run = losscast.init(url=web.url, id=new_id("client"), project="gpt", **_plan("constant"))
         assert not run.should_stop()
-        for begin, end in ((0, 12_000), (12_000, 13_000)):
+        for begin, end in ((0, 12_000), (12_000, 12_500), (12_500, 13_000)):
             log_real(run, "constant_24000", begin, end)
             assert run.flush(60)
             refit_run(database, run.id, [])
         wait_for(lambda: run.should_stop() or None, "the job to be told")
         run.finish(timeout=60)
         stored = web.get(f"/runs/{run.id}")
-        assert (stored["status"], stored["exit_message"]) == ("stopped", run.stop_reason)
+        assert (stored["status"], stored["exit_message"]) == ("stopped", f"Told to stop: {run.stop_reason}")
         log = web.get(f"/runs/{run.id}/stops")["stops"]
         assert [(entry["event"], entry["author"]) for entry in log] == [("heard", "job"), ("ordered", "policy")]
         assert log[0]["step"] == log[1]["step"]

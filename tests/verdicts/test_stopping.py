@@ -89,7 +89,7 @@ def test_a_mode_that_changes_takes_an_order_back_to_a_question_and_on() -> None:
 
 @pytest.mark.parametrize(
     ("since", "step", "looks", "confirmed"),
-    [(500, 510, 2, True), (500, 509, 5, False), (500, 510, 1, False), (900, 979, 9, True), (900, 980, 9, False)],
+    [(500, 530, 3, True), (500, 529, 9, False), (500, 530, 2, False), (900, 979, 9, True), (900, 980, 9, False)],
 )
 def test_a_stop_counts_once_it_has_held_and_while_something_is_left(
     since: int, step: int, looks: int, confirmed: bool
@@ -114,7 +114,14 @@ def test_a_question_to_a_person_stays_until_another_verdict_has_settled() -> Non
     assert next_event(proposed, 1, Mode.ASK, is_stop=False, confirmed=False) is StopEvent.WITHDRAWN
 
 
-def test_an_order_is_withdrawn_as_soon_as_the_verdict_is_another() -> None:
+def test_an_order_is_withdrawn_once_another_verdict_has_settled_and_not_before() -> None:
     ordered = Standing(StopEvent.ORDERED, Author.POLICY, 1)
-    event = next_event(ordered, 1, Mode.STOP, is_stop=False, confirmed=False, settled=False)
-    assert event is StopEvent.WITHDRAWN
+    assert next_event(ordered, 1, Mode.STOP, is_stop=False, confirmed=False, settled=False) is None
+    assert next_event(ordered, 1, Mode.STOP, is_stop=False, confirmed=False) is StopEvent.WITHDRAWN
+
+
+@pytest.mark.parametrize(("taken_back", "needed"), [(0, 30), (1, 60), (2, 120), (3, 240), (9, 240)])
+def test_each_stop_that_was_taken_back_doubles_how_long_the_next_must_hold(taken_back: int, needed: int) -> None:
+    held = {"since_step": 100, "looks": 99, "total_steps": 1000, "taken_back": taken_back}
+    assert is_confirmed(step=100 + needed, **held)
+    assert not is_confirmed(step=100 + needed - 1, **held)

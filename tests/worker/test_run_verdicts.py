@@ -17,9 +17,10 @@ from app.runs import Batch, RunStatus
 from app.storage import alerts, runs
 from app.storage.alerts import Target
 from app.storage.database import Database
+from app.storage.deletion import delete_run
 from app.storage.goals import Goal, read_project_policy, save_project_policy
 from app.storage.runs import RunRequest, open_run
-from app.storage.stops import StopEntry, answer_as_person, list_stops, read_standing, record_heard
+from app.storage.stops import StopEntry, answer_as_person, list_stops, read_stop_state, record_heard
 from app.storage.verdicts import (
     StoredVerdict,
     metric_rises,
@@ -29,7 +30,7 @@ from app.storage.verdicts import (
     read_verdicts,
     runs_to_judge,
 )
-from app.verdicts.stopping import Author, Mode, StopEvent, may_stop
+from app.verdicts.stopping import Author, Mode, StopEvent
 from app.verdicts.sweep import rank
 from app.worker.refit import RefitResult, refit_run
 from tests.storing import make_batch, store
@@ -114,9 +115,7 @@ def events(database: Database, run_id: str = "live") -> list[tuple[str, str]]:
 
 def is_told_to_stop(database: Database, run_id: str = "live") -> bool:
     with database.read() as connection:
-        run = runs.get_run(connection, run_id)
-        standing = read_standing(connection, runs.run_key(connection, run_id))
-        return may_stop(standing, run.segment, read_project_policy(connection, PROJECT).mode)
+        return read_stop_state(connection, run_id).should_stop
 
 
 @pytest.fixture
@@ -139,9 +138,9 @@ def doomed(database: Database) -> Database:
 
 
 def confirm(database: Database, at: int = 15_000) -> None:
-    """Two looks, further apart than a stop must have held."""
+    """Three looks, the last further from the first than a stop must have held."""
     refit(database, "live")
-    go_on(database, "constant_24000", at, at + 1000, by=1000)
+    go_on(database, "constant_24000", at, at + 1000, by=500)
 
 
 def test_a_hopeless_run_is_stopped_once_it_has_looked_hopeless_for_a_while(hopeless: Database) -> None:
@@ -152,7 +151,9 @@ def test_a_hopeless_run_is_stopped_once_it_has_looked_hopeless_for_a_while(hopel
     assert not is_told_to_stop(hopeless)
     refit(hopeless, "live")
     assert verdict(hopeless).looks == 1, "the same points seen again confirm nothing"
-    go_on(hopeless, "constant_24000", 15_000, 16_000, by=1000)
+    go_on(hopeless, "constant_24000", 15_000, 15_500, by=250)
+    assert (verdict(hopeless).looks, stops(hopeless)) == (3, []), "looks alone are not enough"
+    go_on(hopeless, "constant_24000", 15_500, 16_000, by=500)
     assert is_told_to_stop(hopeless)
     (entry,) = stops(hopeless)
     assert (entry.event, entry.author, entry.step) == (StopEvent.ORDERED, Author.POLICY, verdict(hopeless).step)
@@ -161,18 +162,46 @@ def test_a_hopeless_run_is_stopped_once_it_has_looked_hopeless_for_a_while(hopel
     assert evidence["metric"] == "val_loss"
     assert evidence["verdict"]["reference"] == "best"
     assert evidence["verdict"]["probability"] > 0.95
-    assert evidence["held"] == {"since_step": first.step, "step": entry.step, "looks": 2}
+    assert evidence["held"] == {"since_step": first.step, "step": entry.step, "looks": 4}
     assert evidence["forecast"]["final"]["0.05"] > evidence["verdict"]["evidence"]["reference_level"] * 0.99
     assert (evidence["settings"]["mode"], evidence["settings"]["policy"]) == ("stop", "predictive")
-    go_on(hopeless, "constant_24000", 16_000, 17_000, by=500)
-    assert verdict(hopeless).looks == 4
+    go_on(hopeless, "constant_24000", 16_000, 16_500, by=500)
+    assert (verdict(hopeless).decision, verdict(hopeless).looks) == ("stop", 5)
     assert events(hopeless) == [("ordered", "policy")], "said once"
+
+
+def test_a_job_that_asks_while_the_verdict_wavers_is_not_stopped(hopeless: Database) -> None:
+    set_policy(hopeless)
+    confirm(hopeless)
+    assert is_told_to_stop(hopeless)
+    with hopeless.write() as connection:
+        delete_run(connection, "best")
+    go_on(hopeless, "constant_24000", 16_000, 16_250, by=250)
+    assert verdict(hopeless).decision != "stop"
+    assert not is_told_to_stop(hopeless)
+
+
+def test_after_a_stop_that_was_taken_back_the_next_must_hold_for_twice_as_long(hopeless: Database) -> None:
+    set_policy(hopeless)
+    confirm(hopeless)
+    with hopeless.write() as connection:
+        delete_run(connection, "best")
+    go_on(hopeless, "constant_24000", 16_000, 17_500, by=500)
+    assert events(hopeless) == [("ordered", "policy"), ("withdrawn", "policy")]
+    finished_run(hopeless, "another", "cosine_24000", COSINE)
+    go_on(hopeless, "constant_24000", 17_500, 18_500, by=250)
+    assert (verdict(hopeless).decision, verdict(hopeless).looks) == ("stop", 4)
+    assert events(hopeless)[2:] == [], "what was enough for the first"
+    go_on(hopeless, "constant_24000", 18_500, 19_500, by=500)
+    assert events(hopeless)[2:] == [("ordered", "policy")]
+    assert is_told_to_stop(hopeless)
 
 
 def test_where_only_advice_is_wanted_people_are_told_once_and_the_job_never(hopeless: Database) -> None:
     target = Target("hash", "https://example.com")
     refit(hopeless, "live")
-    store(hopeless, real_run("constant_24000", 15_000, 16_000), run_id="live")
+    go_on(hopeless, "constant_24000", 15_000, 15_500, by=500)
+    store(hopeless, real_run("constant_24000", 15_500, 16_000), run_id="live")
     assert refit(hopeless, "live", [target]).has_messages
     go_on(hopeless, "constant_24000", 16_000, 17_000, by=500)
     assert (stops(hopeless), is_told_to_stop(hopeless)) == ([], False)
@@ -210,7 +239,7 @@ def test_a_persons_no_holds_through_a_restart_until_it_is_taken_back(doomed: Dat
     answer(doomed, StopEvent.DECLINED)
     confirm(doomed, at=11_000)
     start(doomed, "live", CONSTANT, session="second")
-    go_on(doomed, "constant_24000", 12_000, 22_000, by=2000)
+    go_on(doomed, "constant_24000", 12_000, 22_000, by=1000)
     assert (events(doomed), verdict(doomed).details["confirmed"]) == ([("declined", "person")], True)
     answer(doomed, StopEvent.WITHDRAWN)
     go_on(doomed, "constant_24000", 22_000, 23_000, by=1000)
@@ -225,7 +254,7 @@ def test_a_restart_is_judged_anew_before_it_is_told_to_stop(doomed: Database) ->
     go_on(doomed, "constant_24000", 12_000, 13_000, by=1000)
     assert [guard["name"] for guard in verdict(doomed).details["guards"]] == ["stability_gap"]
     assert not is_told_to_stop(doomed)
-    go_on(doomed, "constant_24000", 13_000, 22_000, by=3000)
+    go_on(doomed, "constant_24000", 13_000, 22_000, by=1000)
     assert is_told_to_stop(doomed)
     assert [entry.segment for entry in stops(doomed)] == [1, 2]
 

@@ -16,17 +16,16 @@ from sqlalchemy import Connection
 from app.curves.roles import FORECAST_ROLES
 from app.dashboard.components import aria, card, choice, field, hint, run_href
 from app.dashboard.formatting import MISSING, format_step, format_value
-from app.dashboard.pages.verdict import stop_list, waiting
+from app.dashboard.pages.verdict import STOPS_READ, stop_list
 from app.errors import BadInput, LosscastError
 from app.storage.database import Database
 from app.storage.goals import Goal, ProjectPolicy, read_project_policy, save_project_policy
 from app.storage.runs import list_runs
-from app.storage.stops import StopEntry, list_stops
+from app.storage.stops import StopEntry, count_stops, list_stops, read_waiting
 from app.verdicts.policies import POLICIES, parameters_of, policy_named
 from app.verdicts.stopping import Mode
 
 RUNS_LOOKED_AT = 100  # for the names of metrics
-STOPS_SHOWN = 20
 
 POLICY_NAMES: Mapping[str, str] = {
     "predictive": "predictive: the forecast against all that it must beat",
@@ -53,9 +52,12 @@ MODE_WORDS = {
 class GoalsReading:
     """What the card shows; `metrics` are those that are forecast and that the project's newest runs log."""
 
+    project: str
     policy: ProjectPolicy
     metrics: Sequence[str]
-    stops: Sequence[StopEntry]
+    stops: Sequence[StopEntry]  # the newest of them
+    n_stops: int
+    waiting: Mapping[str, str]  # id -> name of runs whose stop is proposed
 
     @property
     def first_metric(self) -> str | None:
@@ -67,12 +69,14 @@ def read_goals(database: Database, project: str) -> GoalsReading:
     with database.read() as connection:
         policy = read_project_policy(connection, project)
         rows, _ = list_runs(connection, project=project, limit=RUNS_LOOKED_AT)
-        stops = list_stops(connection, project=project, limit=STOPS_SHOWN)
+        stops = list_stops(connection, project=project, limit=STOPS_READ)
+        n_stops, waiting = count_stops(connection, project=project), read_waiting(connection, project)
     summaries = [row.summary for row in rows if row.summary is not None]
     main = [one.metric for one in summaries if one.metric]
     roles = [item for one in summaries for item in one.roles.items()]
     others = sorted({metric for metric, match in roles if match.get("role") in FORECAST_ROLES})
-    return GoalsReading(policy, list(dict.fromkeys([*policy.goals, *main, *others])), stops)
+    metrics = list(dict.fromkeys([*policy.goals, *main, *others]))
+    return GoalsReading(project, policy, metrics, stops, n_stops, waiting)
 
 
 def goals_card(reading: GoalsReading) -> Component:
@@ -138,7 +142,7 @@ def goals_card(reading: GoalsReading) -> Component:
             ],
             className="fold",
         ),
-        html.Div(stops_text(reading.stops), id="goals-stops"),
+        html.Div(stops_text(reading), id="goals-stops"),
     )
 
 
@@ -183,7 +187,7 @@ def register(app: dash.Dash, database: Database) -> None:
     )
     async def show_wants(_wants: int, _ranking: str | None, project: str) -> Sequence[object]:
         reading = await asyncio.to_thread(read_goals, database, project)
-        return wants_text(reading.policy), stops_text(reading.stops)
+        return wants_text(reading.policy), stops_text(reading)
 
     @app.callback(
         Output("project-wants", "data"),
@@ -276,13 +280,14 @@ def wants_text(policy: ProjectPolicy) -> Component:
     return html.Dl(rows, className="pairs goals-pairs")
 
 
-def stops_text(stops: Sequence[StopEntry]) -> list[Component | None]:
+def stops_text(reading: GoalsReading) -> list[Component | None]:
     """Who waits for an answer, and the log."""
     links: list[Component | str] = []
-    for stop in waiting(stops):
-        links += [", " if links else "", dcc.Link(stop.run_name, href=run_href(stop.run_id))]
+    for run_id, name in reading.waiting.items():
+        links += [", " if links else "", dcc.Link(name, href=run_href(run_id))]
     asked = html.P(["A stop is proposed and waits for an answer: ", *links, "."], className="goals-asked")
-    return [asked if links else None, stop_list(stops, datetime.now(UTC), with_run=True)]
+    log = stop_list(reading.stops, reading.n_stops, datetime.now(UTC), project=reading.project)
+    return [asked if links else None, log]
 
 
 def goal_text(metric: str, goal: Goal) -> str:

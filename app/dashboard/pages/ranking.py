@@ -266,7 +266,8 @@ def shown(reading: RankingReading, now: datetime) -> list[Component | None]:
 
 
 def not_ranked(reading: RankingReading) -> Component | None:
-    """The runs that are missing because they broke, or because nobody can tell where they will end."""
+    """The runs that are missing because they broke, or because nobody can tell where they will end; and those that may
+    soon be: nobody has heard of them for a while."""
     lines = []
     if reading.broken:
         lines.append(f"NaN or infinite, and so not ranked: {_first_of(reading.broken)}.")
@@ -274,6 +275,11 @@ def not_ranked(reading: RankingReading) -> Component | None:
         lines.append(
             "Not ranked, since the learning rate is still to rise to where nobody has seen one: "
             f"{_first_of(reading.unforeseen)}."
+        )
+    late = [one.name for one in reading.competitors if reading.states.get(one.run_id) is Liveness.LATE]
+    if late:
+        lines.append(
+            f"Silent for some minutes: {_first_of(late)}. Ranked as if still going, for as long as half an hour."
         )
     return html.Div([html.P(line, className="muted") for line in lines]) if lines else None
 

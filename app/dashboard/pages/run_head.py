@@ -16,14 +16,17 @@ from app.dashboard.components import (
     severity_badge,
     status_badge,
 )
-from app.dashboard.formatting import format_count, format_duration
+from app.dashboard.formatting import format_count, format_duration, format_percent, format_step
 from app.dashboard.liveness import Liveness
 from app.dashboard.pages.fit import fit_href
 from app.dashboard.readings.compared_runs import compare_href
 from app.dashboard.readings.run import RunReading
 from app.runs import RunStatus
+from app.storage.stops import StopEntry
+from app.verdicts.stopping import Author
 
 STOP_ADVISED = "stop_advised"  # kind of the worker's alert
+TOLD_TO_STOP = "Told to stop: "  # how the client begins the last words of a job that was
 
 
 def header(reading: RunReading) -> list[Component | None]:
@@ -118,6 +121,27 @@ def banner(reading: RunReading) -> Component | None:
                 f"Nothing heard for {silence}. The job may have died without a word.", className="banner banner-lost"
             )
         )
-    if reading.run.exit_message:
-        lines.append(html.Div(["The job said: ", html.Q(reading.run.exit_message)], className="banner"))
+    if reading.order is not None:
+        lines.append(html.Div(followed_text(reading, reading.order), className="banner"))
+    own_words = reading.run.exit_message or ""
+    if own_words and (reading.order is None or not _is_verdict(own_words)):
+        lines.append(html.Div(["The job said: ", html.Q(own_words)], className="banner"))
     return html.Div(lines, className="banners", role="status") if lines else None
+
+
+def followed_text(reading: RunReading, order: StopEntry) -> list[Component | str]:
+    """Who told the job to stop, how far it had come, and why."""
+    run, total = reading.run, reading.summary.total_steps if reading.summary else None
+    who = "A person" if order.author is Author.PERSON else "Losscast, by the project's policy,"
+    done = f" at step {format_step(run.last_step)}" if run.last_step is not None else ""
+    saved = ""
+    if run.last_step is not None and total and run.last_step < total:
+        saved = f" of {format_step(total)}: {format_percent(1 - run.last_step / total)} of it was saved"
+    sentence = order.evidence.get("verdict", {}).get("sentence") or order.why
+    ordered = f" When it was ordered, at step {format_step(order.step)}: " if order.step is not None else " "
+    return [f"{who} told the job to stop, and it ended{done}{saved}.{ordered}", html.Q(sentence)]
+
+
+def _is_verdict(message: str) -> bool:
+    """Whether a job's last words are the verdict that stopped it: the client sends those where it has no others."""
+    return message.startswith(TOLD_TO_STOP) or "; stopping now saves " in message

@@ -12,12 +12,13 @@ import dash
 from dash import ALL, Input, Output, State, dcc, html
 from dash.development.base_component import Component
 
-from app.dashboard.components import aria, hint, moment, run_href
+from app.dashboard.components import aria, hint, moment, project_href, run_href
 from app.dashboard.formatting import format_chance, format_duration, format_percent, format_step, format_value
+from app.dashboard.liveness import Liveness, liveness
 from app.errors import LosscastError
-from app.runs import RunStatus
+from app.runs import Run, RunStatus
 from app.storage.database import Database
-from app.storage.stops import StopEntry, StopState, answer_as_person, list_stops, read_stop_state
+from app.storage.stops import StopEntry, StopState, answer_as_person, count_stops, list_stops, read_stop_state
 from app.storage.verdicts import StoredVerdict, read_verdict
 from app.verdicts.judging import amount
 from app.verdicts.rivals import RivalKind
@@ -25,6 +26,8 @@ from app.verdicts.stopping import Author, Mode, StopEvent
 from app.verdicts.verdict import Decision
 
 STOPS_SHOWN = 20
+STOPS_READ = 200
+"""Of a longer log the rest is left to the API."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,18 +97,25 @@ TIME_MEANING = (
     "taken to come back as often and as long as they did."
 )
 NEXT_MEANING = "The next step at which the answer can change."
+SILENT_MEANING = (
+    "Neither metrics nor heartbeats. The verdict is the one from before, and holds if the job still runs; how long it "
+    "takes, nobody can tell now."
+)
 
 
 @dataclass(frozen=True, slots=True)
 class VerdictReading:
     """What is known of a run's worth.
 
-    stops : the log, newest first
+    stops : the newest entries of the log, the newest first
+    n_stops : how many it has
     """
 
     state: StopState
     verdict: StoredVerdict | None
     stops: Sequence[StopEntry]
+    n_stops: int
+    now: datetime
 
     @property
     def is_over(self) -> bool:
@@ -116,7 +126,8 @@ class VerdictReading:
         """Changes when something that is shown does."""
         judged_at = self.verdict.judged_at if self.verdict else None
         newest = self.stops[0].id if self.stops else None
-        return f"{self.state.run.status} {judged_at} {newest} {self.state.policy.revision}"
+        said = self.state.should_stop, self.state.sentence, liveness(self.state.run, self.now)
+        return f"{self.state.run.status} {judged_at} {newest} {self.state.policy.revision} {said}"
 
     @property
     def answers(self) -> list[str]:
@@ -137,7 +148,9 @@ def read(database: Database, run_id: str) -> VerdictReading:
         return VerdictReading(
             state=read_stop_state(connection, run_id),
             verdict=read_verdict(connection, run_id),
-            stops=list_stops(connection, run_id=run_id, limit=STOPS_SHOWN),
+            stops=list_stops(connection, run_id=run_id, limit=STOPS_READ),
+            n_stops=count_stops(connection, run_id=run_id),
+            now=datetime.now(UTC),
         )
 
 
@@ -194,7 +207,7 @@ def _answered(database: Database, run_id: str, answer: str) -> str | None:
 
 def shown(reading: VerdictReading, now: datetime, problem: str | None = None) -> Component | None:
     """Nothing of a run that is over and was never to be stopped."""
-    log = stop_list(reading.stops, now)
+    log = stop_list(reading.stops, reading.n_stops, now, run_id=reading.state.run.id)
     if reading.verdict is None:
         if log is None:
             return None if reading.is_over else html.P(NOT_YET, className="muted verdict-none")
@@ -210,7 +223,9 @@ def shown(reading: VerdictReading, now: datetime, problem: str | None = None) ->
                 ],
                 className="verdict-head",
             ),
-            html.Div([fact for fact in _facts(verdict, now) if fact is not None], className="facts verdict-facts"),
+            html.Div(
+                [fact for fact in _facts(reading, verdict, now) if fact is not None], className="facts verdict-facts"
+            ),
             _stopping(reading, problem),
             html.Div(
                 [one for one in (_comparisons(said), _guards(said), log) if one is not None], className="verdict-folds"
@@ -230,8 +245,10 @@ def verdict_badge(decision: str, meaning: str = "") -> Component:
     )
 
 
-def _facts(verdict: StoredVerdict, now: datetime) -> list[Component | None]:
+def _facts(reading: VerdictReading, verdict: StoredVerdict, now: datetime) -> list[Component | None]:
     said = verdict.details
+    run = reading.state.run
+    is_heard = liveness(run, now) is Liveness.RUNNING
     probability, saved, regret = said.get("probability"), said.get("saved"), said.get("regret")
     next_step = said.get("next_step")
     held = verdict.step - verdict.since_step
@@ -243,11 +260,18 @@ def _facts(verdict: StoredVerdict, now: datetime) -> list[Component | None]:
         else None,
         _fact("expected regret", REGRET_MEANING, regret_text(said)) if regret is not None else None,
         _goal_fact(said.get("goal")),
-        _time_fact(said.get("time")),
-        _fact("can change at step", NEXT_MEANING, format_step(next_step)) if next_step is not None else None,
+        _time_fact(said.get("time")) if is_heard else None,
+        _fact("can change at step", NEXT_MEANING, format_step(next_step))
+        if next_step is not None and is_heard
+        else None,
+        None if is_heard else _fact("nothing heard", SILENT_MEANING, f"for {_silence(run, now)}"),
         html.Span(f"held for {format_step(held)} steps") if held > 0 else None,
         html.Span(["judged ", moment(verdict.judged_at, now), f", from step {format_step(verdict.step)}"]),
     ]
+
+
+def _silence(run: Run, now: datetime) -> str:
+    return format_duration((now - run.last_seen_at).total_seconds())
 
 
 def _all_of_them(said: Mapping[str, Any]) -> str:
@@ -366,36 +390,37 @@ def _guards(said: Mapping[str, Any]) -> Component | None:
     )
 
 
-def waiting(stops: Sequence[StopEntry]) -> list[StopEntry]:
-    """The newest entries of the runs whose stop is proposed and not answered; `stops` newest first."""
-    newest: dict[str, StopEntry] = {}
-    for stop in stops:
-        newest.setdefault(stop.run_id, stop)
-    return [stop for stop in newest.values() if stop.event is StopEvent.PROPOSED]
-
-
-def stop_list(stops: Sequence[StopEntry], now: datetime, *, with_run: bool = False) -> Component | None:
-    """The log of stops: who said what when, and why."""
+def stop_list(
+    stops: Sequence[StopEntry], n_stops: int, now: datetime, *, run_id: str | None = None, project: str | None = None
+) -> Component | None:
+    """The log of stops of a run or a project: who said what when, and why. Of long ones, the newest first."""
     if not stops:
         return None
-    entries = [
-        html.Li(
-            [
-                html.Div(
-                    [
-                        html.B(EVENTS[stop.event]),
-                        html.Span(AUTHORS[stop.author]),
-                        dcc.Link(stop.run_name, href=run_href(stop.run_id)) if with_run else None,
-                        html.Span(f"at step {format_step(stop.step)}") if stop.step is not None else None,
-                        moment(stop.at, now),
-                    ],
-                    className="facts",
-                ),
-                html.P(stop.why),
-            ]
-        )
-        for stop in stops
-    ]
-    return html.Details(
-        [html.Summary(f"Log of stops ({len(stops)})"), html.Ul(entries, className="notes")], className="fold"
+    entries = [_stop_entry(stop, now, with_run=project is not None) for stop in stops]
+    first, rest = entries[:STOPS_SHOWN], entries[STOPS_SHOWN:]
+    parts: list[Component] = [html.Ul(first, className="notes")]
+    if rest:
+        parts.append(html.Details([html.Summary(f"{len(rest)} before"), html.Ul(rest, className="notes")]))
+    if n_stops > len(stops):
+        whose = run_href(run_id) if run_id is not None else project_href(project or "")
+        whole = html.A("the API has the whole log", href=f"/api/v1{whose}/stops?limit=1000")
+        parts.append(html.P([f"These are the newest {len(stops)} of {n_stops}: ", whole, "."], className="muted"))
+    return html.Details([html.Summary(f"Log of stops ({n_stops:,})"), *parts], className="fold")
+
+
+def _stop_entry(stop: StopEntry, now: datetime, *, with_run: bool) -> Component:
+    return html.Li(
+        [
+            html.Div(
+                [
+                    html.B(EVENTS[stop.event]),
+                    html.Span(AUTHORS[stop.author]),
+                    dcc.Link(stop.run_name, href=run_href(stop.run_id)) if with_run else None,
+                    html.Span(f"at step {format_step(stop.step)}") if stop.step is not None else None,
+                    moment(stop.at, now),
+                ],
+                className="facts",
+            ),
+            html.P(stop.why),
+        ]
     )

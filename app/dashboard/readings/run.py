@@ -26,6 +26,7 @@ from app.storage.database import Database
 from app.storage.diagnoses import Health, diagnosed_at, read_health
 from app.storage.dynamics import read_dynamics
 from app.storage.ends import End, read_end
+from app.storage.stops import StopEntry, read_followed_order
 from app.storage.track_record import newest_score
 
 
@@ -69,6 +70,7 @@ class RunReading:
     event_plots: Mapping[str, EventPlot] = field(default_factory=dict)  # event -> its drawings
     dynamics: Sequence[Dynamic] = ()
     end: End | None = None  # of the metric shown first; None while the run goes on
+    order: StopEntry | None = None  # by which the job was told to stop, and then ended
 
     @property
     def newest(self) -> tuple[int | None, float | None]:
@@ -185,6 +187,7 @@ def read_run(database: Database, run_id: str) -> RunReading:
             event_plots=read_event_plots(connection, run_id, health, series),
             dynamics=[] if health is None else read_dynamics(connection, run_id, health.watched),
             end=read_end(connection, run_id, metric),
+            order=read_followed_order(connection, run),
         )
 
 
