@@ -18,11 +18,12 @@ router = APIRouter(prefix="/api/v1", responses=ROUTE_ERRORS)
 class SweptRunView(Wire):
     id: str
     peak_rate: float
-    final: Number = Field(description='Over the last 2 % of the steps; "NaN" where the run diverged.')
+    final: Number = Field(description='Over the last 2 % of the steps; "NaN" where the run became NaN.')
+    has_diverged: bool = Field(description="Diagnosed as diverged, and not come back: no part of `seed_deviation`.")
 
 
 class LeftOutView(Wire):
-    """A run that was stopped, or ended well before the others."""
+    """A run that was stopped, ended well before the others or went on well beyond them."""
 
     id: str
     name: str
@@ -91,7 +92,10 @@ def _view(sweep: Sweep) -> SweepView:
         seed_deviation=best.seed_deviation,
         is_edge_best=found.is_edge_best,
         diverged=found.diverged,
-        runs=[SweptRunView(id=run.run_id, peak_rate=run.peak_rate, final=number(run.final)) for run in sweep.runs],
+        runs=[
+            SweptRunView(id=run.run_id, peak_rate=run.peak_rate, final=number(run.final), has_diverged=run.has_diverged)
+            for run in sweep.runs
+        ],
         left_out=[
             LeftOutView(id=run.run_id, name=run.name, peak_rate=run.peak_rate, why=run.why) for run in sweep.left_out
         ],

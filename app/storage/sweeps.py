@@ -34,7 +34,7 @@ ABOUT_THE_RATE = re.compile(
 """Settings that may differ within a sweep: those of the rate, and those that tell runs apart and train nothing else."""
 
 AS_LONG = 0.9
-"""Of the longest run of the sweep: a run that ended well before is no end to compare, unless it diverged."""
+"""Of the longest run that is compared: one that ended well before is no end to compare, unless it became NaN."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ def read_sweeps(connection: Connection, project: str) -> list[Sweep]:
     swept = []
     for group in groups.values():
         group.sort(key=lambda one: one.run.peak_rate)
-        longest = max((one.last_step for one in group if not one.was_stopped), default=0)
+        longest = _longest_compared(group)
         reasons = [_why_left_out(one, longest) for one in group]
         runs = tuple(one.run for one, why in zip(group, reasons, strict=True) if not why)
         found = sensitivity(runs)
@@ -107,12 +107,30 @@ def read_sweeps(connection: Connection, project: str) -> list[Sweep]:
     return sorted(sweeps, key=lambda sweep: (-len(sweep.runs), repr(sweep.settings)))
 
 
+def _longest_compared(group: Sequence[_Ended]) -> int:
+    """Last step of the longest run among those of one length that make up the widest sweep; 0 where there is none.
+
+    Of runs of several lengths those of most rates are compared: one that went on for longer must not cost all others
+    their sweep.
+    """
+
+    def width(longest: int) -> tuple[bool, int, int, int]:
+        compared = [one.run for one in group if not _why_left_out(one, longest)]
+        rates = {run.peak_rate for run in compared if math.isfinite(run.final)}
+        return sensitivity(compared) is not None, len(rates), len(compared), longest
+
+    lengths = {one.last_step for one in group if not one.was_stopped}
+    return max(lengths, key=width, default=0)
+
+
 def _why_left_out(one: _Ended, longest: int) -> str:
     """Empty where it is compared: it went as far as the others, or became NaN, which no more steps would mend."""
     if math.isnan(one.run.final):
         return ""
     if one.was_stopped:
         return f"stopped at step {one.last_step:,}"
+    if one.last_step > longest:
+        return f"went on to step {one.last_step:,}, beyond {longest:,}"
     return "" if one.last_step >= AS_LONG * longest else f"ended at step {one.last_step:,} of {longest:,}"
 
 
@@ -124,7 +142,9 @@ def _differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
 def _ended_runs(connection: Connection, project: str) -> list[_Ended]:
     rows = connection.execute(
         text("""
-            SELECT run.key, run.id, run.name, run.status, run.config, s.metric, s.conclusions -> 'roles' AS roles
+            SELECT run.key, run.id, run.name, run.status, run.config, s.metric, s.conclusions -> 'roles' AS roles,
+                EXISTS (SELECT FROM diagnosis_event e
+                        WHERE e.run_key = run.key AND e.kind = 'divergence' AND e.resolved_at IS NULL) AS has_diverged
             FROM run JOIN project ON project.id = run.project_id JOIN run_summary s ON s.run_key = run.key
             WHERE project.name = :project AND run.status IN ('finished', 'failed', 'stopped') AND s.metric IS NOT NULL
             ORDER BY run.created_at DESC, run.key DESC LIMIT :limit
@@ -145,7 +165,14 @@ def _ended(row: Row[Any], loss: Reduction | None, rate: Reduction | None) -> _En
         return None
     first = float(loss.bins.maxima[0]) if loss.bins.counts[0] else math.nan
     error = final_error(loss.to_curve())
-    run = SweptRun(row.id, float(f"{peak:.6g}"), final_level(loss), first, math.nan if error is None else error)
+    run = SweptRun(
+        run_id=row.id,
+        peak_rate=float(f"{peak:.6g}"),
+        final=final_level(loss),
+        first=first,
+        error=math.nan if error is None else error,
+        has_diverged=row.has_diverged,
+    )
     was_stopped = row.status == RunStatus.STOPPED
     return _Ended(run, row.name, was_stopped, row.metric, _other_settings(row.config), loss.last_step)
 

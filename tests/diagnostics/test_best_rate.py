@@ -59,6 +59,27 @@ def test_a_rate_at_which_all_runs_diverged_is_not_alike_to_the_best_and_makes_no
     assert 1.0 not in [one.rate for one in found.alike]
 
 
+def test_a_run_seen_to_diverge_is_no_noise_wherever_it_ended() -> None:
+    runs = [
+        SweptRun("a", 1e-3, 2.60, 5.0),
+        SweptRun("b", 1e-2, 2.0, 5.0),
+        SweptRun("c", 1e-2, 2.01, 5.0),
+        SweptRun("d", 1e-1, 2.8, 5.0),
+        SweptRun("e", 1e-1, 3.6, 5.0, has_diverged=True),
+        SweptRun("f", 1.0, 2.02, 5.0, has_diverged=True),
+    ]
+    found = sensitivity(runs)
+    assert found is not None
+    chosen = best_rate(runs, found)
+    assert chosen.seed_deviation == pytest.approx(0.01 / math.sqrt(2))
+    assert chosen.alike == (), "whatever the noise, it is not alike to the best"
+
+
+def test_a_run_that_gained_next_to_nothing_is_no_noise() -> None:
+    found = best((1e-3, 2.60), (1e-3, 2.61), (1e-2, 2.0), (1e-1, 3.0), (1e-1, 4.9))
+    assert found.seed_deviation == pytest.approx(0.01 / math.sqrt(2))
+
+
 def test_of_rates_that_do_not_differ_the_lowest_is_called_clear_about_as_seldom_as_said() -> None:
     rng = np.random.default_rng(0)
     rates = [1e-3, 1e-3, 3e-3, 3e-3]

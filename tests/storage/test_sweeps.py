@@ -95,6 +95,53 @@ def test_running_stopped_and_short_runs_say_nothing_of_the_end(database: Databas
     ]
 
 
+@pytest.mark.parametrize("longer", [1, 2])
+def test_longer_runs_do_not_cost_the_others_their_sweep(database: Database, seed: Seeder, longer: int) -> None:
+    for rate, final in ((1e-4, 3.0), (1e-3, 2.0), (1e-2, 2.5)):
+        made_up(seed, rate, final)
+    for rate in (2e-3, 4e-3)[:longer]:
+        made_up(seed, rate, 1.0, n=1500)
+
+    [sweep] = sweeps(database)
+
+    assert sweep.found.rates == (1e-4, 1e-3, 1e-2)
+    assert [run.run_id for run in sweep.left_out] == ["rate-0.002", "rate-0.004"][:longer]
+    assert sweep.left_out[0].why == "went on to step 1,500, beyond 400"
+
+
+def test_of_two_lengths_with_as_many_rates_the_longer_runs_are_compared(database: Database, seed: Seeder) -> None:
+    for rate in (1e-4, 1e-3, 1e-2):
+        made_up(seed, rate, 2.0)
+        made_up(seed, 2 * rate, 1.0, n=1500)
+
+    [sweep] = sweeps(database)
+
+    assert sweep.found.rates == (2e-4, 2e-3, 2e-2)
+    assert {run.why for run in sweep.left_out} == {"ended at step 400 of 1,500"}
+
+
+def test_a_run_diagnosed_as_diverged_is_no_noise_between_seeds(database: Database, seed: Seeder) -> None:
+    for rate, final in ((1e-4, 3.0), (1e-3, 2.0), (1.01e-3, 2.0), (1e-2, 2.5)):
+        made_up(seed, rate, final)
+    n = 400
+    steps = np.arange(1, n + 1)
+    noise = np.random.default_rng(3).normal(0, 0.01, n)
+    learned = 2.0 + 3.0 * np.exp(-steps / 20) + noise
+    loss = np.where(steps < 250, learned, 4.2 + noise)  # it keeps some of what it had learned, as many do
+    for run_id, values in (("whole", learned), ("diverged", loss)):
+        seed.open(run_id, project="sweep", config={"optimizer": {"lr": 1e-3, "name": "adam"}})
+        seed.log(run_id, steps, {"loss": values, "lr": np.full(n, 1e-3)}, refit=False)
+        ended(seed, run_id)
+
+    [sweep] = sweeps(database)
+
+    assert [run.run_id for run in sweep.runs if run.has_diverged] == ["diverged"]
+    assert sweep.found.diverged == 0, "it ended below where it began"
+    assert sweep.best_rate.seed_deviation is not None
+    assert sweep.best_rate.seed_deviation < 0.05
+    assert sweep.found.finals[1] > 2.5, "one of three that diverged makes the rate worse"
+
+
 def test_runs_that_tell_nothing_of_their_settings_are_no_sweep(database: Database, seed: Seeder) -> None:
     for rate in (1e-4, 1e-3, 1e-2):
         made_up(seed, rate, 2.0, config={})

@@ -92,6 +92,10 @@ def sweep_text(sweep: Sweep, name: str) -> str:
         said.append("The lowest is at the edge of the sweep: a better rate may lie beyond it.")
     if found.diverged:
         said.append(f"{found.diverged} ended where {'it' if found.diverged == 1 else 'they'} began, or worse.")
+    broken = [run for run in sweep.runs if run.has_diverged and run.final < found.first]
+    if broken:
+        which = ", ".join(format_rate(rate) for rate in sorted({run.peak_rate for run in broken}))
+        said.append(f"{len(broken)} diverged and did not come back (at {which}), which is not counted as noise.")
     if sweep.left_out:
         said.append(f"Not compared: {left_out_text(sweep.left_out)}.")
     return " ".join(said)

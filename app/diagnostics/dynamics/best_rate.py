@@ -61,7 +61,7 @@ class BestRate:
 def best_rate(runs: Sequence[SweptRun], found: Sensitivity) -> BestRate:
     """`found` is the sensitivity of the same runs."""
     at_rate = {rate: [run for run in runs if run.peak_rate == rate] for rate in found.rates}
-    deviation, repeats = _between_seeds(list(at_rate.values()), found.first)
+    deviation, repeats = _between_seeds(list(at_rate.values()), found)
     quantile = float(stdtrit(repeats, SURENESS)) if repeats else float(ndtri(SURENESS))
     errors = {rate: _error_of_mean(here, deviation) for rate, here in at_rate.items()}
     means = [
@@ -80,11 +80,11 @@ def best_rate(runs: Sequence[SweptRun], found: Sensitivity) -> BestRate:
     return BestRate(best, others[0], alike, deviation, repeats)
 
 
-def _between_seeds(groups: Sequence[Sequence[SweptRun]], first: float) -> tuple[float | None, int]:
+def _between_seeds(groups: Sequence[Sequence[SweptRun]], found: Sensitivity) -> tuple[float | None, int]:
     """Deviation of runs at one rate, and how many runs it is known from; those that diverged are no noise."""
     squares, repeats = 0.0, 0
     for group in groups:
-        finals = [run.final for run in group if run.final < first]
+        finals = [run.final for run in group if found.has_learned(run)]
         if len(finals) > 1:
             squares += float(np.sum((np.array(finals) - np.mean(finals)) ** 2))
             repeats += len(finals) - 1
@@ -101,5 +101,5 @@ def _error_of_mean(runs: Sequence[SweptRun], between_seeds: float | None) -> flo
 
 
 def _all_diverged(runs: Sequence[SweptRun], found: Sensitivity) -> bool:
-    """What ended where it began is not alike to the best, whatever the noise."""
-    return found.best < found.first and not any(run.final < found.first for run in runs)
+    """What ended where it began, or diverged, is not alike to the best, whatever the noise."""
+    return found.best < found.first and not any(found.has_learned(run) for run in runs)

@@ -33,6 +33,7 @@ class SweptRun:
     peak_rate : largest learning rate
     final, first : loss at the end and at the start, NaN where it diverged
     error : standard error of `final`, as its points scatter; NaN where nobody knows it   [of the loss]
+    has_diverged : it was seen to diverge and did not come back, wherever it ended
     """
 
     run_id: str
@@ -40,6 +41,7 @@ class SweptRun:
     final: float
     first: float
     error: float = math.nan
+    has_diverged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,10 @@ class Sensitivity:
     best_rate: float
     best: float
     is_edge_best: bool
+
+    def has_learned(self, run: SweptRun) -> bool:
+        """Whether its end tells of its rate: it gained what counts as a gain, and kept it."""
+        return not run.has_diverged and run.final < self.first - AT_START_SHARE * (self.first - self.best)
 
 
 def sensitivity(runs: Sequence[SweptRun]) -> Sensitivity | None:
