@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from app.cli.configuration import settings_with
 from app.cli.services import Port, WholeService, listening, whole_service
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ def demo(
 ) -> None:
     """Replay real training runs, as jobs would report them.
 
-    Into a service of its own, which is left running to be looked at.
+    Into a service of its own, which is left running to be looked at. Its data lies in a temporary folder, never where
+    LOSSCAST_DATA_DIR or DATABASE_URL say.
     """
     from app.cli.logs import configure
     from app.settings import Settings
@@ -45,22 +47,21 @@ def demo(
     with tempfile.TemporaryDirectory(prefix="losscast-demo-", ignore_cleanup_errors=True) as folder:
         # Root's Postgres runs as another account, which must be able to pass through.
         os.chmod(folder, 0o711)
-        # Only what the demo needs: it must not write into a database that the environment happens to name.
+        # Only what the demo needs: it must not write into the data that the environment happens to name.
         settings = Settings(database_url=None, data_dir=Path(folder) / "data", host="127.0.0.1", auth="off",
-                            port=port if port is not None else _default_port(), workers=1)  # fmt: skip
+                            port=port if port is not None else usual_port(), workers=1)  # fmt: skip
         settings = settings.model_copy(update={"database_url": None})
         service = whole_service(settings)
         code = _serve_and_replay(service, check, duration, browser)
     sys.exit(code)
 
 
-def _default_port() -> int:
-    """The usual port if it is free, else any: a demo beside a running service is no mistake."""
-    from app.settings import DEFAULT_PORT
-
+def usual_port() -> int:
+    """The service's own port if it is free, else any: a demo beside a running service is no mistake."""
+    usual = settings_with().port
     try:
-        with listening("127.0.0.1", DEFAULT_PORT):
-            return DEFAULT_PORT
+        with listening("127.0.0.1", usual):
+            return usual
     except OSError:
         return 0
 

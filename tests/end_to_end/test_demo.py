@@ -1,16 +1,25 @@
 """`losscast demo --check`, as anyone would run it."""
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 from tests.service import free_port
 
 
-def test_the_demo_replays_real_runs_and_finds_what_it_promises() -> None:
-    command = [sys.executable, "-m", "app", "demo", "--check", "--duration", "20", "--port", str(free_port())]
-    answer = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+def test_the_demo_replays_real_runs_and_finds_what_it_promises(tmp_path: Path) -> None:
+    port, real_data = free_port(), tmp_path / "data"
+    real_data.mkdir()
+    named = {"LOSSCAST_PORT": str(port), "LOSSCAST_DATA_DIR": str(real_data), "DATABASE_URL": "postgresql://nobody@x/y"}
+    command = [sys.executable, "-m", "app", "demo", "--check", "--duration", "20"]
+    answer = subprocess.run(
+        command, capture_output=True, text=True, timeout=280, check=False, env={**os.environ, **named}
+    )
     assert answer.returncode == 0, answer.stderr[-3000:]
+    assert f"real training runs at http://127.0.0.1:{port} " in answer.stderr
+    assert list(real_data.iterdir()) == [], "the demo's runs stay apart from the service's own"
     summary = json.loads(answer.stdout)
     assert summary["missing"] == []
     runs = {run["name"]: run for run in summary["runs"]}
