@@ -2,7 +2,8 @@
 
 Every diagnosis of warning or worse is one, once for each cause: while an alert of its cause is open, another is only
 fired if it is worse, and while a critical one is open, of whatever cause, nothing less is. Two kinds are held back
-further, since most of what they say passes by itself: spikes and risks. What is not finite has its own rules
+further, since most of what they say passes by itself: spikes and risks. A divergence speaks for the spike that began
+it, which is no news beside it, also where that spike had called. What is not finite has its own rules
 (`app.alerts.rules`), which come first.
 """
 
@@ -109,6 +110,10 @@ def _findings(
 def _calls(event: Event, events: Sequence[Event]) -> bool:
     """Whether an open event is an alert where nothing else is wrong."""
     if event.kind == "spike":
+        if event.outcome == "divergent":
+            return (
+                False  # as grave as its divergence and said before it, it would hide that behind an alert that is open
+            )
         return event.outcome == "lasting" or event.id == next(one.id for one in events if one.kind == "spike")
     if event.kind == "divergence_risk":
         return (event.probability or 0.0) >= ALERTING_RISK

@@ -97,6 +97,23 @@ def test_one_cause_calls_once_and_again_only_where_it_got_worse() -> None:
     assert fired([DIVERGENCE], AlertKey("nonfinite_grad_norm", "grad_norm")) == ["divergence"]
 
 
+def test_a_divergence_calls_whatever_spike_began_it_and_once() -> None:
+    divergent = replace(SPIKE, severity=Severity.CRITICAL, outcome="divergent")
+    for said in ([divergent, DIVERGENCE], [DIVERGENCE, divergent]):
+        assert fired(said) == ["divergence"]
+        assert fired(said, AlertKey("spike", "loss")) == ["divergence"], "the spike had called as a warning"
+        assert fired(said, AlertKey("divergence", "loss"), AlertKey("spike", "loss")) == []
+        assert fired(said, AlertKey("divergence", "loss")) == []
+
+
+def test_a_spike_whose_divergence_is_over_calls_nobody_again() -> None:
+    divergent = replace(SPIKE, severity=Severity.CRITICAL, outcome="divergent")
+    over = replace(DIVERGENCE, resolved_at=300, outcome="recovered")
+    assert fired([divergent, over]) == []
+    assert fired([divergent, over], AlertKey("divergence", "loss")) == []
+    assert not decided([divergent, over], AlertKey("spike", "loss")).resolve, "its own alert lasts as long as it does"
+
+
 def test_a_broken_gradient_norm_is_no_news_beside_what_is_as_bad_but_a_broken_loss_is() -> None:
     norm = Finding("nonfinite_grad_norm", Severity.WARNING, "grad_norm", 90, "NaN")
     loss = Finding("nonfinite_loss", Severity.CRITICAL, "loss", 90, "NaN")

@@ -236,6 +236,32 @@ def test_a_run_at_too_high_a_rate_fires_one_alert_while_it_runs_and_resolves_whe
     assert alert.resolved_at is not None
 
 
+def blown_up(batch: Batch, at: int) -> Batch:
+    """The same, with a loss that grows by 3 % a row from a row on."""
+    values, loss = batch.values.copy(), batch.metrics.index("train_loss")
+    values[loss, at:] *= 1.5 * 1.03 ** np.arange(values.shape[1] - at)
+    return Batch(batch.steps, batch.times, batch.metrics, values, batch.present)
+
+
+@pytest.mark.parametrize("looks", [1, 60], ids=["at once", "as it runs"])
+def test_a_divergence_that_begins_with_a_spike_fires_its_own_critical_alert_once(
+    database: Database, looks: int
+) -> None:
+    start(database)
+    whole = blown_up(metrics_of(real_run("lm_wsd.csv"), "train_loss"), 200)
+    channel = Target("hash", "https://host/...")
+    for seq, part in enumerate(parts(whole, looks)):
+        store(database, part, seq=seq)
+        diagnose_run(database, "run", [channel], is_news=True)
+    assert "divergent" in {event.outcome for event in health(database).events if event.kind == "spike"}
+    with database.write() as connection:
+        fired = [(alert.kind, alert.severity) for alert in reversed(alerts.list_alerts(connection))]
+        sent = [(one.alert.kind, one.event) for one in alerts.claim_deliveries(connection)]
+    warned = [] if looks == 1 else [("spike", "warning")]
+    assert fired == [*warned, ("divergence", "critical")]
+    assert sent == [(kind, "fired") for kind, _ in fired]
+
+
 def test_a_loss_that_becomes_nan_does_not_call_twice(database: Database) -> None:
     start(database)
     for seq, part in enumerate(parts(real_run("deepspeech_diverges.csv"), 3)):
