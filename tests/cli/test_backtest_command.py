@@ -167,7 +167,7 @@ def test_what_cannot_be_done_is_said_in_one_line(arguments: tuple[str, ...], say
 def test_a_folder_without_runs_is_named(tmp_path: Path) -> None:
     answer = losscast("backtest", tmp_path)
     assert answer.returncode == 2
-    assert "no CSV or JSONL file" in answer.stderr
+    assert "in this folder" in answer.stderr
 
 
 def test_an_accuracy_is_scored_as_what_rises() -> None:
