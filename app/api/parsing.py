@@ -20,6 +20,7 @@ import numpy.typing as npt
 from app.api.slips import ignored_fields
 from app.errors import BadInput
 from app.runs import Batch
+from app.storage.batches import LARGEST_COUNT
 
 LONGEST_METRIC = 512  # characters; the database's index takes no more at four bytes each
 MOST_CELLS = 8_000_000  # rows x metrics of one batch: 72 MB while it is being read
@@ -60,8 +61,8 @@ class _Warnings:
 
     counts: dict[str, int] = field(default_factory=dict)
 
-    def add(self, what: str) -> None:
-        self.counts[what] = self.counts.get(what, 0) + 1
+    def add(self, what: str, times: int = 1) -> None:
+        self.counts[what] = self.counts.get(what, 0) + times
 
     def texts(self) -> list[str]:
         return [what if count == 1 else f"{what} ({count} times)" for what, count in list(self.counts.items())[:20]]
@@ -147,6 +148,10 @@ def _batch_of_columns(
             )
     _check_size(len(raw_steps), len(columns))
     steps, usable = _steps(raw_steps, warnings)
+    if far := int(np.count_nonzero(usable & ((steps > LARGEST_COUNT) | (steps < -LARGEST_COUNT)))):
+        warnings.add(
+            "a step beyond 2^53 is stored, but hardly counts steps: is it a clock or an overflowed counter?", far
+        )
     times = _times(raw_times, len(raw_steps))
     read = {_metric_name(name, warnings): _values(name, column, warnings) for name, column in columns.items()}
     values = _stacked([values for values, _ in read.values()], len(raw_steps))

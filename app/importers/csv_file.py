@@ -43,7 +43,11 @@ BLANKS = frozenset({"", "null", "none", "na", "n/a", "-"})
 
 
 # What a first column may mean and count steps all the same, where none is named after them.
-COUNTS = frozenset({"other", "epoch", "tokens", "samples"})
+COUNTS = frozenset({"epoch", "tokens", "samples"})
+
+# ... and what its name may end with: `Train Steps`, `num_iterations`, `globalStep`; pandas calls an index `Unnamed: 0`.
+COUNTING = re.compile(r"(time)?steps?|iter(ation)?s?|updates?|batch(es)?|epochs|index|unnamed")
+WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
 
@@ -149,16 +153,22 @@ def _is_number(name: str) -> bool:
 
 
 def _step_column(path: Path, head: Head) -> int:
-    """The column that is named after steps, else the first one, as tools leave an index without a name."""
+    """The column that is named after steps, else the first one, if it has no name, as an index, or one that counts."""
     header = head.header
     named = [name for name in header if name]
     step_name = guess_step_name(named)
     if step_name is not None:
         return header.index(step_name)
-    if header[0] and assign_roles([header[0]])[header[0]].role not in COUNTS:
+    if header[0] and not _may_count_steps(header[0]):
         what = f"no column counts steps (there are {', '.join(map(repr, named[:8]))})"
         raise unreadable(path, head.lines, what, "Name the one that does 'step', or add one")
     return 0
+
+
+def _may_count_steps(name: str) -> bool:
+    role = assign_roles([name])[name].role
+    last_word = (WORD.findall(name) or [""])[-1].lower()
+    return role in COUNTS or (role == "other" and COUNTING.fullmatch(last_word) is not None)
 
 
 def _read_batches(path: Path, layout: Layout, warnings: list[str]) -> Iterator[Batch]:

@@ -107,8 +107,19 @@ def test_huge_negative_and_odd_steps_are_no_reason_to_refuse(web: Web) -> None:
     steps = [2**40, -7, 2**53 + 1, 2**80, 3.0, 4.5, "6"]
     answer = web.post(f"/runs/{run_id}/batches", {"steps": steps, "metrics": {"loss": [float(i) for i in range(7)]}})
     assert answer["stored"] == 7
-    assert len(answer["warnings"]) == 2  # the fraction and the one beyond 64 bits
+    assert len(answer["warnings"]) == 3  # the fraction, the one beyond 64 bits and both that count nothing
     assert web.points(run_id) == {-7: 1.0, 3: 4.0, 4: 5.0, 6: 6.0, 2**40: 0.0, 2**53 + 1: 2.0, 2**63 - 1: 3.0}
+
+
+@pytest.mark.parametrize("step", [2**63 - 1, 2**53 + 1, -(2**62)])
+def test_a_step_that_no_run_makes_is_stored_and_warned_of(web: Web, step: int) -> None:
+    run_id = web.new_run()
+    answer = web.append(run_id, [2**53, step], loss=[2.0, 3.0])
+    assert answer["stored"] == 2
+    [warning] = answer["warnings"]
+    assert "overflowed counter" in warning
+    logged = web.post(f"/log/{run_id}", {"step": step, "loss": 4.0})
+    assert any("overflowed counter" in warning for warning in logged["warnings"])
 
 
 def test_unicode_names_long_names_and_hostile_names(web: Web) -> None:

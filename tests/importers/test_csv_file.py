@@ -184,6 +184,19 @@ def test_long_files_come_in_batches_without_a_seam(write: Write) -> None:
 
 
 @pytest.mark.parametrize(
+    "name", ["", "Steps", "train_iterations", "globalStep", "Unnamed: 0", "batch", "tokens", "epochs"]
+)
+def test_a_first_column_counts_steps_where_it_has_no_name_or_one_that_counts(write: Write, name: str) -> None:
+    assert only_batch(write(f"{name},loss\n500,2\n600,3\n")).steps.tolist() == [500, 600]
+
+
+@pytest.mark.parametrize("name", ["a", "id", "batch_size", "steps_per_second", "steps_behind", "timestep_error", "lr"])
+def test_a_first_column_of_another_name_is_not_taken_for_steps(write: Write, name: str) -> None:
+    with pytest.raises(UnreadableFile, match="no column counts steps"):
+        read_file(write(f"{name},loss\n500,2\n600,3\n"))
+
+
+@pytest.mark.parametrize(
     ("text", "says"),
     [
         ("", "run.csv: the file is empty"),
@@ -193,7 +206,8 @@ def test_long_files_come_in_batches_without_a_seam(write: Write) -> None:
         ("step,loss\n1.5,2\n", "run.csv, line 2: '1.5' in column 'step' is not a step"),
         (f"step,loss\n{2**62 + 1},2\n", "is not a step"),
         ("step,loss\n1,2\n2,3,4\n", "run.csv, line 3: 3 cells where the header names 2 columns"),
-        ("when,loss\nmonday,2\n", "Name the column that counts steps 'step'"),
+        ("steps,loss\nmonday,2\n", "Name the column that counts steps 'step'"),
+        ("a,b\n500,2\n600,3\n", "line 1: no column counts steps (there are 'a', 'b'). Name the one that does 'step'"),
         ("step;loss\n1.234.567;2,5\n", "'1.234.567' in column 'step' is not a step"),
         ("step;loss\n1.234.567;2,5\n", "If its thousands are set apart, write 1234567"),
         ('step,loss\n"1,100",2\n', "If its thousands are set apart, write 1100"),
