@@ -183,7 +183,10 @@ async def export_run(
     service: Service,
     form: Annotated[Literal["csv", "jsonl", "parquet"], Query(alias="format")] = "csv",
 ) -> StreamingResponse:
-    """Rows of steps, columns of metrics; `losscast import` reads the CSV and JSONL forms back."""
+    """Rows of steps, columns of metrics; `losscast import` reads the CSV and JSONL forms back.
+
+    JSONL begins with a line {"meta": ...} of the run's name, config, plan and status.
+    """
     await service.read(lambda connection: runs.get_run(connection, run_id))
     return StreamingResponse(
         _exported(service.database, run_id, form),

@@ -51,6 +51,7 @@ def forecast_file(
     from app.curves.broken import is_broken
     from app.curves.curve import Curve
     from app.curves.measure import measure_of
+    from app.curves.planning.declared import validate_declared_plan
     from app.curves.planning.resolve import resolve_plan
     from app.forecasting.forecast import forecast_curve
     from app.forecasting.unseen_rate import refuse_unheard_of
@@ -63,8 +64,9 @@ def forecast_file(
     curve = Curve.from_points(read.points.steps, read.points.values)
     if curve.cutoff < 0:
         raise StepsBelowZero
+    asked = {} if total_steps is None else {"total_steps": total_steps}
     plan = resolve_plan(
-        declared={} if total_steps is None else {"total_steps": total_steps},
+        declared=validate_declared_plan({**read.declared, **asked}),
         config=read.config,
         rate=None if read.rate is None else Curve.from_points(read.rate.steps, read.rate.values),
         cutoff=curve.cutoff,

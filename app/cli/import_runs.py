@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from app.importers.imported_run import ImportedRun
     from app.runs import Batch
 
+PROJECT = "imported"
+ENDED = ("finished", "failed", "stopped")
+
 PATIENCE_SECONDS = 10.0  # a service that restarts is waited for, one that is not there is not
 
 Files = Annotated[
@@ -35,7 +38,9 @@ Files = Annotated[
 
 def import_runs(
     files: Files,
-    project: Annotated[str, typer.Option(help="Project to put them in.")] = "imported",
+    project: Annotated[
+        str | None, typer.Option(help="Project to put them in.  [default: what the file says, else imported]")
+    ] = None,
     name: Annotated[
         str | None, typer.Option(help="Name of the run, of a single file; else the file's.", show_default=False)
     ] = None,
@@ -76,21 +81,31 @@ def import_runs(
     sources, failed = find_sources(files)
     if len(sources) + len(failed) != 1 and (name or run_id):
         raise BadInput(f"--name and --id are for one run; here are {len(sources)} to import.")
-    asked = _Asked(project, name, run_id, _renames(rename or ()), total_steps, "finished" if finished else "stopped")
+    asked = _Asked(project, name, run_id, _renames(rename or ()), total_steps, "finished" if finished else None)
     with Endpoint(url, api_key=api_key, give_up_seconds=PATIENCE_SECONDS, on_wait=tell) as endpoint:
         _import_all(endpoint, sources, failed, asked)
 
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """What the command line says of the runs."""
+    """What the command line says of the runs, before what their files do."""
 
-    project: str
+    project: str | None
     name: str | None
     run_id: str | None
     renames: Mapping[str, str]
     total_steps: int | None
-    status: str
+    status: str | None
+
+    def project_of(self, run: ImportedRun) -> str:
+        return self.project or run.said.project or PROJECT
+
+    def plan_of(self, run: ImportedRun) -> dict[str, Any]:
+        return {**run.said.plan, **({} if self.total_steps is None else {"total_steps": self.total_steps})}
+
+    def status_of(self, run: ImportedRun) -> str:
+        """One that still ran when its file was written goes on elsewhere: here nothing more comes."""
+        return self.status or (run.said.status if run.said.status in ENDED else None) or "stopped"
 
 
 def _import_all(endpoint: Endpoint, sources: list[Source], failed: dict[Path, LosscastError], asked: _Asked) -> None:
@@ -163,22 +178,24 @@ def _import_run(
         whole = list(run.batches)
         run, digest = replace(run, batches=iter(whole)), _digest_of(whole)
     head, batches = _with_numbers(path, run, asked.renames)
+    project = asked.project_of(run)
     if asked.run_id:
         run_id, known = asked.run_id, is_known(endpoint, asked.run_id)
     else:
-        run_id, known = choose_run(endpoint, source, run.part, asked.project, digest, head)
+        run_id, known = choose_run(endpoint, source, run.part, project, digest, head)
     shown = f"{label}: {run.name}" if run.part else label
     account = Account()
     opened = endpoint.post(
         "/runs",
         {
             "id": run_id,
-            "project": asked.project,
+            "project": project,
             # A run that is there may have been given another name meanwhile.
             "name": asked.name or (None if known else _name(run, path, source, label)),
             "config": dict(run.config),
-            "tags": [said for said in ("imported", run.licence) if said],
-            "plan": {} if asked.total_steps is None else {"total_steps": asked.total_steps},
+            "tags": list(dict.fromkeys(tag for tag in ("imported", run.licence, *run.said.tags) if tag)),
+            "plan": asked.plan_of(run),
+            "roles": {asked.renames.get(metric, metric): role for metric, role in run.said.roles.items()},
             # The same contents are the same session, whose batches are known already; a longer file replaces it.
             "session": _session(digest, asked.renames),
         },
@@ -195,7 +212,8 @@ def _import_run(
             # What was read so far stays; the run must not look alive.
             endpoint.post_once(f"{path_of(run_id)}/finish", {"status": "failed", "message": str(error)})
             raise
-    endpoint.post(f"{path_of(run_id)}/finish", {"status": asked.status, "message": f"imported from {path.name}"})
+    ended = {"status": asked.status_of(run), "message": run.said.message or f"imported from {path.name}"}
+    endpoint.post(f"{path_of(run_id)}/finish", ended)
     typer.echo(f"{shown}: {account.told()}", err=True)
     for warning in [*run.warnings, *_doubts(account, asked)]:
         typer.secho(f"{shown}: {warning}", err=True, fg=typer.colors.YELLOW)

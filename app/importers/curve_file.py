@@ -26,11 +26,12 @@ class FileCurve:
 
     A file may go on after its last loss with rows that hold nothing but a learning rate: that is the `planned`
     schedule, and its last step is where training ends. `rate` is as logged before it, None where the file has none;
-    `lengths` holds what was logged under each of `LENGTH_ROLES`.
+    `lengths` holds what was logged under each of `LENGTH_ROLES`, `declared` the plan that our own export begins with.
     """
 
     name: str
     config: Mapping[str, Any]
+    declared: Mapping[str, Any]
     metric: str
     role: str  # of `metric`
     metrics: tuple[str, ...]  # all that the file holds
@@ -76,6 +77,7 @@ def read_curve_file(path: Path, metric: str | None = None) -> FileCurve:
     return FileCurve(
         name=run.name,
         config=run.config,
+        declared=run.said.plan,
         metric=metric,
         role=roles[metric],
         metrics=tuple(points),

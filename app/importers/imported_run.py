@@ -46,6 +46,18 @@ LARGEST_EXACT_FLOAT = 2**53
 
 
 @dataclass(frozen=True, slots=True)
+class Said:
+    """What an export of ours says of its run beside name and config, as the API takes it."""
+
+    project: str | None = None
+    status: str | None = None
+    message: str | None = None
+    tags: tuple[str, ...] = ()
+    plan: Mapping[str, Any] = field(default_factory=dict)
+    roles: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class ImportedRun:
     """A file as a run: what it says of itself, and its rows as a stream.
 
@@ -60,6 +72,7 @@ class ImportedRun:
     licence: str | None = None
     origin: str | None = None
     warnings: list[str] = field(default_factory=list)
+    said: Said = Said()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

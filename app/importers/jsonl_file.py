@@ -19,6 +19,7 @@ from app.importers.imported_run import (
     BATCH_ROWS,
     Column,
     ImportedRun,
+    Said,
     SkippedCells,
     counted,
     guess_step_name,
@@ -63,6 +64,22 @@ def run_of_records(path: Path, records: Records, place: str = "line") -> Importe
         origin=_text(meta.get("origin", meta.get("source"))),
         batches=_read_batches(records, step_name, place, warnings),
         warnings=warnings,
+        said=_said(meta),
+    )
+
+
+def _said(meta: Mapping[str, Any]) -> Said:
+    """As our own export says it; a `meta` without a config is itself the config of somebody else's run."""
+    if not isinstance(meta.get("config"), Mapping):
+        return Said()
+    tags, plan, roles = meta.get("tags"), meta.get("plan"), meta.get("roles")
+    return Said(
+        project=_text(meta.get("project")),
+        status=_text(meta.get("status")),
+        message=_text(meta.get("message")),
+        tags=tuple(map(str, tags)) if isinstance(tags, list) else (),
+        plan=plan if isinstance(plan, Mapping) else {},
+        roles=roles if isinstance(roles, Mapping) else {},
     )
 
 

@@ -1,6 +1,7 @@
 """A whole run as a stream: rows of steps, columns of metrics, in constant memory.
 
-The form is the one that `losscast import` reads: an export imported again is the same run.
+The form is the one that `losscast import` reads: an export imported again has the same points. JSONL begins with what
+was said of the run, and is the same run again.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,7 @@ import numpy.typing as npt
 from sqlalchemy import Connection, text
 
 from app.errors import BadInput
-from app.runs import Series
+from app.runs import Run, Series
 from app.storage.points import HIGHEST_STEP, LOWEST_STEP, read_series
 from app.storage.runs import get_run, list_series, run_key
 
@@ -50,11 +52,12 @@ def export_run(connection: Connection, run_id: str, form: str) -> Iterator[bytes
     """
     if form not in FORMATS:
         raise BadInput(f"No export format {form!r}. Use one of: {', '.join(FORMATS)}.")
-    get_run(connection, run_id)
+    run = get_run(connection, run_id)
     series = list_series(connection, run_id)
     windows = _windows(connection, run_key(connection, run_id), series)
     names = [one.metric for one in series]
-    return {"csv": _as_csv, "jsonl": _as_jsonl, "parquet": _as_parquet}[form](names, windows)
+    rows = {"csv": _as_csv, "jsonl": _as_jsonl, "parquet": _as_parquet}[form](names, windows)
+    return chain([_meta_line(run)], rows) if form == "jsonl" else rows
 
 
 def _windows(connection: Connection, key: int, series: list[Series]) -> Iterator[Window]:
@@ -112,6 +115,22 @@ def _as_csv(names: list[str], windows: Iterator[Window]) -> Iterator[bytes]:
     rest = _drained(text_io)
     if rest:
         yield rest
+
+
+def _meta_line(run: Run) -> bytes:
+    """What was said of the run: without its plan and config the points alone are forecast otherwise."""
+    meta = {
+        "id": run.id,
+        "name": run.name,
+        "project": run.project,
+        "status": run.status.value,
+        "message": run.exit_message,
+        "tags": list(run.tags),
+        "config": dict(run.config),
+        "plan": dict(run.declared_plan),
+        "roles": dict(run.declared_roles),
+    }
+    return (json.dumps({"meta": meta}, ensure_ascii=False) + "\n").encode()
 
 
 def _as_jsonl(names: list[str], windows: Iterator[Window]) -> Iterator[bytes]:

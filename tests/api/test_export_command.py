@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -41,6 +43,78 @@ def test_an_export_imported_again_is_the_same_run(web: Web, tmp_path: Path, form
     [imported] = web.get("/runs", project=again)["runs"]
     exports = [web.http.get(f"/api/v1/runs/{each}/export").content for each in (run_id, imported["id"])]
     assert exports[0] == exports[1]
+
+
+SAID: dict[str, Any] = {
+    "name": "wide, é",
+    "config": {"lr": 3e-4, "model": {"width": 64}},
+    "plan": {"total_steps": 2000, "schedule": {"family": "cosine", "warmup_steps": 100}},
+    "tags": ["night"],
+    "roles": {"odd": "val_loss"},
+}
+
+
+@pytest.mark.parametrize("status", ["finished", "failed", "stopped"])
+def test_a_jsonl_export_imported_again_is_named_planned_and_ended_as_the_run_was(
+    web: Web, tmp_path: Path, status: str
+) -> None:
+    project, elsewhere = new_id("project"), new_id("elsewhere")
+    run_id = web.new_run(project=project, **SAID)
+    web.append(run_id, [1, 2], loss=[2.5, 2.25], odd=[3.0, 2.5])
+    web.post(f"/runs/{run_id}/finish", {"status": status, "message": "out of memory"})
+    assert losscast(web.url, "export", run_id, "--format", "jsonl", "--output", tmp_path).returncode == 0
+    for arguments in ([], ["--project", elsewhere]):
+        done = losscast(web.url, "import", tmp_path / f"{run_id}.jsonl", *arguments)
+        assert done.returncode == 0, done.stderr
+    in_its_project = {run["id"] for run in web.get("/runs", project=project)["runs"]} - {run_id}
+    copies = [*in_its_project, *(run["id"] for run in web.get("/runs", project=elsewhere)["runs"])]
+    assert len(copies) == 2
+    first = said_of(web, run_id)
+    assert (first["name"], first["status"], first["plan"]["total_steps"]) == ("wide, é", status, 2000)
+    for copy, where in zip(copies, (project, elsewhere), strict=True):
+        tags = ["imported", *first["tags"]]
+        assert said_of(web, copy) == {**first, "id": copy, "project": where, "tags": tags}
+
+
+def test_the_command_lines_word_counts_before_the_files(web: Web, tmp_path: Path) -> None:
+    run_id, copy = web.new_run(**SAID), new_id("copy")
+    web.append(run_id, [1, 2], loss=[2.5, 2.25])
+    assert losscast(web.url, "export", run_id, "--format", "jsonl", "--output", tmp_path).returncode == 0
+    asked = ["--id", copy, "--name", "mine", "--project", "p", "--total-steps", "3000", "--finished"]
+    asked += ["--rename", "odd=strange"]
+    assert losscast(web.url, "import", tmp_path / f"{run_id}.jsonl", *asked).returncode == 0
+    said = said_of(web, copy)
+    assert (said["name"], said["project"], said["status"], said["roles"]) == (
+        "mine", "p", "finished", {"strange": "val_loss"},
+    )  # fmt: skip
+    assert said["plan"]["total_steps"] == 3000
+    assert said["plan"]["schedule"]["family"] == "cosine"
+
+
+def test_a_run_that_goes_on_is_imported_as_stopped(web: Web, tmp_path: Path) -> None:
+    run_id, copy = web.new_run(), new_id("copy")
+    web.append(run_id, [1, 2], loss=[2.5, 2.25])
+    assert losscast(web.url, "export", run_id, "--format", "jsonl", "--output", tmp_path).returncode == 0
+    assert losscast(web.url, "import", tmp_path / f"{run_id}.jsonl", "--id", copy).returncode == 0
+    assert (said_of(web, run_id)["status"], said_of(web, copy)["status"]) == ("running", "stopped")
+
+
+def test_a_forecast_of_an_export_knows_the_declared_plan(web: Web, tmp_path: Path) -> None:
+    run_id = web.new_run(**SAID)
+    steps = list(range(1, 601))
+    web.append(run_id, steps, loss=[2 + 3 * step**-0.5 for step in steps])
+    assert losscast(web.url, "export", run_id, "--format", "jsonl", "--output", tmp_path).returncode == 0
+    command = [sys.executable, "-m", "app", "forecast", str(tmp_path / f"{run_id}.jsonl"), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["horizon"] == 2000
+
+
+def said_of(web: Web, run_id: str) -> dict[str, Any]:
+    """What an export of the run says above its points."""
+    export = web.http.get(f"/api/v1/runs/{run_id}/export", params={"format": "jsonl"}).text
+    meta: dict[str, Any] = json.loads(export.splitlines()[0])["meta"]
+    return meta
 
 
 def test_a_project_is_exported_with_all_its_runs(web: Web, tmp_path: Path) -> None:

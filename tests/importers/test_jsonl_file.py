@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from app.errors import UnreadableFile
-from app.importers.imported_run import BATCH_ROWS
+from app.importers.imported_run import BATCH_ROWS, Said
 from app.importers.run_files import read_file
 from app.runs import Batch
 
@@ -40,6 +40,18 @@ def test_a_first_line_may_say_what_the_run_is(write: Write) -> None:
     assert (run.name, run.licence, run.origin, run.config) == ("sgd", "MIT", "ours", {"lr": 1.5})
     [batch] = run.batches
     assert points(batch, "loss") == {0: 4.5}
+
+
+def test_a_first_line_of_our_own_export_says_what_was_declared(write: Write) -> None:
+    plan = {"total_steps": 100, "schedule": {"family": "cosine"}}
+    meta = {"config": {"lr": 1.5}, "project": "gpt", "status": "failed", "plan": plan, "tags": ["a"], "roles": None}
+    said = read_file(write(json.dumps({"meta": meta}), '{"step": 0, "loss": 4.5}')).said
+    assert said == Said(project="gpt", status="failed", plan=plan, tags=("a",))
+
+
+def test_settings_that_are_called_project_or_plan_are_settings(write: Write) -> None:
+    run = read_file(write('{"meta": {"lr": 1.5, "project": "x", "plan": "B"}}', '{"step": 0, "loss": 4.5}'))
+    assert (run.said, run.config["project"]) == (Said(), "x")
 
 
 def test_a_flat_meta_is_the_config(write: Write) -> None:
