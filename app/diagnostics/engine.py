@@ -22,7 +22,7 @@ from app.diagnostics.series import Series
 from app.diagnostics.signals import Inputs
 from app.errors import BadInput
 
-VERSION = 6
+VERSION = 7
 """Of the bytes; raise it with every change that makes a diagnosis say something else from the same state."""
 
 _MAGIC = b"LCDX"

@@ -29,18 +29,30 @@ LEVEL_ERRORS = 4.0
 
 SMALLEST_LOSS_OF_LEVEL = math.log(1.02)
 
+CLIP_SCALES = 2.0
+"""No point counts for more than so many scales beyond a full loss when it is looked for where the loss was lost."""
+
 
 @dataclass(slots=True)
 class Progress:
-    """The way of the logarithm of the loss, from where it began down to the best level it has held."""
+    """The way of the logarithm of the loss, from where it began down to the best level it has held.
+
+    A level shows late, and for some points not at all, that it is lost. Since when it is, the points themselves tell:
+    their excess over what counts as lost is summed from zero up (Page's cumulative sum), and it was lost where the
+    sum left zero last [1]_. What counts as lost is half-way to all of it, where the sum tells the two apart best.
+
+    .. [1] E. S. Page, "Continuous Inspection Schemes," Biometrika 41 (1954) 100-115.
+    """
 
     points: int = 0
     first: float = -math.inf  # highest of the first points: where the run began, not where a lucky batch was
     best: float = math.inf  # lowest level held
     noise: float = 0.0  # how far points strayed while it was held: a loss that climbs strays from its own past
     beginning: float = 0.0  # mean of the first points
+    above: float = 0.0  # sum of the excess of points over what counts as lost, since it was zero
+    above_since: int = 0  # first step of it
 
-    def observe(self, log: float, level: float, scale: float) -> None:
+    def observe(self, step: int, log: float, level: float, scale: float) -> None:
         """A point, and the level and scale that were held before it; the level minus infinity while there was none."""
         self.points += 1
         if self.points <= FIRST_POINTS and log > self.first:
@@ -49,6 +61,8 @@ class Progress:
             self.beginning += (log - self.beginning) / self.points
         if -math.inf < level < self.best:
             self.best, self.noise = level, scale
+        if self.best < math.inf:
+            self._add_above(step, log, scale)
 
     def observe_all(self, loss: Surprise) -> bool:
         """The same for many points, if none of them can be lost; otherwise False, and nothing was observed."""
@@ -64,9 +78,33 @@ class Progress:
         is_high = loss.logs.max() > safe or highest > safe_level
         if self.points < BEGINNING_POINTS or (best < math.inf and is_high):
             return False
+        if self.above or loss.logs.max() > safe_level:
+            for row in zip(loss.steps.tolist(), loss.logs.tolist(), held.tolist(), loss.scales.tolist(), strict=True):
+                self.observe(*row)
+            return True
         self.points += len(loss)
         self.best, self.noise = best, noise
         return True
+
+    def _add_above(self, step: int, log: float, scale: float) -> None:
+        gained = self.beginning - self.best
+        lost = max(LOST_SHARE * gained, self._level_noise(scale), SMALLEST_LOSS_OF_LEVEL)
+        excess = log - self.best - lost
+        above = self.above + min(excess, lost + CLIP_SCALES * scale)
+        if above <= 0:
+            self.forget_above()
+            return
+        if not self.above:
+            self.above_since = step
+        self.above = above
+
+    def lost_since(self, seen_at: int) -> int:
+        """The step at which was lost what the level showed to be lost from `seen_at` on."""
+        return min(seen_at, self.above_since) if self.above else seen_at
+
+    def forget_above(self) -> None:
+        """What was lost so far is over, or is no loss."""
+        self.above, self.above_since = 0.0, 0
 
     def is_lost(self, log: float) -> bool:
         """Whether half of the progress is lost at this logarithm of the loss, and more than noise explains."""

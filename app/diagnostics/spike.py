@@ -184,7 +184,7 @@ class Spike:
         rows = zip(loss.steps.tolist(), loss.logs.tolist(), loss.levels.tolist(), held.tolist(), loss.scales.tolist(),
                    high.tolist(), strict=True)  # fmt: skip
         for step, log, expected, level, scale, is_high in rows:
-            self.progress.observe(log, level, scale)
+            self.progress.observe(step, log, level, scale)
             if self.jump is not None:
                 yield from self._follow(step, log)
             elif self.settling:
@@ -294,6 +294,7 @@ class Spike:
         is_lost = self.progress.is_level_lost(level, scale)
         if is_lost and not self.level_lost:
             if self.rates.is_low(step, window):
+                self.progress.forget_above()
                 return  # no training loses that much at such a rate
             self.level_lost_since = step
         self.level_lost = self.level_lost + 1 if is_lost else 0
@@ -318,6 +319,7 @@ class Spike:
         if self.back >= (LEVEL_POINTS if self.is_of_level else BACK_POINTS):
             yield self.divergence.resolved(step, "recovered")
             self.divergence = None
+            self.progress.forget_above()
 
     def _started_over(self) -> None:
         """The rate is a small part of what this run has trained at, and all is lost: these are other weights."""
@@ -355,7 +357,7 @@ class Spike:
         return Event(
             kind="divergence",
             severity=Severity.CRITICAL,
-            step=self.level_lost_since,
+            step=self.progress.lost_since(self.level_lost_since),
             raised_at=step,
             message=f"{metric} stands at {value:.4g} on average by step {step:,}, {text}.",
             inputs=(metric,),

@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 
 from app.diagnostics.event import Event
-from tests.diagnostics.made_runs import Floats, Logged, events_of, falling_loss, logged
+from tests.diagnostics.made_runs import (
+    Floats,
+    Logged,
+    engine_for,
+    events_of,
+    falling_loss,
+    in_pieces,
+    last_words,
+    logged,
+)
 
 RUNS = Path(__file__).parents[1] / "data" / "small_runs"
 
@@ -68,6 +77,34 @@ def test_it_is_over_once_three_quarters_are_regained_for_a_hundred_points() -> N
     assert event.outcome == "recovered"
     assert event.resolved_at is not None
     assert 700 < event.resolved_at < 900
+
+
+def fallen_at(step: int, noise: float) -> Logged:
+    """Which its level shows some points later, and which is said after a hundred more."""
+    level = np.concatenate([np.linspace(4.2, 3.2, 300), np.full(step - 300, 3.2), np.full(800, 4.1)])
+    return logged(train_loss=scattered(level, noise))
+
+
+@pytest.mark.parametrize("noise", [0.08, 0.15, 0.2])
+def test_a_fall_is_dated_where_it_happened_not_where_the_level_showed_it(noise: float) -> None:
+    [event] = divergences(fallen_at(900, noise))
+    assert event.raised_at > 1000
+    assert abs(event.step - 900) <= 10  # points stray by up to four fifths of what the loss rose
+
+
+def test_a_second_fall_is_not_dated_at_the_first() -> None:
+    levels = [np.linspace(4.2, 3.2, 300), np.full(600, 3.2), np.full(400, 4.1), np.full(300, 3.2), np.full(400, 4.1)]
+    first, second = divergences(logged(train_loss=scattered(np.concatenate(levels), 0.15)))
+    assert first.outcome == "recovered"
+    assert (abs(first.step - 900) <= 10, abs(second.step - 1600) <= 10) == (True, True)
+
+
+def test_the_date_of_a_fall_does_not_depend_on_how_its_points_came() -> None:
+    run = fallen_at(900, 0.15)
+    events, _, engine = in_pieces(run, range(7, 1700, 7))
+    whole = engine_for(run)
+    assert last_words(events) == last_words(whole.observe(run).events)
+    assert engine.to_bytes() == whole.to_bytes()
 
 
 def test_what_never_learned_does_not_recover_by_falling_back_to_chance_from_above() -> None:
