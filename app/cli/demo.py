@@ -44,12 +44,14 @@ def demo(
     configure()
     if not sys.stderr.isatty() or check:
         logging.getLogger("app.supervisor").setLevel(logging.WARNING)
+    port = port if port is not None else usual_port()
+    _forget_the_services_settings()
     with tempfile.TemporaryDirectory(prefix="losscast-demo-", ignore_cleanup_errors=True) as folder:
         # Root's Postgres runs as another account, which must be able to pass through.
         os.chmod(folder, 0o711)
         # Only what the demo needs: it must not write into the data that the environment happens to name.
         settings = Settings(database_url=None, data_dir=Path(folder) / "data", host="127.0.0.1", auth="off",
-                            port=port if port is not None else usual_port(), workers=1)  # fmt: skip
+                            port=port, workers=1)  # fmt: skip
         settings = settings.model_copy(update={"database_url": None})
         service = whole_service(settings)
         code = _serve_and_replay(service, check, duration, browser)
@@ -64,6 +66,13 @@ def usual_port() -> int:
             return usual
     except OSError:
         return 0
+
+
+def _forget_the_services_settings() -> None:
+    """For the processes that we start: alerts of replayed runs are none of the people's who are told of real ones."""
+    for name in list(os.environ):
+        if name.upper().startswith("LOSSCAST_") and name.upper() != "LOSSCAST_PG_BIN":
+            del os.environ[name]
 
 
 def _serve_and_replay(service: WholeService, check: bool, duration_seconds: float, open_browser: bool) -> int:

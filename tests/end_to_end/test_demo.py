@@ -12,7 +12,13 @@ from tests.service import free_port
 def test_the_demo_replays_real_runs_and_finds_what_it_promises(tmp_path: Path) -> None:
     port, real_data = free_port(), tmp_path / "data"
     real_data.mkdir()
-    named = {"LOSSCAST_PORT": str(port), "LOSSCAST_DATA_DIR": str(real_data), "DATABASE_URL": "postgresql://nobody@x/y"}
+    of_the_service = {
+        "LOSSCAST_DATA_DIR": str(real_data),
+        "DATABASE_URL": "postgresql://nobody@x/y",
+        "LOSSCAST_AUTH": "on",
+        "LOSSCAST_ALERT_URLS": "http://10.0.0.1/hook",  # refused where it counts: a private network
+    }
+    named = {"LOSSCAST_PORT": str(port), **of_the_service}
     command = [sys.executable, "-m", "app", "demo", "--check", "--duration", "20"]
     answer = subprocess.run(
         command, capture_output=True, text=True, timeout=280, check=False, env={**os.environ, **named}
