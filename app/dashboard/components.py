@@ -260,8 +260,12 @@ def graph(graph_id: str | dict[str, int], figure: object, size: str, *, config: 
 
 def alert_item(alert: StoredAlert, now: datetime, *, with_run: bool) -> Component:
     look, word = ALERT_LOOKS[alert.state], kind_word(alert.kind)
+    said_at = alert.evidence.get("raised_at")
     facts: list[Component | str | None] = [
         html.Span(["step ", html.Span(format_step(alert.step), className="number")]),
+        html.Span(["said at step ", html.Span(format_step(said_at), className="number")])
+        if said_at is not None and said_at != alert.step
+        else None,
         html.Code(alert.metric, className="metric-name", title=alert.metric) if alert.metric else None,
         html.Span(["fired ", moment(alert.fired_at, now)]),
         html.Span(["resolved ", moment(alert.resolved_at, now)]) if alert.resolved_at else None,

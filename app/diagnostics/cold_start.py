@@ -107,8 +107,8 @@ def _raised(step: int, value: float, metric: str, early: Early, window: Window) 
         step=early.above_since,
         raised_at=step,
         message=(
-            f"{metric} has been above {FACTOR} times its first value, {early.first:.4g}, for {early.above} points "
-            f"running: it is {value:.4g} at step {step:,}. The learning rate is most likely too high."
+            f"At step {step:,} {metric} was {value:.4g}, and for {early.above} points running above {FACTOR} times its "
+            f"first value, {early.first:.4g}. The learning rate is most likely too high."
         ),
         inputs=(metric,),
         evidence={"first_value": early.first, "value": value, "points": early.above},

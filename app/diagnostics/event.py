@@ -29,6 +29,7 @@ class Event:
     resolved_at : the step at which it was seen to be over; None while it lasts [steps]
     outcome : how it went on, e.g. of a spike "benign", "lasting" or "divergent"; empty while that is not known
     probability : where the event is a forecast, how likely it was held when it was raised or last updated
+    message : what was known at `raised_at`, dated by its words where it may change: it is read long after
     inputs : the metrics that decided, by the names they were logged under, at least one
     sharpen : signals (`app.diagnostics.signals`) that are not logged and would have said more, or said it earlier
     """

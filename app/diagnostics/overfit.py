@@ -206,7 +206,7 @@ class Overfit:
         evidence |= {"train_at_best": _exp(self.training_at_best), "train_now": _exp(self.training)}
         evidence |= {"epochs": self.epochs if math.isfinite(self.epochs) else None}
         evidence |= {f"{name}_at": at for name, at in self.fired.items()}
-        text = f"{metric} has risen from {best:.4g} at step {self.best_step:,} to {value:.4g}"
+        text = f"{metric} has risen from {best:.4g} at step {self.best_step:,} to {value:.4g} at step {step:,}"
         if self.rule:
             evidence["rule"] = self.rule
             text += f": enough for {self.rule}"

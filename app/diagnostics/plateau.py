@@ -172,7 +172,8 @@ class Plateau:
             first, now = math.exp(min(self.first)), math.exp(level)
             yield from self._died(
                 step,
-                f"{metric} is {now:.4g} after {self.history.points:,} points and began at {first:.4g}: it never fell",
+                f"At step {step:,} {metric} was {now:.4g} after {self.history.points:,} points and had begun at "
+                f"{first:.4g}: it had never fallen",
                 (metric,),
                 {"first": first, "value": now, "points": self.history.points},
                 window,
@@ -201,7 +202,7 @@ class Plateau:
             for step, value, is_now in zip(series.steps.tolist(), series.values.tolist(), gone.tolist(), strict=True):
                 running = running + 1 if is_now else 0
                 if running == GONE_POINTS and self.dead is None and not self._is_solved(step, window):
-                    text = f"{series.name} has been {value:.3g} or so for {GONE_POINTS} points"
+                    text = f"At step {step:,} {series.name} had been {value:.3g} or so for {GONE_POINTS} points"
                     yield from self._died(step, text, (series.name,), {"value": value}, window)
             self.gone[series.name] = running
 
@@ -236,7 +237,10 @@ def _flat(step: int, since: int, level: float, rate: float, window: Window) -> E
         severity=Severity.WARNING,
         step=since,
         raised_at=step,
-        message=f"{metric} has been flat at {math.exp(level):.4g} since step {since:,}, at a rate of {rate:.3g}.",
+        message=(
+            f"At step {step:,} {metric} had been flat at {math.exp(level):.4g} since step {since:,}, at a rate of "
+            f"{rate:.3g}."
+        ),
         inputs=(metric, window.inputs.metric("lr") or ""),
         evidence={"value": math.exp(level), "since": since, "rate": rate},
         sharpen=window.missing("val_loss", "grad_norm"),

@@ -338,7 +338,7 @@ class Spike:
             step=self.lost_since,
             raised_at=step,
             message=(
-                f"{metric} is {value:.4g} at step {step:,}, up from {best:.4g}: it has lost {how_much} what it had "
+                f"At step {step:,} {metric} was {value:.4g}, up from {best:.4g}: it had lost {how_much} what it had "
                 f"gained since it began at {first:.4g}."
             ),
             inputs=(metric,),
@@ -351,15 +351,15 @@ class Spike:
         first, best, value = (math.exp(log) for log in (self.progress.beginning, self.progress.best, level))
         share = self.progress.lost_share_of_level(level)
         if share < 1:
-            text = f"up from {best:.4g}: it has lost {100 * share:.0f} % of what it had gained since {first:.4g}"
+            text = f"up from {best:.4g}: it had lost {100 * share:.0f} % of what it had gained since {first:.4g}"
         else:
-            text = f"above {first:.4g}, where it began: whatever it had gained is lost"
+            text = f"above {first:.4g}, where it began: whatever it had gained was lost"
         return Event(
             kind="divergence",
             severity=Severity.CRITICAL,
             step=self.progress.lost_since(self.level_lost_since),
             raised_at=step,
-            message=f"{metric} stands at {value:.4g} on average by step {step:,}, {text}.",
+            message=f"At step {step:,} {metric} stood at {value:.4g} on average, {text}.",
             inputs=(metric,),
             evidence={"first": first, "best": best, "value": value, "lost_share": share if share < math.inf else None},
             sharpen=window.missing("grad_norm", "lr", "max_attn_logit"),

@@ -222,7 +222,7 @@ def test_what_was_wrong_when_a_run_ended_is_told_as_that(desktop: Watched, seed:
     expect(page.locator(".runs tbody td.col-alerts")).to_have_text("1 criticalat the end")
     desktop.keep_picture("runs_alert_at_the_end")
     desktop.open("/runs/run")
-    expect(page.locator("#run-banner")).to_contain_text("At the end of the run: train/loss is NaN")
+    expect(page.locator("#run-banner")).to_contain_text("Not over when the run ended: train/loss is NaN")
     expect(page.locator("#run-alerts .alert-state")).to_have_text("run is over")
     expect(page.locator("#run-health .alert-open .health-state").first).to_have_text("at the end of the run")
     desktop.keep_picture("run_ended_with_an_alert")

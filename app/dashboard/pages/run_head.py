@@ -16,12 +16,13 @@ from app.dashboard.components import (
     severity_badge,
     status_badge,
 )
-from app.dashboard.formatting import format_count, format_duration, format_percent, format_step
+from app.dashboard.formatting import format_count, format_duration, format_percent, format_step, format_value
 from app.dashboard.liveness import Liveness
 from app.dashboard.pages.fit import fit_href
 from app.dashboard.readings.compared_runs import compare_href
+from app.dashboard.readings.metrics import newest_value
 from app.dashboard.readings.run import RunReading
-from app.runs import RunStatus
+from app.runs import RunStatus, StoredAlert
 from app.storage.stops import StopEntry
 from app.verdicts.stopping import Author
 
@@ -104,10 +105,9 @@ def banner(reading: RunReading) -> Component | None:
     That a stop is advised stands below in the verdict, with all that it rests on.
     """
     urgent = [alert for alert in reading.unresolved_alerts if alert.kind != STOP_ADVISED]
-    at_the_end = html.B("At the end of the run: ") if reading.is_over else None
     lines: list[Component] = [
         html.Div(
-            [severity_badge(alert.severity), html.Span([at_the_end, alert.message])],
+            [severity_badge(alert.severity), html.Span(_alert_text(reading, alert))],
             className=f"banner banner-{alert.severity}",
         )
         for alert in severest_first(urgent)[:3]
@@ -127,6 +127,19 @@ def banner(reading: RunReading) -> Component | None:
     if own_words and (reading.order is None or not _is_verdict(own_words)):
         lines.append(html.Div(["The job said: ", html.Q(own_words)], className="banner"))
     return html.Div(lines, className="banners", role="status") if lines else None
+
+
+def _alert_text(reading: RunReading, alert: StoredAlert) -> list[Component | str]:
+    """An alert's own words tell what was known when it fired: of a run that is over, where it came to as well."""
+    if not reading.is_over:
+        return [alert.message]
+    said_at = alert.evidence.get("raised_at")
+    is_dated = said_at is None or f"step {format_step(said_at)}" in alert.message
+    said = "" if is_dated else f" Said at step {format_step(said_at)}."
+    series = reading.series_of(alert.metric)
+    step, value = newest_value(reading.run, reading.summary, series)
+    end = f" The last point of {alert.metric}, at step {format_step(step)}: {format_value(value)}." if series else ""
+    return [html.B("Not over when the run ended: "), f"{alert.message}{said}{end}"]
 
 
 def followed_text(reading: RunReading, order: StopEntry) -> list[Component | str]:
