@@ -11,6 +11,9 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from app.importers.run_files import read_file
+from app.runs import RunStatus
+from app.storage.runs import finish_run
+from app.worker.scoring import score_run
 from tests.conftest import TemplateOf
 from tests.dashboard.browser import DESKTOP, PHONE, PICTURES, open_page
 from tests.dashboard.seeding import Seeder
@@ -119,3 +122,23 @@ def test_a_best_level_is_smoothed(seed: Seeder) -> None:
     assert other.best is not None
     assert math.isclose(other.best, 0.79, abs_tol=0.02)
     assert lucky.max() > 0.9
+
+
+def test_no_ended_run_came_to_more_than_its_best_level(seed: Seeder) -> None:
+    """The levels are means over more points than the end is, and of a loss that falls they lag behind."""
+    from app.dashboard.readings.run import read_run
+
+    seed.open("run", plan={"total_steps": 200})
+    steps = np.arange(1, 201)
+    columns = {"train_loss": 1 / np.sqrt(steps), "val_loss": 3.0 - steps / 100, "val_acc": steps / 250}
+    for part in np.array_split(steps, 2):
+        seed.log("run", part, {name: column[part - 1] for name, column in columns.items()})
+    with seed.database.write() as connection:
+        finish_run(connection, "run", RunStatus.FINISHED, None)
+    seed.refit("run")
+    score_run(seed.database, "run")
+    others = {one.forecast.metric: one for one in read_run(seed.database, "run").others}
+    assert set(others) == {"val_loss", "val_acc"}
+    for other in others.values():
+        assert other.end is not None
+        assert other.best == other.end.level

@@ -416,7 +416,9 @@ def test_a_project_whose_finished_runs_are_unlike_says_so(desktop: Watched, seed
     finished_sibling(seed, "old", "an old one", config={"model": "speech", "data": "voices", "n_params": 1e9})
     half_done(seed, config={"model": "llama", "data": "web", "n_params": 1e6})
     desktop.open("/runs/run")
-    expect(desktop.page.locator("#run-grounds")).to_contain_text("none that is alike enough")
+    expect(desktop.page.locator("#run-grounds")).to_contain_text(
+        "this project has one finished run, which is not alike enough"
+    )
 
 
 def test_the_finished_runs_fit_on_a_phone(browser: Browser, base_url: str, seed: Seeder) -> None:

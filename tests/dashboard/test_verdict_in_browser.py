@@ -189,6 +189,8 @@ def test_a_projects_page_ranks_pins_and_asks_what_if(desktop: Watched, database:
         assert len(read_project_policy(connection, ODD_PROJECT).baselines) == 1
     page.get_by_role("link", name="Compare the first 3").click()
     expect(page.locator(".compare-table tbody tr")).to_have_count(3)
+    expect(page.locator("#compare-project")).to_contain_text(ODD_PROJECT)
+    expect(page.locator("#compare-metric")).to_contain_text("train_loss")
 
 
 @pytest.mark.browser

@@ -12,7 +12,6 @@ from app.dashboard.components import (
     BAND_MEANING,
     data,
     hint,
-    progress,
     range_image,
     run_href,
     status_badge,
@@ -21,7 +20,7 @@ from app.dashboard.components import (
 from app.dashboard.figures.compare import run_colour
 from app.dashboard.formatting import MISSING, format_band, format_value
 from app.dashboard.glyphs import RangeGlyph
-from app.dashboard.liveness import Liveness
+from app.dashboard.pages.run_progress import run_progress
 from app.dashboard.readings.compared_runs import ComparedRun
 from app.dashboard.theme import Palette
 from app.runs import RunStatus
@@ -87,12 +86,7 @@ def _row(number: int, one: ComparedRun, scale: tuple[float, float], best: float 
             ),
             html.Td(status_badge(one.state, one.ended_at), className="col-state"),
             html.Td(
-                progress(
-                    one.run.last_step,
-                    summary.total_steps if summary else None,
-                    summary.total_source if summary else None,
-                    running=one.state is Liveness.RUNNING,
-                ),
+                run_progress(one.run, summary, one.state),
                 className="col-progress",
             ),
             html.Td(value_text(one.last_value), className="number col-last", **data(label="Last")),

@@ -10,13 +10,16 @@ from app.dashboard.components import BAND_MEANING, Children, ending, hint, value
 from app.dashboard.formatting import MISSING, format_band, format_percent, format_value
 from app.dashboard.readings.run import OtherForecast, RunReading
 
-BEST_MEANING = "Of the smoothed level: the lowest of a loss, the highest of an accuracy."
+BEST_MEANING = (
+    "The lowest level of a loss, the highest of an accuracy. Each is a mean over some points: one point, as the last, "
+    "may lie beyond it."
+)
 CHANCE_MEANING = "Chance of a level better than the best so far, at any step before the end, by the network."
 
 HEAD: tuple[tuple[Children, str], ...] = (
     ("Metric", ""),
-    ("now", "number col-now"),
-    (hint("best", BEST_MEANING), "number"),
+    ("last point", "number col-now"),
+    (hint("best level", BEST_MEANING), "number"),
     (["at the end, ", hint("90 %", BAND_MEANING)], "number"),
     (hint("new best", CHANCE_MEANING), "number"),
 )

@@ -80,6 +80,7 @@ class RankingReading:
     unforeseen : names of those that are not ranked since their rate is still to go where nobody has seen one
     """
 
+    project: str
     metric: str | None
     rises: bool  # whether more of it is better
     competitors: Sequence[Competitor]
@@ -128,7 +129,7 @@ def read_ranking(database: Database, project: str, *, unless: str | None = None)
         return None, revision
     ranking = rank(competitors, lower_is_better=not rises) if len(competitors) > 1 else None
     return RankingReading(
-        metric, rises, competitors, left_out, ranking, verdicts, states, policy, [*broken.values()], unforeseen
+        project, metric, rises, competitors, left_out, ranking, verdicts, states, policy, [*broken.values()], unforeseen
     ), revision
 
 
@@ -258,7 +259,9 @@ def shown(reading: RankingReading, now: datetime) -> list[Component | None]:
         html.Div(
             dcc.Link(
                 f"Compare the first {min(len(placings), MOST_RUNS)}",
-                href=compare_href(run_ids=[one.run_id for one in placings[:MOST_RUNS]]),
+                href=compare_href(
+                    run_ids=[one.run_id for one in placings[:MOST_RUNS]], project=reading.project, metric=reading.metric
+                ),
                 className="button button-small",
             ),
         ),

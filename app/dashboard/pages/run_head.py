@@ -9,7 +9,6 @@ from app.dashboard.components import (
     aria,
     hint,
     moment,
-    progress,
     project_link,
     run_href,
     severest_first,
@@ -19,6 +18,7 @@ from app.dashboard.components import (
 from app.dashboard.formatting import format_count, format_duration, format_percent, format_step, format_value
 from app.dashboard.liveness import Liveness
 from app.dashboard.pages.fit import fit_href
+from app.dashboard.pages.run_progress import run_progress
 from app.dashboard.readings.compared_runs import compare_href
 from app.dashboard.readings.metrics import newest_value
 from app.dashboard.readings.run import RunReading
@@ -67,12 +67,7 @@ def header(reading: RunReading) -> list[Component | None]:
         ),
         html.Div(
             [
-                progress(
-                    run.last_step,
-                    summary.total_steps if summary else None,
-                    summary.total_source if summary else None,
-                    running=reading.state is Liveness.RUNNING,
-                ),
+                run_progress(run, summary, reading.state),
                 html.Span(remaining_text(reading), className="muted remaining"),
             ],
             className="head-progress",

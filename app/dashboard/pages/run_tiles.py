@@ -9,6 +9,7 @@ from app.curves.roles import ACCURACY_ROLES, FORECAST_ROLES
 from app.dashboard.components import BAND_MEANING, hint, moment, range_image, source_badge, tile, value_text
 from app.dashboard.formatting import MISSING, format_band, format_step, format_value
 from app.dashboard.glyphs import range_glyph
+from app.dashboard.pages.record_words import counted
 from app.dashboard.readings.run import RunReading
 from app.errors import NotFinite
 
@@ -101,7 +102,7 @@ def made_from(reading: RunReading, cutoff: int) -> str:
     """Where the forecast stood, and how far the run has gone since: it is made anew some seconds after new points."""
     last = reading.run.last_step
     since = 0 if last is None else last - cutoff
-    return f"from step {format_step(cutoff)}" + (f", {since:,} steps ago" if since > 0 else "")
+    return f"from step {format_step(cutoff)}" + (f", {counted(since, 'step')} ago" if since > 0 else "")
 
 
 def end_tile(reading: RunReading, kind: str) -> Component:

@@ -21,7 +21,6 @@ from app.dashboard.components import (
     moment,
     named,
     prediction,
-    progress,
     project_link,
     run_href,
     severity_badge,
@@ -33,6 +32,7 @@ from app.dashboard.formatting import MISSING
 from app.dashboard.glyphs import Sparkline
 from app.dashboard.liveness import Liveness, liveness
 from app.dashboard.pages.health import health_mark
+from app.dashboard.pages.run_progress import run_progress
 from app.dashboard.readings.runs import PAGE_SIZE, RunsFilter, RunsReading, SparklineCache, read_runs
 from app.runs import RunRow, RunStatus
 from app.storage.database import Database
@@ -284,12 +284,7 @@ def run_row(row: RunRow, drawings: Mapping[str, Sparkline | None], reading: Runs
             html.Td(status_badge(state, end.level if end else None), className="col-status"),
             html.Td(health_mark(glance), className="col-health" + ("" if glance and glance.troubles else " col-empty")),
             html.Td(
-                progress(
-                    run.last_step,
-                    summary.total_steps if summary else None,
-                    summary.total_source if summary else None,
-                    running=state is Liveness.RUNNING,
-                ),
+                run_progress(run, summary, state),
                 className="col-progress",
             ),
             html.Td(

@@ -52,7 +52,10 @@ def _why_nobody(reading: SiblingsReading) -> str:
     if not reading.may_speak and not reading.going:
         why = "too short, diverged, NaN at the end, or no learning rate logged"
         return f"{public} {_runs(reading.finished)} of this project can say nothing ({why})."
-    return f"{public} {_runs(reading.finished, reading.going)} of this project, and none that is alike enough."
+    others = _runs(reading.finished, reading.going)
+    if reading.finished + reading.going == 1:
+        return f"{public} this project has {others}, which is not alike enough."
+    return f"{public} this project has {others}, none of them alike enough."
 
 
 def _runs(finished: int, going: int = 0) -> str:

@@ -70,9 +70,11 @@ class CompareForm:
         return urlencode(pairs)
 
 
-def compare_href(*, run_ids: Iterable[str] = (), project: str | None = None, beside: str | None = None) -> str:
+def compare_href(
+    *, run_ids: Iterable[str] = (), project: str | None = None, beside: str | None = None, metric: str | None = None
+) -> str:
     """The page with these runs chosen, or with those nearest to the one that they are wanted beside."""
-    return f"/compare?{CompareForm(tuple(run_ids), project, beside).query()}"
+    return f"/compare?{CompareForm(tuple(run_ids), project, beside, metric).query()}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -207,12 +207,19 @@ def _other_forecasts(
     others = [one for metric, one in found.items() if metric != shown and roles.get(metric) in FORECAST_ROLES]
     ids = {one.metric: one.id for one in series}
     states = curves.read_curve_states(connection, [ids[one.metric] for one in others])
+    ends = {one.metric: read_end(connection, one.run_id, one.metric) for one in others}
     return [
-        OtherForecast(one, _best_so_far(states.get(ids[one.metric]), one), read_end(connection, one.run_id, one.metric))
+        OtherForecast(one, _best_so_far(states.get(ids[one.metric]), one, ends[one.metric]), ends[one.metric])
         for one in sorted(others, key=lambda one: FORECAST_ROLES.index(roles[one.metric]))
     ]
 
 
-def _best_so_far(state: CurveState | None, forecast: StoredForecast) -> float | None:
+def _best_so_far(state: CurveState | None, forecast: StoredForecast, end: End | None) -> float | None:
+    """The best level; where an ended run came to is one of them, over fewer points than the others."""
     curve = state.reduction.to_curve() if state else None
-    return best_level(curve, Measure(forecast.upper)) if curve is not None and len(curve) else None
+    if curve is None or not len(curve):
+        return None
+    best = best_level(curve, Measure(forecast.upper))
+    if end is None or not (end.is_mean and end.is_finite):
+        return best
+    return max(best, end.level) if forecast.rises else min(best, end.level)
