@@ -229,7 +229,7 @@ def test_the_real_service_stops_a_hopeless_run(database_url: str) -> None:
 
         run = losscast.init(url=web.url, id=new_id("client"), project="gpt", **_plan("constant"))
         assert not run.should_stop()
-        for begin, end in ((0, 12_000), (12_000, 12_500), (12_500, 13_000)):
+        for begin, end in ((0, 13_000), (13_000, 13_500), (13_500, 14_000)):
             log_real(run, "constant_24000", begin, end)
             assert run.flush(60)
             refit_run(database, run.id, [])
