@@ -100,7 +100,7 @@ class Overfit:
             return "overfitting"
         if self.by_heart.explains(self.best):
             return f"{self.by_heart.stage}, see grokking"
-        return "too early" if self.evaluations < FEWEST_EVALUATIONS else "generalising"
+        return "too early" if self.evaluations < FEWEST_EVALUATIONS else "no sign"
 
     def observe(self, window: Window) -> Iterator[Event]:
         validation, epochs = window.series("val_loss"), window.series("epoch")

@@ -77,7 +77,9 @@ class Plateau:
 
     @property
     def state(self) -> str:
-        return "dead" if self.dead is not None else self.word
+        if self.dead is not None:
+            return "dead"
+        return "not judged: it diverges" if self.diverges and self.flat is None else self.word
 
     def observe(self, window: Window) -> Iterator[Event]:
         yield from self._ask_what_is_gone(window)

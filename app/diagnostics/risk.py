@@ -212,7 +212,7 @@ class DivergenceRisk:
     @property
     def state(self) -> str:
         if self.open_faults:
-            return "it is here"
+            return "a fault is here: risk of another"
         return "at risk" if self.event is not None else "no sign"
 
     def observe(self, window: Window) -> Iterator[Event | Risk]:

@@ -103,3 +103,14 @@ def test_a_validation_loss_that_wobbles_is_no_overfit() -> None:
     steps, values = run["val_loss"]
     run["val_loss"] = (steps, noisy(values, 0.02))
     assert not events_of(run, kinds=["overfit"])
+
+
+def test_a_run_that_has_diverged_is_called_neither_flat_nor_generalising_and_its_risk_is_of_another() -> None:
+    loss = np.concatenate([falling_loss(1000), noisy(np.full(N, 9.0))])
+    run = logged(train_loss=loss, val_loss=falling_loss(len(loss)), lr=np.full(len(loss), 1e-3))
+    engine = engine_for(run)
+    engine.observe(run)
+    assert engine.states["spike"] == "diverging"
+    assert engine.states["plateau"] == "not judged: it diverges"
+    assert engine.states["overfit"] == "no sign"
+    assert engine.states["divergence_risk"] == "a fault is here: risk of another"
