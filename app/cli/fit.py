@@ -133,15 +133,18 @@ def _without(paths: Sequence[Path], fitted: Sequence[Path]) -> list[Path]:
 
 
 def _judged(law: Law, fitted: Mapping[str, RecordedRun], others: Mapping[str, RecordedRun]) -> dict[str, Any]:
-    from app.forecasting.across_runs import agreement, fit_runs, overall
+    from app.forecasting.across_runs import agreement, fit_runs, overall, reservations
 
     found = fit_runs(law, list(fitted.values()))
     said: dict[str, Any] = {"parameters": found.parameters()}
+    judged: dict[str, Agreement] = {}
     for name, runs in (("fitted", fitted), ("predicted", others)):
         each = {file: agreement(found, run) for file, run in runs.items()}
         said[name] = {file: _finite(one) for file, one in each.items()}
         if each:
             said[f"{name}_overall"] = _finite(overall(list(each.values())))
+        judged |= each
+    said["notes"] = reservations(found, judged)
     return said
 
 
@@ -167,6 +170,8 @@ def _print(record: Mapping[str, Any]) -> None:
             _add_row(table, "predicted", "[bold]all[/bold]", said["predicted_overall"])
         console.print(f"[bold]{name}[/bold] law of {record['metric']}: {parameters}", soft_wrap=True)
         print_table(console, table)
+        for note in said["notes"]:
+            console.print(note, soft_wrap=True)
     console.print(
         "Errors are of each logged point, noise and all; the page Schedules counts bins of them.", style="dim"
     )

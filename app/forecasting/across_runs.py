@@ -6,7 +6,7 @@ and predict the whole curve of any other schedule of the same recipe (model, dat
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -28,6 +28,9 @@ LAWS: tuple[Law, ...] = (AnnealingLaw(), MultiPowerLaw(), RatePowerLaw())
 
 SAME_PEAK = 1.02
 """Peak rates that differ by less are one."""
+
+MOST_NAMED = 3
+"""Runs that a sentence names; of more it says how many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,20 @@ def overall(agreements: Sequence[Agreement]) -> Agreement:
         r2=float(np.mean([each.r2 for each in agreements])),
         final_error=float(np.mean([abs(each.final_error) for each in agreements])),
     )
+
+
+def reservations(found: Fit, agreements: Mapping[str, Agreement]) -> list[str]:
+    """In words, why a fit may be none; the agreements by the names of their runs."""
+    notes = [
+        f"{name} is at its bound, {bound:.4g}: these runs do not tell what it is."
+        for name, bound in found.at_bounds().items()
+    ]
+    worse = [name for name, one in agreements.items() if one.r2 < 0]
+    if worse:
+        others = len(worse) - MOST_NAMED
+        named = ", ".join(worse[:MOST_NAMED]) + (f" and {others} others" if others > 0 else "")
+        notes.append(f"R2 is below zero: the mean loss of {named} describes it better than this law does.")
+    return notes
 
 
 def _counted(law: Law, runs: Sequence[RecordedRun]) -> Law:

@@ -42,6 +42,9 @@ POLISHED = 3
 
 MAX_EVALUATIONS = 60
 
+AT_BOUND = 1e-4
+"""A coefficient smaller than this, in its unit, is at its bound, zero: a polished fit comes near it and stops."""
+
 MIN_POINTS = 3
 """Fewer points than this in all do not hold a level and a slope."""
 
@@ -153,6 +156,12 @@ class Fit:
         level, *others = (self.scale * self.coefficients).tolist()
         named = dict(zip(self.law.coefficients, [self.offset + level, *others], strict=True))
         return named | {shape.name: float(value) for shape, value in zip(self.law.shapes, self.shapes, strict=True)}
+
+    def at_bounds(self) -> dict[str, float]:
+        """The coefficients that are the least that they may be: the bound by the name, in the unit of the loss."""
+        bounds = [self.offset] + [0.0] * (len(self.coefficients) - 1)
+        named = zip(self.law.coefficients, self.coefficients.tolist(), bounds, strict=True)
+        return {name: bound for name, value, bound in named if value < AT_BOUND}
 
 
 def fit(law: Law, samples: Sequence[Sample]) -> Fit:

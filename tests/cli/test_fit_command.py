@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import subprocess
 import sys
@@ -42,6 +43,7 @@ def test_runs_are_fitted_and_others_predicted() -> None:
             assert set(one) == {"n", "mean_relative_error", "worst_error", "r2", "final_error"}
             assert one["r2"] > 0.99
         assert law["parameters"]["irreducible_loss"] > 0
+        assert law["notes"] == []
 
 
 def test_a_folder_is_predicted_without_the_runs_that_were_fitted(tmp_path: Path) -> None:
@@ -58,6 +60,27 @@ def test_people_get_a_table_and_are_told_what_else_there_is() -> None:
     assert answer.returncode == 0, answer.stderr
     assert "multi_power law of val_loss" in answer.stdout
     assert "--predict" in answer.stdout
+
+
+def run_of(losses: list[float], path: Path) -> Path:
+    path.write_text("step,loss,lr\n" + "".join(f"{step},{loss},1e-3\n" for step, loss in enumerate(losses, 1)))
+    return path
+
+
+def test_a_run_that_climbs_is_said_to_follow_no_law(tmp_path: Path) -> None:
+    path = run_of([2 + step / 500 for step in range(1500)], tmp_path / "broken.csv")
+    for law in json.loads(losscast("fit", path, "--json").stdout)["laws"].values():
+        assert law["fitted"][str(path)]["r2"] < 0
+        bound, worse = law["notes"]
+        assert bound == "reducible_loss is at its bound, 0: these runs do not tell what it is."
+        assert worse == f"R2 is below zero: the mean loss of {path} describes it better than this law does."
+    assert losscast("fit", path).stdout.count("R2 is below zero") == 3
+
+
+def test_an_irreducible_loss_at_zero_is_said_to_be_at_its_bound(tmp_path: Path) -> None:
+    path = run_of([4 * math.exp(-step / 400) for step in range(1500)], tmp_path / "run.csv")
+    for law in json.loads(losscast("fit", path, "--json").stdout)["laws"].values():
+        assert law["notes"] == ["irreducible_loss is at its bound, 0: these runs do not tell what it is."]
 
 
 @pytest.mark.parametrize(
