@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from app.api.schemas import StoredText, Wire
 from app.api.service import NO_PROJECT, ROUTE_ERRORS, ProjectPath, Service
 from app.storage.goals import read_project_policy
-from app.storage.verdicts import metric_rises, read_competitors, read_unforeseen, shared_metric
+from app.storage.verdicts import metric_rises, read_competitors, read_unforeseen, read_unranked, shared_metric
 from app.verdicts.sweep import Placing, Proposal, at_threshold, halve, rank
 
 router = APIRouter(prefix="/api/v1", responses=ROUTE_ERRORS)
@@ -33,6 +33,14 @@ class PlacingView(Wire):
     is_live: bool
     is_guarded: bool = Field(description="Something forbids a stop; its verdict says what.")
     is_to_stop: bool
+
+
+class UnrankedView(Wire):
+    """A run of the project that is ranked no more."""
+
+    run_id: str
+    name: str
+    why: str = Field(description="stopped, failed, or silent: running, and not heard of for half an hour.")
 
 
 class ProposalView(Wire):
@@ -56,6 +64,9 @@ class RankingView(Wire):
     left_out: int = Field(description="Runs beyond the first sixty.")
     unforeseen: list[str] = Field(
         description="Ids of running runs that are not ranked: their rate is still to go where nobody has seen one."
+    )
+    not_ranked: list[UnrankedView] = Field(
+        description="Runs with this metric that were stopped, failed or fell silent, newest first; at most 200."
     )
 
 
@@ -86,8 +97,9 @@ async def get_ranking(
             return _nothing_ranked(project, None)
         competitors, left_out = read_competitors(connection, project, chosen)
         unforeseen = list(read_unforeseen(connection, project, chosen))
+        unranked = [UnrankedView(**asdict(one)) for one in read_unranked(connection, project, chosen)]
         if not competitors:
-            return _nothing_ranked(project, chosen, unforeseen)
+            return _nothing_ranked(project, chosen, unforeseen, unranked)
         lower = not metric_rises(connection, project, chosen)
         ranked = rank(competitors, lower_is_better=lower)
         is_live = any(one.is_live for one in competitors)
@@ -102,13 +114,16 @@ async def get_ranking(
             else _proposal(at_threshold(competitors, threshold, lower_is_better=lower)),
             left_out=left_out,
             unforeseen=unforeseen,
+            not_ranked=unranked,
             lower_is_better=lower,
         )
 
     return await service.read(ranking)
 
 
-def _nothing_ranked(project: str, metric: str | None, unforeseen: Sequence[str] = ()) -> RankingView:
+def _nothing_ranked(
+    project: str, metric: str | None, unforeseen: Sequence[str] = (), unranked: Sequence[UnrankedView] = ()
+) -> RankingView:
     return RankingView(
         project=project,
         metric=metric,
@@ -119,6 +134,7 @@ def _nothing_ranked(project: str, metric: str | None, unforeseen: Sequence[str] 
         lower_is_better=True,
         left_out=0,
         unforeseen=list(unforeseen),
+        not_ranked=list(unranked),
     )
 
 

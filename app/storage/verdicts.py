@@ -103,6 +103,18 @@ class RivalRow:
         return self.final_quantiles[0.5] if self.final_level is None else self.final_level
 
 
+@dataclass(frozen=True, slots=True)
+class Unranked:
+    """A run of a project that no ranking has a place for.
+
+    why : stopped, failed, or silent: running, and not heard of for `SILENT_AFTER_SECONDS`
+    """
+
+    run_id: str
+    name: str
+    why: str
+
+
 def runs_to_judge(connection: Connection, limit: int = 200) -> list[str]:
     """Finished runs without a row of their own, or without its error: of earlier versions. The sweep refits them."""
     return list(
@@ -291,6 +303,23 @@ def read_competitors(connection: Connection, project: str, metric: str, most: in
     rises = metric_rises(connection, project, metric)
     found = sorted((_competitor(row) for row in rows), key=lambda one: one.median, reverse=rises)
     return found[:most], len(found[most:])
+
+
+def read_unranked(connection: Connection, project: str, metric: str, limit: int = 200) -> list[Unranked]:
+    """The runs that logged the metric and are ranked no more, newest first; where they would have ended is unknown."""
+    rows = connection.execute(
+        text("""
+            SELECT run.id, run.name, CASE run.status WHEN 'running' THEN 'silent' ELSE run.status END AS why
+            FROM run JOIN project ON project.id = run.project_id JOIN run_progress p ON p.run_key = run.key
+            WHERE project.name = :project
+              AND EXISTS (SELECT FROM series WHERE series.run_key = run.key AND series.metric = :metric)
+              AND (run.status IN ('stopped', 'failed')
+                   OR (run.status = 'running' AND p.last_seen_at <= now() - make_interval(secs => :silent)))
+            ORDER BY run.created_at DESC, run.key DESC LIMIT :limit
+        """),
+        {"project": project, "metric": metric, "silent": SILENT_AFTER_SECONDS, "limit": limit},
+    )
+    return [Unranked(row.id, row.name, row.why) for row in rows]
 
 
 def read_unforeseen(connection: Connection, project: str, metric: str) -> dict[str, str]:

@@ -241,6 +241,7 @@ def test_runs_of_a_project_are_ranked_by_where_they_will_end(
     assert (found["metric"], found["left_out"]) == ("val_loss", 0)
     assert {one["run_id"] for one in found["placings"]} > {hopeless, other}
     assert failed not in {one["run_id"] for one in found["placings"]}
+    assert [(one["run_id"], one["why"]) for one in found["not_ranked"]] == [(failed, "failed")]
     last = found["placings"][-1]
     assert (last["run_id"], last["is_live"], last["is_to_stop"]) == (hopeless, True, True)
     assert last["chance_best"] < 0.05

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from playwright.sync_api import Browser, expect
+from sqlalchemy import text
 
 from app.dashboard.components import status_badge
 from app.dashboard.figures.track_record import errors_figure, reliability_figure
@@ -227,6 +228,24 @@ def test_a_finished_run_that_came_to_nan_is_named_beside_the_ranking_and_counted
     assert "Finished in NaN" in badge["c"]
     assert "badge-finished" not in badge["c"]
     assert "badge-finished" in badge["a"]
+
+
+def test_runs_that_were_stopped_or_failed_are_named_beside_the_ranking(database: Database, seed: Seeder) -> None:
+    for run_id, status in (("a", RunStatus.FINISHED), ("b", RunStatus.STOPPED), ("c", RunStatus.FAILED)):
+        trained(seed, run_id, "lm_cosine.csv", 50_000, share=0.6)
+        ended(seed, run_id, status)
+    trained(seed, "d", "lm_wsd.csv", 15_000, share=0.6)
+    with database.write() as connection:
+        connection.execute(text("UPDATE run_progress SET last_seen_at = now() - interval '31 minutes'"))
+    ranking, revision = read_ranking(database, "gpt")
+    assert ranking is not None
+    assert {one.run_id for one in ranking.competitors} == {"a"}
+    assert {one.run_id: one.why for one in ranking.unranked} == {"b": "stopped", "c": "failed", "d": "silent"}
+    said = str(ranking_shown(ranking, datetime.now(UTC)))
+    assert "Stopped before the end, and so not ranked: b of lm_cosine.csv." in said
+    assert "Failed, and so not ranked: c of lm_cosine.csv." in said
+    assert "Silent for half an hour, and so not ranked: d of lm_wsd.csv." in said
+    assert read_ranking(database, "gpt", unless=revision)[0] is None, "nothing has changed"
 
 
 def test_an_unknown_project_gets_a_page_that_says_so(database: Database) -> None:

@@ -36,10 +36,12 @@ from app.storage.goals import ProjectPolicy, read_project_policy
 from app.storage.runs import list_runs
 from app.storage.verdicts import (
     StoredVerdict,
+    Unranked,
     metric_rises,
     read_competitors,
     read_project_verdicts,
     read_unforeseen,
+    read_unranked,
     shared_metric,
 )
 from app.verdicts.judging import amount
@@ -65,6 +67,9 @@ REGRET_MEANING = (
     "What stopping these runs is expected to cost, in the metric's own unit: by how much worse the best of the project "
     "would end, on average over all that may still happen."
 )
+UNRANKED = {"stopped": "Stopped before the end", "failed": "Failed", "silent": "Silent for half an hour"}
+"""Why a run is not ranked -> the beginning of the sentence that names it."""
+
 PIN_MEANING = "A baseline: every verdict of this project compares with it."
 SCALE_MEANING = "All runs on one scale. Bar: 90 % band. Tick: median, or where an ended run came to."
 
@@ -78,6 +83,7 @@ class RankingReading:
     states : of the project's newest runs, by run id
     broken : names of those that are not ranked since what they came to, or stand at, is no finite number
     unforeseen : names of those that are not ranked since their rate is still to go where nobody has seen one
+    unranked : the others that are not ranked
     """
 
     project: str
@@ -91,6 +97,7 @@ class RankingReading:
     policy: ProjectPolicy
     broken: Sequence[str] = ()
     unforeseen: Sequence[str] = ()
+    unranked: Sequence[Unranked] = ()
 
     @property
     def pinned(self) -> set[str]:
@@ -107,6 +114,7 @@ def read_ranking(database: Database, project: str, *, unless: str | None = None)
         rows, _ = list_runs(connection, project=project, limit=RUNS_LOOKED_AT)
         rises = metric is not None and metric_rises(connection, project, metric)
         doubtful = read_unforeseen(connection, project, metric) if metric else {}
+        gone = read_unranked(connection, project, metric) if metric else []
         ends = read_ends(connection, [row.run.id for row in rows], metric)
     ranked = {one.run_id for one in competitors}
     broken = {
@@ -115,6 +123,7 @@ def read_ranking(database: Database, project: str, *, unless: str | None = None)
         if row.run.id not in ranked and _is_broken(row, ends.get(row.run.id), metric)
     }
     unforeseen = [name for run_id, name in doubtful.items() if run_id not in broken]
+    unranked = [one for one in gone if one.run_id not in broken and one.run_id not in doubtful]
     states = {row.run.id: liveness(row.run, datetime.now(UTC)) for row in rows}
     revision = repr(
         [policy.revision, sorted(one.run_id for one in policy.baselines)]
@@ -122,14 +131,25 @@ def read_ranking(database: Database, project: str, *, unless: str | None = None)
             (one.run_id, one.name, one.cutoff, one.median, one.quantile(0.95), str(states.get(one.run_id)))
             for one in competitors
         ]
-        + [*broken.values(), "", *unforeseen]
+        + [*broken.values(), "", *unforeseen, "", *unranked]
         + [(run_id, str(one.judged_at)) for run_id, one in sorted(verdicts.items())]
     )
     if revision == unless:
         return None, revision
     ranking = rank(competitors, lower_is_better=not rises) if len(competitors) > 1 else None
     return RankingReading(
-        project, metric, rises, competitors, left_out, ranking, verdicts, states, policy, [*broken.values()], unforeseen
+        project,
+        metric,
+        rises,
+        competitors,
+        left_out,
+        ranking,
+        verdicts,
+        states,
+        policy,
+        [*broken.values()],
+        unforeseen,
+        unranked,
     ), revision
 
 
@@ -279,6 +299,10 @@ def not_ranked(reading: RankingReading) -> Component | None:
             "Not ranked, since the learning rate is still to rise to where nobody has seen one: "
             f"{_first_of(reading.unforeseen)}."
         )
+    for why, said in UNRANKED.items():
+        names = [one.name for one in reading.unranked if one.why == why]
+        if names:
+            lines.append(f"{said}, and so not ranked: {_first_of(names)}.")
     late = [one.name for one in reading.competitors if reading.states.get(one.run_id) is Liveness.LATE]
     if late:
         lines.append(

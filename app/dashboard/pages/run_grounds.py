@@ -19,8 +19,9 @@ def grounds(reading: RunReading) -> list[Component | None]:
     if summary is None:
         return [html.P(no_forecast_text(reading), className="muted")]
     roles = [(metric, match.get("rule", "")) for metric, match in summary.roles.items() if match.get("role") != "other"]
-    if summary.notes:
-        said: Component = html.Ul([html.Li(note) for note in summary.notes], className="notes")
+    notes = [*reading.doubts, *summary.notes]
+    if notes:
+        said: Component = html.Ul([html.Li(note) for note in notes], className="notes")
     elif reading.ended_early and reading.forecast is not None:
         said = html.P("The run ended before its horizon: on this its last forecast rested.", className="muted")
     else:

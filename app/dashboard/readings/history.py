@@ -23,9 +23,12 @@ class HistoryReading:
     def history(self) -> list[ForecastPoint]:
         """What to draw: of an ended run, what each forecast said of the step at which the run ended.
 
-        Of very many forecasts evenly many are left out; `n_forecasts` counts all.
+        One that says nothing of that step, as one made when the run stood there, is not drawn among those that do: its
+        number is of another step. Of very many forecasts evenly many are left out; `n_forecasts` counts all.
         """
-        return [_as_judged(one, self.end_step) for one in self.record.forecasts] if self.record else []
+        made = [_as_judged(one, self.end_step) for one in self.record.forecasts] if self.record else []
+        of_the_end = [point for point in made if point.horizon == self.end_step]
+        return of_the_end or made
 
     @property
     def n_forecasts(self) -> int:

@@ -28,6 +28,7 @@ from app.storage.dynamics import read_dynamics
 from app.storage.ends import End, read_end
 from app.storage.stops import StopEntry, read_followed_order
 from app.storage.track_record import newest_score
+from app.storage.verdicts import StoredVerdict, read_verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ class RunReading:
     dynamics: Sequence[Dynamic] = ()
     end: End | None = None  # of the metric shown first; None while the run goes on
     order: StopEntry | None = None  # by which the job was told to stop, and then ended
+    doubts: Sequence[str] = ()  # what this run's own record says against its forecasts
 
     @property
     def newest(self) -> tuple[int | None, float | None]:
@@ -188,7 +190,14 @@ def read_run(database: Database, run_id: str) -> RunReading:
             dynamics=[] if health is None else read_dynamics(connection, run_id, health.watched),
             end=read_end(connection, run_id, metric),
             order=read_followed_order(connection, run),
+            doubts=_doubts(read_verdict(connection, run_id, metric)),
         )
+
+
+def _doubts(verdict: StoredVerdict | None) -> list[str]:
+    """The rest of what forbids a stop is among the notes, or is no doubt about the forecast."""
+    guards = verdict.details.get("guards", []) if verdict is not None else []
+    return [guard["sentence"] for guard in guards if guard["name"] == "missed"]
 
 
 def _siblings(connection: Connection, run_id: str, newest: StoredForecast | None) -> SiblingsReading | None:

@@ -33,7 +33,9 @@ def test_of_an_ended_run_the_history_is_what_was_said_of_its_end(database: Datab
     assert whole.actual == pytest.approx(2.0 + 4.0 * 1000**-0.35, abs=0.05)
     assert early.actual == pytest.approx(2.0 + 4.0 * 400**-0.35, abs=0.05)
     assert len(whole.counted) == len(whole.history) - 1  # the last was made at the end
-    assert {point.horizon for point in early.history[:-1]} == {400}  # they spoke of 1000, and of 400 on the way
+    assert {point.horizon for point in early.history} == {400}  # they spoke of 1000, and of 400 on the way
+    assert [point.cutoff for point in early.history] == [100, 200, 300], "the one made at 400 speaks of 1000 alone"
+    assert early.n_forecasts == 4
     assert all(one.horizon_off for one in early.counted)
     assert whole.held == (sum(one.score.cover90 for one in whole.counted), 9)
 

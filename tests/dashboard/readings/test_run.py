@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from app.dashboard.pages.run_grounds import grounds
 from app.dashboard.pages.run_head import header
 from app.dashboard.pages.run_tiles import forecast_tile, tiles
 from app.dashboard.pages.what_if import compared
@@ -29,6 +30,29 @@ def test_the_revision_moves_with_the_data_and_not_without(database: Database, se
     assert logged != before
     seed.refit("run")
     assert read_revision(database, "run") != logged
+
+
+def test_a_run_whose_forecasts_have_missed_is_not_said_to_be_without_reservations(
+    database: Database, seed: Seeder
+) -> None:
+    whole = np.arange(1, 1001)
+    loss = decaying(whole) + np.where(whole > 600, 1.5, 0.0)  # a level that no forecast before it had foreseen
+    rate = np.full(len(whole), 1e-3)
+    schedule = {"family": "constant", "peak": 1e-3}
+    seed.open("run", plan={"total_steps": 1200, "schedule": schedule})
+    for part in np.split(whole[:600], 10):
+        seed.log("run", part, {"loss": loss[part - 1], "lr": rate[part - 1]})
+    before = read_run(database, "run")
+    late = whole[600:]
+    seed.log("run", late, {"loss": loss[late - 1], "lr": rate[late - 1]})
+    after = read_run(database, "run")
+
+    missed = "of the earlier forecasts of this run missed where it stands now."
+    assert before.doubts == []
+    assert missed not in str(grounds(before))
+    assert missed in str(grounds(after))
+    assert "No reservations" not in str(grounds(after))
+    assert after.revision != before.revision, "an open page would not hear of it"
 
 
 def test_a_run_that_no_worker_has_seen_shows_its_loss(database: Database, seed: Seeder) -> None:
