@@ -108,7 +108,9 @@ class RunReading:
     @property
     def revision(self) -> str:
         diagnosed = self.health.updated_at if self.health else None
-        return run_revision(self.run, self.summary, self.alerts, self.scored_at, diagnosed, self.end, self.now)
+        return run_revision(
+            self.run, self.summary, self.alerts, self.scored_at, diagnosed, self.end, self.doubts, self.now
+        )
 
     @property
     def unresolved_alerts(self) -> list[StoredAlert]:
@@ -126,6 +128,7 @@ def run_revision(
     scored_at: datetime | None,
     diagnosed: datetime | None,
     end: End | None,
+    doubts: Sequence[str],
     now: datetime,
 ) -> str:
     """Changes when something on the run's page does."""
@@ -140,19 +143,22 @@ def run_revision(
         scored_at,
         diagnosed,
         end,
+        doubts,
     )
 
 
 def read_revision(database: Database, run_id: str) -> str:
-    """Six small queries: what an open page asks every two seconds."""
+    """A few small queries: what an open page asks every two seconds."""
     with database.read() as connection:
         run = runs.get_run(connection, run_id)
         summary = runs.read_summary(connection, run_id)
         fired = alerts.list_alerts(connection, run_id=run_id, limit=ALERTS_SHOWN)
         scored_at = newest_score(connection, run_id=run_id)
         diagnosed = diagnosed_at(connection, run_id)
-        end = read_end(connection, run_id, _main_metric(connection, run, summary))
-    return run_revision(run, summary, fired, scored_at, diagnosed, end, datetime.now(UTC))
+        metric = _main_metric(connection, run, summary)
+        end = read_end(connection, run_id, metric)
+        doubts = _doubts(read_verdict(connection, run_id, metric))
+    return run_revision(run, summary, fired, scored_at, diagnosed, end, doubts, datetime.now(UTC))
 
 
 def _main_metric(connection: Connection, run: Run, summary: Summary | None) -> str | None:

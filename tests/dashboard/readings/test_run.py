@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sqlalchemy import text
 
 from app.dashboard.pages.run_grounds import grounds
 from app.dashboard.pages.run_head import header
@@ -52,7 +53,10 @@ def test_a_run_whose_forecasts_have_missed_is_not_said_to_be_without_reservation
     assert missed not in str(grounds(before))
     assert missed in str(grounds(after))
     assert "No reservations" not in str(grounds(after))
-    assert after.revision != before.revision, "an open page would not hear of it"
+    assert read_revision(database, "run") == after.revision
+    with database.write() as connection:
+        connection.execute(text("UPDATE run_verdict SET details = details - 'guards'"))
+    assert read_revision(database, "run") != after.revision, "a verdict is stored after the forecast it is made from"
 
 
 def test_a_run_that_no_worker_has_seen_shows_its_loss(database: Database, seed: Seeder) -> None:
