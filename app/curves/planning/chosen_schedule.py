@@ -168,9 +168,20 @@ def whole_schedule(chosen: Schedule, rate: Curve | None, total_steps: int, warmu
     if 0 < warmup < first:
         past = Schedule(np.append([0.0, warmup], past.steps), np.append([0.0, past.rates[0]], past.rates))
     elif first > 0:
-        before = chosen.between(0.0, first - 1.0) if first > 1.0 else None
+        before = _led_up_to(float(past.rates[0]), chosen.between(0.0, first - 1.0)) if first > 1.0 else None
         past = before.then(past) if before is not None else past
     return past.then(chosen.since(last).until(end)) if end > next_step(last) else past
+
+
+def _led_up_to(logged: float, before: Schedule) -> Schedule:
+    """A warm-up as it was stated, brought down to where the log takes over.
+
+    One of another shape than stated (half a cosine, a rate that is logged as the mean of some steps) is lower there. A
+    fall of the rate at the join would end the warm-up, and be an annealing that never was.
+    """
+    stated = float(before.rates[-1])
+    rises = bool((np.diff(before.rates) >= 0).all()) and stated > before.rates[0]
+    return before.scaled(logged / stated) if rises and logged < stated else before
 
 
 def _held(rate: Curve | None) -> Schedule:

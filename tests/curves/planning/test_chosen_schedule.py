@@ -207,3 +207,14 @@ def test_greedy_schedules_of_hugging_face_are_held() -> None:
 def test_a_declared_schedule_is_named_as_people_name_it(family: str, words: str) -> None:
     declared = validate_declared_plan({"total_steps": 1000, "schedule": {"family": family, "peak": 1e-3}})
     assert resolve_plan(declared=declared, config={}, rate=None, cutoff=100).schedule_why == words
+
+
+@pytest.mark.parametrize("first", [2, 50, 150])
+def test_a_warm_up_of_another_shape_than_stated_does_not_fall_where_the_log_begins(first: int) -> None:
+    steps = np.arange(first, 2_001, 10)
+    rising = PEAK * (1 - np.cos(np.pi * np.minimum(steps / 300, 1))) / 2  # stated is a straight line
+    rate = Curve.from_points(steps, np.where(steps < 300, rising, cosine(warmup=300).rate_at(steps)))
+    said = {"total_steps": 10_000, "schedule": {"family": "cosine", "warmup_steps": 300}}
+    schedule = plan_of(said, rate=rate).schedule
+    assert (np.diff(schedule.rate_at(np.arange(0, 301))) >= 0).all()
+    assert schedule.warmup_end == pytest.approx(300, abs=25)
