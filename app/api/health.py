@@ -75,17 +75,20 @@ async def health(service: Service) -> Response:
 
 
 async def _health(service: ApiService) -> HealthView:
-    waiting = service.commits.waiting
     try:
         await asyncio.to_thread(service.database.ping)
         work, free = await service.read(lambda connection: (read_work_health(connection), free_bytes(connection)))
     except Unavailable as error:
-        return HealthView(status="unavailable", message=str(error), batches_waiting=waiting)
+        return HealthView(status="unavailable", message=str(error), batches_waiting=service.commits.waiting)
+    return _judged(service, work, free)
+
+
+def _judged(service: ApiService, work: WorkHealth, free: int | None) -> HealthView:
     problems = [*_storing_problems(service.commits.outage(), free), *_work_problems(work)]
     return HealthView(
         status="failing" if problems else "ok",
         message=" ".join(problems) or None,
-        batches_waiting=waiting,
+        batches_waiting=service.commits.waiting,
         workers=work.workers,
         worker_heartbeat_seconds=_rounded(work.heartbeat_seconds),
         refits_waiting=work.refits_waiting,
@@ -130,8 +133,8 @@ async def metrics(service: Service) -> Response:
     def read(connection: Connection) -> tuple[WorkHealth, StoredCounts, int | None]:
         return read_work_health(connection), read_stored_counts(connection, __version__), free_bytes(connection)
 
-    view = await _health(service)
     work, counts, free = await service.read(read)
+    view = _judged(service, work, free)
     families = [
         Family("healthy", "1 where /healthz answers 200", {"": view.status == "ok"}),
         Family("batches_waiting", "Batches that this process has taken and not yet stored", {"": view.batches_waiting}),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import Any
 
 import numpy as np
 
@@ -15,21 +14,11 @@ from app.dashboard.readings.run import read_run
 from app.runs import RunStatus
 from app.storage import runs
 from app.storage.database import Database
+from tests.dashboard.component_words import words
 from tests.dashboard.seeding import Seeder, decaying
 
 STEPS = np.arange(1, 2001)
 BLOWN_UP = decaying(STEPS) * np.exp(np.maximum(0, STEPS - 1000) / 100)
-
-
-def words(component: Any) -> str:
-    """All text of a component, as it is read."""
-    if component is None:
-        return ""
-    if isinstance(component, str | int | float):
-        return str(component)
-    if isinstance(component, list | tuple):
-        return "".join(map(words, component))
-    return words(getattr(component, "children", None))
 
 
 def test_a_divergence_is_told_as_of_when_it_fired_and_where_it_ended_once_the_run_is_over(

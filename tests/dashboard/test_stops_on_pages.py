@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
 
 import numpy as np
 import pytest
@@ -21,21 +20,11 @@ from app.storage.goals import save_project_policy
 from app.storage.runs import run_key
 from app.storage.stops import log_stop
 from app.verdicts.stopping import Author, Mode, StopEvent
+from tests.dashboard.component_words import words
 from tests.dashboard.seeding import Seeder, decaying, replayed
 
 TOTAL = 50_000
 SENTENCE = "99 % sure that this ends above best (2.8); stopping now saves 77 % of the run, expected regret 0.001."
-
-
-def words(component: Any) -> str:
-    """All text of a component, as it is read."""
-    if component is None:
-        return ""
-    if isinstance(component, str | int | float):
-        return str(component)
-    if isinstance(component, list | tuple):
-        return "".join(map(words, component))
-    return words(getattr(component, "children", None))
 
 
 def logged(database: Database, run_id: str, *events: StopEvent, author: Author = Author.POLICY) -> None:
