@@ -13,7 +13,7 @@ from tests.conftest import unreachable
 from tests.service import Web, Worker, wait_for
 
 KEY = "a-key-from-the-environment"
-LATER = "UPDATE procrastinate_events SET at = at - make_interval(secs => 600)"
+LATER = "UPDATE procrastinate_events SET at = at - make_interval(secs => 601)"
 
 
 def health(web: Web, status: int) -> dict[str, Any]:
