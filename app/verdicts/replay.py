@@ -310,10 +310,17 @@ class _Field:
         return _ended_rival(run, run.final, run.moments[-1].situation.history) if place in self.ended else None
 
 
-def replay_oracle(group: str, runs: Sequence[ReplayedRun]) -> GroupOutcome:
-    """All but the best are stopped at the first checkpoint: nobody can do better."""
+def replay_oracle(
+    group: str, runs: Sequence[ReplayedRun], may_stop: Callable[[Moment], bool] = lambda moment: True
+) -> GroupOutcome:
+    """All but the best are stopped at the first checkpoint at which that is allowed: nobody can do better."""
     best = int(np.argmin([run.final for run in runs]))
-    stopped = {place: 0 for place in range(len(runs)) if place != best}
+    allowed = {
+        place: next((number for number, moment in enumerate(run.moments) if may_stop(moment)), None)
+        for place, run in enumerate(runs)
+        if place != best
+    }
+    stopped = {place: number for place, number in allowed.items() if number is not None}
     return _outcome(group, runs, stopped, len(runs), 0, ())
 
 

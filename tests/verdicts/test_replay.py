@@ -33,6 +33,7 @@ from app.verdicts.replay import (
 from app.verdicts.rivals import Rival, RivalKind
 from app.verdicts.situation import Situation
 from app.verdicts.verdict import Decision, Verdict
+from benchmarks.most_saved import RULES
 
 DATA = Path(__file__).parents[1] / "data"
 Z = np.array([-1.645, -0.674, 0.0, 0.674, 1.645])
@@ -69,6 +70,23 @@ def test_sure_and_right_forecasts_save_as_much_as_the_oracle() -> None:
     assert outcome.saved == pytest.approx(oracle.saved) == pytest.approx(0.5)
     assert outcome.saved_steps == 1500
     assert (outcome.regret, outcome.stopped_best) == (0.0, False)
+
+
+def test_an_oracle_that_has_to_wait_stops_where_it_may_and_not_at_all_where_it_never_may() -> None:
+    runs = [invented(name, final, (final,) * 3) for name, final in (("a", 2.0), ("b", 3.0), ("c", 4.0))]
+    assert replay_oracle("g", runs, lambda moment: moment.share >= 0.5).stops == {"b": 0.5, "c": 0.5}
+    assert replay_oracle("g", runs, lambda moment: False).saved == 0.0
+
+
+def test_nobody_is_stopped_while_the_rate_is_held_before_a_decay_nor_once_memorised() -> None:
+    moment = invented("wsd", 2.0, (2.0,) * 3).moments[0]
+    outlook = moment.situation.outlook
+    assert outlook is not None
+    held = np.where(outlook.path_steps < 800, 1.0, 0.1)
+    flat = replace(moment, situation=replace(moment.situation, outlook=replace(outlook, rates=held)))
+    memorised = replace(moment, situation=replace(moment.situation, states={"grokking": "memorised"}))
+    allowed = [[name for name, may_stop in RULES.items() if may_stop(one)] for one in (moment, flat, memorised)]
+    assert [len(names) for names in allowed] == [len(RULES), 2, 3]
 
 
 def test_a_sure_and_wrong_forecast_costs_its_regret_and_is_a_wrong_stop() -> None:
