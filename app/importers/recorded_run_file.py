@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from app.curves.plan import DECLARED
+from app.curves.planning.declared import validate_declared_plan
+from app.curves.planning.resolve import resolve_plan
 from app.curves.schedule import Schedule
 from app.errors import BadInput
 from app.forecasting.recorded_run import RecordedRun, logged_schedule
@@ -73,7 +78,12 @@ def _read(path: Path, metric: str | None, warmup_steps: int | None) -> tuple[Rec
     """The run, and why its rate is not known although it was logged."""
     read = read_curve_file(path, metric)
     total = int(max(read.points.steps[-1], read.rate.steps[-1] if read.rate is not None else 0))
+    declared = validate_declared_plan(read.declared)
+    if warmup_steps is None:
+        warmup_steps = declared.get("schedule", {}).get("warmup_steps")
     schedule, why_not = _schedule(read, total, warmup_steps)
+    if schedule is None and why_not is None:
+        schedule = _declared_schedule(declared, total)
     run = RecordedRun(read.name, read.metric, read.points.steps, read.points.values, schedule, total, read.role)
     return run, why_not
 
@@ -93,3 +103,9 @@ def _schedule(read: FileCurve, total: int, warmup_steps: int | None) -> tuple[Sc
     if steps[-1] < SHARE_OF_RATE * total:
         return None, f"the learning rate is logged only up to step {int(steps[-1]):,} of {total:,}."
     return logged_schedule(steps, rates, warmup_steps=warmup_steps), None
+
+
+def _declared_schedule(declared: Mapping[str, Any], total: int) -> Schedule | None:
+    """Of an export of ours: what was declared of a rate that nobody logged, up to the last step."""
+    plan = resolve_plan(declared=declared, config={}, rate=None, cutoff=total)
+    return plan.schedule.until(float(max(total, 1))) if plan.schedule_source == DECLARED else None
