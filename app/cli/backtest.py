@@ -254,7 +254,7 @@ def score_file(job: Job) -> FileResult:
         )
     except LosscastError as error:
         return FileResult(file, job.folder, why_skipped=reason(error, job.path))
-    except (ValueError, ArithmeticError) as error:
+    except Exception as error:
         # A fault of ours. An hour of other files must not be lost to it, and it must not go unseen.
         return FileResult(file, job.folder, why_skipped=f"a forecaster failed: {error!r}")
     if not scores:

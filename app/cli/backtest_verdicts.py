@@ -218,7 +218,7 @@ def replay_file(job: Job) -> Told | str:
         return Told(run, told)
     except LosscastError as error:
         return reason(error, job.path)
-    except (ValueError, ArithmeticError) as error:
+    except Exception as error:
         # A fault of ours. An hour of other files must not be lost to it, and it must not go unseen.
         return f"a forecaster failed: {error!r}"
 

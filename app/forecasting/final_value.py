@@ -33,7 +33,8 @@ def final_noise(curve: Curve, horizon: int) -> float:
     """Standard deviation of the final value around the mean of the levels: the noise of the points still to come.
 
     As many points a step are taken to come as came in the second half of what was seen. However well the level is
-    known, a mean of eighty points with a deviation of 0.3 is known to no better than 0.03 until they have come.
+    known, a mean of eighty points with a deviation of 0.3 is known to no better than 0.03 until they have come. Where
+    the second half has no finite point at all, the last bin before it stands for all that time.
 
     Returns
     -------
@@ -44,7 +45,7 @@ def final_noise(curve: Curve, horizon: int) -> float:
     ahead = horizon - max(start, float(curve.cutoff))
     if ahead <= 0 or len(curve) < MIN_BINS:
         return 0.0
-    recent = curve.steps >= (curve.steps[0] + curve.cutoff) / 2
+    recent = curve.steps >= min((curve.steps[0] + curve.cutoff) / 2, curve.steps[-1])
     points = float(curve.counts[recent].sum()) / max(float(curve.cutoff - curve.steps[recent][0]), 1.0)
     deviation = point_deviation(curve.steps, curve.values, curve.counts.astype(np.float64))
     return ahead / (horizon - start) * deviation / math.sqrt(max(points * ahead, 1.0))

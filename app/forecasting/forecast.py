@@ -240,8 +240,8 @@ def _widened(quantiles: Array, wider: Array, curve: Curve, measure: Measure) -> 
         return measure.within(wider)
     if not is_positive(curve.values):
         return wider
-    lower = (quantiles > 0) & (wider < quantiles)
-    steps = wider / np.where(lower, quantiles, 1.0) - 1.0
+    lower = (quantiles >= 0) & (wider < quantiles)  # of a quantile so small that it is 0, no factor makes it negative
+    steps = wider / np.where(lower & (quantiles > 0), quantiles, 1.0) - 1.0
     return np.where(lower, quantiles * np.exp(np.clip(steps, MOST_DOWN, 0.0)), wider)
 
 

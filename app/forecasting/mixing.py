@@ -15,8 +15,8 @@ def mixed_quantiles(quantiles: Array, median: Array, width: Array) -> Array:
     their probabilities is wider than both, and no better. The outermost distances have weights of their own, since who
     is nearer need not be who knows best how far off it may be.
 
-    Distances below the median count in parts of their own median where every quantile is positive: of forecasts that
-    differ by a factor, plain distances would reach below zero.
+    Below the median, quantiles count in parts of their own median where none is negative: of forecasts that differ by a
+    factor, plain distances would reach below zero.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def mixed_quantiles(quantiles: Array, median: Array, width: Array) -> Array:
     Returns
     -------
     float64, shape (n_levels, ...)
-        Not decreasing along the levels; positive where all quantiles are.
+        Not decreasing along the levels; nowhere negative where no quantile is and no median is zero.
 
     References
     ----------
@@ -42,15 +42,21 @@ def mixed_quantiles(quantiles: Array, median: Array, width: Array) -> Array:
     middle = quantiles.shape[1] // 2
     medians = quantiles[:, middle]
     centre = (median * medians).sum(axis=0)
-    positive = (quantiles[:, 0] > 0).all(axis=0)
+    positive = (quantiles[:, 0] >= 0).all(axis=0) & (medians > 0).all(axis=0)
     distances = quantiles - medians[:, None]
-    # Divided first: in parts of a median they lie between -1 and 0, however small it is.
-    distances[:, :middle] /= np.where(positive, medians, 1.0)[:, None]
-    distances[:, :middle] *= np.where(positive, centre, 1.0)
-    mixture: Array = centre + (median[:, None] * distances).sum(axis=0)
-    outermost = centre + (width[:, None] * distances[:, [0, -1]]).sum(axis=0)
-    if middle > 1:  # a narrow band of one and a wide one of the other must not cross
-        outermost[0] = np.minimum(outermost[0], mixture[1])
-        outermost[1] = np.maximum(outermost[1], mixture[-2])
-    mixture[[0, -1]] = outermost
+    parts = quantiles[:, :middle] / np.where(positive, medians, 1.0)[:, None]
+
+    def mixed(levels: slice, weights: Array) -> Array:
+        quantiles_there: Array = centre + (weights[:, None] * distances[:, levels]).sum(axis=0)
+        return quantiles_there
+
+    def mixed_below(levels: slice, weights: Array) -> Array:
+        # A sum of what is not negative. The same as a distance from the median would be rounded to below zero.
+        in_parts: Array = centre * (weights[:, None] * parts[:, levels]).sum(axis=0)
+        return np.where(positive, in_parts, mixed(levels, weights))
+
+    inner = np.concatenate([mixed_below(slice(1, middle), median), centre[None], mixed(slice(middle + 1, -1), median)])
+    lowest, highest = mixed_below(slice(0, 1), width), mixed(slice(-1, None), width)
+    # A narrow band of one and a wide one of the other must not cross.
+    mixture: Array = np.concatenate([np.minimum(lowest, inner[:1]), inner, np.maximum(highest, inner[-1:])])
     return mixture

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from app.cli.backtest import Job, score_file
+
 ROOT = Path(__file__).parents[2]
 DEMO_DATA = ROOT / "app" / "demo" / "data"
 WSD = DEMO_DATA / "lm_wsd.csv"
@@ -105,6 +107,26 @@ def test_folders_are_searched_and_what_cannot_be_scored_is_named_with_its_reason
         "partly_rated": "up to step 59",
     }.items():
         assert says in why[name], name
+
+
+def test_a_run_without_a_finite_point_for_long_is_scored_beside_the_others(tmp_path: Path) -> None:
+    shutil.copy(WSD, tmp_path / "wsd.csv")
+    steps = range(10, 5001, 10)
+    losses = ["nan" if 910 <= step <= 2100 else 2 + step**-0.5 for step in steps]
+    rows = [f"{step},{loss},{1e-3}" for step, loss in zip(steps, losses, strict=True)]
+    (tmp_path / "gap.csv").write_text("\n".join(["step,loss,lr", *rows]))
+    found = backtested(tmp_path, "--forecaster", "ensemble", "--fractions", "0.4")
+    assert (found["runs"], found["skipped"]) == (2, [])
+
+
+def test_a_fault_of_ours_in_one_run_is_a_result_of_that_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise IndexError("index 0 is out of bounds")
+
+    monkeypatch.setattr("app.forecasting.backtest.backtest_run", broken)
+    result = score_file(Job(WSD, "here", None, ("last",), (0.5,), None))
+    assert result.scores == ()
+    assert result.why_skipped == "a forecaster failed: IndexError('index 0 is out of bounds')"
 
 
 def test_people_get_a_table_and_a_page_that_needs_no_network(tmp_path: Path) -> None:

@@ -40,6 +40,22 @@ def test_positive_forecasts_that_differ_a_thousandfold_mix_to_positive_quantiles
     assert (np.diff(mixed) >= 0).all()
 
 
+def test_quantiles_that_all_but_vanish_beside_their_medians_are_not_rounded_to_below_zero() -> None:
+    rng = np.random.default_rng(1)
+    medians = rng.lognormal(-3.0, 1.0, (2, 1, 1000))
+    lower = np.sort(medians * np.exp(-rng.uniform(0.0, 720.0, (2, 2, 1000))), axis=1)
+    quantiles = np.concatenate([lower, medians, 1.5 * medians, 2 * medians], axis=1)
+    median, width = (np.array([share, 1 - share]) for share in rng.uniform(size=(2, 1000)))
+    mixed = mixed_quantiles(quantiles, median, width)
+    assert (mixed > 0).all()
+    assert (np.diff(mixed, axis=0) >= 0).all()
+
+
+def test_a_quantile_that_came_to_zero_keeps_those_of_the_others_above_it() -> None:
+    mixed = mixed_quantiles(np.array([[0.0, *NARROW[1:]], WIDE]), np.array([0.9, 0.1]), np.array([0.2, 0.8]))
+    assert 0 < mixed[0] < mixed[1]
+
+
 def test_a_metric_below_zero_mixes_plain_distances() -> None:
     mixed = mixed_quantiles(BOTH - 4, np.array([1.0, 0.0]), np.array([0.5, 0.5]))
     np.testing.assert_allclose(mixed[1:4], NARROW[1:4] - 4, rtol=1e-12)

@@ -16,6 +16,7 @@ from app.demo.demo_runs import DATA as DEMO
 from app.errors import CurveTooShort
 from app.forecasting.forecast import Forecast, forecast_curve
 from app.importers.curve_file import read_curve_file
+from app.importers.recorded_run_file import read_recorded_run
 
 RUNS = Path(__file__).parents[1] / "data"
 CONSTANT = {"family": "constant", "peak": 3e-4, "warmup_steps": 2160}
@@ -177,6 +178,30 @@ def test_a_loss_with_negative_values_is_judged_by_its_spread() -> None:
     assert any("judged by its spread" in note for note in shifted.notes)
     assert shifted.final_quantiles[0.5] == pytest.approx(run.end - 3.5, abs=0.05)
     assert holds(shifted, run.end - 3.5)
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.2, 0.3, 0.6, 0.7])
+def test_a_loss_that_nears_zero_has_no_quantile_at_it_or_below(fraction: float) -> None:
+    """A network that groks: its loss falls by many powers of ten, and little of that is like what anyone learned."""
+    run = read_recorded_run(DEMO / "grok_modular_addition.jsonl", "train_loss")
+    forecast = forecast_curve(run.seen(fraction), run.plan())
+    assert min(forecast.final_quantiles.values()) > 0
+    assert (forecast.quantiles > 0).all()
+
+
+@pytest.mark.parametrize("returns", [True, False], ids=["finite again", "to this day"])
+def test_a_stretch_without_a_finite_point_is_as_if_few_points_came(returns: bool) -> None:
+    run = Logged("cosine_24000")
+    broken = (run.steps > 5_000) & ((run.steps <= 14_000) | (not returns))
+    losses = np.where(broken, np.nan, run.losses)
+    plan = resolve_plan(
+        declared={"total_steps": 24_000, "schedule": COSINE}, config={}, rate=run.rate(13_000), cutoff=13_000
+    )
+    for cutoff in (13_000, 16_000):
+        known = run.steps <= cutoff
+        forecast = forecast_curve(Curve.from_points(run.steps[known], losses[known]), plan)
+        assert holds(forecast, run.end)
+        assert any("NaN or infinite" in note for note in forecast.notes)
 
 
 @pytest.mark.parametrize("left", [1, 3, 10, 50])
