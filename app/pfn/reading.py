@@ -19,11 +19,9 @@ from app.pfn.tasks import MAX_BINS, MAX_KNOTS, Tasks, bin_edges, bin_of
 MIN_BINS = 3
 """Fewer bins than the shortest invented curve has: the network has never seen so little."""
 
-SETTLED = 0.05
-"""Share of what was seen by which the transient at a run's beginning is over."""
-
-HIGHEST_TRANSIENT = 3.4
-"""Of the fall since then: 95 % of invented curves begin no higher above it (99 % below 8), and no run is read so."""
+HIGHEST_BEGINNINGS = {0.05: 3.4, 0.1: 5.3, 0.2: 10.0, 0.3: 17.0, 0.5: 39.0}
+"""Share of what was seen -> how much higher a curve was by then than since, as a multiple of its fall since: 95 % of
+invented curves no more than that (`benchmarks.pfn_beginnings`), and no run is read so."""
 
 LARGEST_VALUE = 1e30
 """Of the typical size of the metric: what is beyond counts as this much, so that float32 holds it."""
@@ -75,7 +73,7 @@ def read_run(
     unit = horizon - origin
     size = _size(curve.values)
     positions, cutoff = (curve.steps - origin) / unit, (curve.cutoff - origin) / unit
-    curve = replace(curve, values=_within_transient(curve.values, positions <= SETTLED * cutoff))
+    curve = replace(curve, values=_no_higher_than_known(curve.values, positions / cutoff))
     bins = _merged(curve, positions, cutoff, size)
     queries = (np.asarray(steps, dtype=np.float64) - origin) / unit
     past_known, future_known, horizon_known = _known(plan)
@@ -111,20 +109,55 @@ class _ContextBins:
     counts: Array
 
 
-def _within_transient(values: Array, early: npt.NDArray[np.bool_]) -> Array:
-    """The values, those of the beginning brought down to where nearly all invented curves begin.
+def _no_higher_than_known(values: Array, shares: Array) -> Array:
+    """The values, those of the beginning brought down to where nearly all invented curves are.
 
     A loss that falls from 17 to 3 within some steps, and by 0.3 ever after, says nothing of its end by its first fall;
-    the network, which has hardly seen such a one, would measure by that fall what a decay of the rate may bring.
+    one that fell by 3 and has stood still ever since, nothing either. The network, which has hardly seen such a curve,
+    would measure by that first fall what is still to come.
+
+    Parameters
+    ----------
+    values, shares : shape (n,); of what was seen, at each bin, in order
     """
-    settled = values[~early]
-    if len(settled) < MIN_BINS or not early.any():
-        return values
+    for share in sorted(HIGHEST_BEGINNINGS, reverse=True):
+        height = height_of_beginning(values, shares, share)
+        if height is not None and height.times > HIGHEST_BEGINNINGS[share]:
+            highest = height.now + (1 + HIGHEST_BEGINNINGS[share]) * height.fall
+            values = np.where(shares <= share, np.minimum(values, highest), values)
+    return values
+
+
+@dataclass(frozen=True, slots=True)
+class Height:
+    """How high a curve began.
+
+    now : level of its newest part
+    fall : from where it was after the beginning until now, above zero
+    times : how much higher than that it was before, in units of `fall`
+    """
+
+    now: float
+    fall: float
+    times: float
+
+
+def height_of_beginning(values: Array, shares: Array, share: float) -> Height | None:
+    """Of a curve's first `share`; None where there is nothing to tell it by, or nothing has fallen since.
+
+    Parameters
+    ----------
+    values, shares : shape (n,); of what was seen, at each bin, in order
+    """
+    is_early = shares <= share
+    settled = values[~is_early]
+    if len(settled) < MIN_BINS or not is_early.any():
+        return None
     now = float(np.median(settled[-max(MIN_BINS, len(settled) // 6) :]))
     fall = float(np.quantile(settled, 0.98)) - now  # a lone spike is no fall
     if not fall > 0:
-        return values
-    return np.where(early, np.minimum(values, now + (1 + HIGHEST_TRANSIENT) * fall), values)
+        return None
+    return Height(now, fall, (float(values[is_early].max()) - now) / fall - 1)
 
 
 def _merged(curve: Curve, positions: Array, cutoff: float, size: float) -> _ContextBins:

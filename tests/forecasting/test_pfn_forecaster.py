@@ -48,6 +48,17 @@ def test_a_decay_to_come_is_forecast_below_a_constant_rate() -> None:
     assert decayed < constant
 
 
+@pytest.mark.parametrize("cutoff", [1600, 2400])
+def test_a_loss_that_fell_fast_and_has_stood_still_since_is_not_foretold_to_fall_again(cutoff: int) -> None:
+    steps = np.arange(4, cutoff + 1, 4)
+    noise = 0.002 * np.random.default_rng(0).standard_normal(len(steps))
+    curve = Curve.from_points(steps, 3.0 + 3.0 * np.exp(-steps / 80) + noise)
+    final = PfnForecaster().predict(curve, plan_of(CONSTANT), np.array([TOTAL])).values[:, -1]
+    low, median, high = np.quantile(final, [0.05, 0.5, 0.95])
+    assert 2.5 < low < high < 3.01
+    assert 2.97 < median
+
+
 @pytest.mark.parametrize("n_steps", [1, 2, 48, 49, 200])
 def test_any_number_of_steps_may_be_asked_about(n_steps: int) -> None:
     curve = curve_until(2000)

@@ -156,6 +156,14 @@ def test_how_high_a_run_began_does_not_matter_beyond_the_largest_transient_of_in
     assert late[-1] + 3 * np.ptp(late) < top < late[-1] + 4.5 * np.ptp(late)
 
 
+def test_a_loss_that_fell_and_has_stood_still_since_is_read_without_its_first_fall() -> None:
+    steps = np.linspace(1, 4000, 400).round().astype(np.int64)
+    noise = 0.002 * np.random.default_rng(0).standard_normal(len(steps))
+    curve = Curve.from_points(steps, 3 + 3 * np.exp(-steps / 200) + noise)
+    reading = read_run(curve, make_plan(4000), np.array([9000]))
+    assert reading.tasks.values[0].max() * reading.size < 3.5
+
+
 @pytest.mark.parametrize("height", [0.0, 0.5])
 def test_a_beginning_that_invented_curves_have_too_is_read_as_it_is(height: float) -> None:
     steps = np.arange(1, 401)  # short enough that the curve keeps every point by itself
