@@ -9,6 +9,7 @@ LosscastError
 │   ├── RateNeverSeen
 │   └── NotAnAccuracy
 ├── NotFound               no such run, project, key
+│   ├── NoForecast         the run is there
 │   └── RunDeleted         there was one
 ├── Conflict               the request contradicts what is stored
 ├── Overloaded             try again later
@@ -89,6 +90,10 @@ class NotAnAccuracy(BadInput):
 
 class NotFound(LosscastError):
     """No such thing; the text names what was asked for."""
+
+
+class NoForecast(NotFound):
+    """Of a run that exists nothing is forecast, or not yet; the text says why."""
 
 
 class RunDeleted(NotFound):

@@ -20,6 +20,7 @@ STATUSES: tuple[tuple[type[errors.LosscastError], int, str], ...] = (
     (errors.UnknownMetric, 404, "unknown_metric"),
     (errors.BadInput, 422, "bad_input"),
     (errors.RunDeleted, 410, "run_deleted"),
+    (errors.NoForecast, 404, "no_forecast"),
     (errors.NotFound, 404, "not_found"),
     (errors.Conflict, 409, "conflict"),
     (errors.Overloaded, 429, "overloaded"),
@@ -70,7 +71,7 @@ def response_to(error: errors.LosscastError, path: str) -> JSONResponse:
     headers = {}
     if isinstance(error, errors.Overloaded | errors.Unavailable):
         headers["Retry-After"] = str(math.ceil(error.retry_after_seconds))
-    if status == 404 and isinstance(error, errors.NotFound) and "/runs/" in path:
+    if code == "not_found" and "/runs/" in path:
         code = "run_not_found"
     return error_response(status, code, str(error), headers=headers)
 

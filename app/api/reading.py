@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, HTTPException, Query
+from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 from sqlalchemy import Connection
 
@@ -32,6 +32,9 @@ from app.api.views import (
     run_view,
     series_view,
 )
+from app.curves.roles import FORECAST_ROLES
+from app.errors import NoForecast, UnknownMetric
+from app.runs import Summary
 from app.storage import alerts, export, forecasts, points, priors, runs
 from app.storage.database import Database
 
@@ -121,16 +124,43 @@ def _series_list(connection: Connection, run_id: str) -> SeriesList:
 async def get_forecast(run_id: RunIdPath, service: Service, metric: Metric = None) -> ForecastView:
     """The path's band is for the smoothed level of the metric, not for single points."""
 
-    def newest(connection: Connection) -> ForecastView | None:
+    def newest(connection: Connection) -> ForecastView:
         found = forecasts.latest_forecast(connection, run_id, metric)
-        return None if found is None else forecast_view(found, priors.named(connection, found.siblings))
+        if found is None:
+            raise NoForecast(_why_none(connection, run_id, metric))
+        return forecast_view(found, priors.named(connection, found.siblings))
 
-    found = await service.read(newest)
-    if found is None:
-        raise HTTPException(
-            404, "No forecast yet: it needs a few dozen points of a loss, and a worker that runs (losscast work)."
-        )
-    return found
+    return await service.read(newest)
+
+
+def _why_none(connection: Connection, run_id: str, metric: str | None) -> str:
+    """What the last refit noted, or that there was none yet. Raises `UnknownMetric`."""
+    logged = [one.metric for one in runs.list_series(connection, run_id)]
+    if metric is not None and metric not in logged:
+        raise UnknownMetric(metric, logged)
+    summary = runs.read_summary(connection, run_id)
+    if summary is None:
+        return "No forecast yet: no worker has fitted this run. One that runs (losscast work) does so within seconds."
+    asked = metric or summary.metric
+    role = summary.roles.get(asked or "", {}).get("role")
+    if role is not None and role not in FORECAST_ROLES:
+        return f"No forecast of {asked}: only losses and accuracies are forecast, and its role is {role!r}."
+    told = _notes_about(asked, summary, logged) or ["it comes with the worker's next fit."]
+    return " ".join(["No forecast yet:" if asked is None else f"No forecast of {asked}:", *told])
+
+
+def _notes_about(metric: str | None, summary: Summary, logged: list[str]) -> list[str]:
+    """Notes begin with the metric that they are about, if they are about one; the others are about what lists show."""
+
+    def about(*metrics: str | None) -> list[str]:
+        begins = tuple(f"{each}{after}" for each in metrics for after in (" ", ":"))
+        return [note for note in summary.notes if note.startswith(begins)]
+
+    own = [note.removeprefix(f"{metric}: ") for note in about(metric)]
+    if own or metric != summary.metric:
+        return own
+    of_others = about(*(each for each in logged if each != metric))
+    return [note for note in summary.notes if note not in of_others]
 
 
 @router.get("/runs/{run_id}/forecasts", tags=["read"], summary="Past forecasts of the final value", responses=NO_RUN)

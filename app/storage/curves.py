@@ -22,7 +22,7 @@ from app.curves.planning.total import LENGTH_ROLES
 from app.curves.reduction import Reduction
 from app.curves.selection import Logged, Selection, select_metrics
 from app.curves.strays import is_far
-from app.errors import BadInput, NotFound, StepsBelowZero, UnknownMetric
+from app.errors import BadInput, NoForecast, StepsBelowZero, UnknownMetric
 from app.runs import Run, Series
 from app.storage.codec import Chunk, decode_batch
 from app.storage.json import as_json
@@ -201,15 +201,17 @@ class FittedRun:
     def to_forecast(self, metric: str | None = None) -> tuple[str, Curve, Measure]:
         """A metric that is forecast, its curve and what it measures; by default the metric that lists show.
 
-        Raises `NotFound`, `UnknownMetric`, `NotAnAccuracy`.
+        Raises `NoForecast`, `UnknownMetric`, `NotAnAccuracy`.
         """
         known = {name: self.curves[name] for name in self.selected.forecast if name in self.curves}
         if not known:
-            raise NotFound("Nothing of this run can be forecast: no loss or accuracy is fitted yet, or all became NaN.")
+            raise NoForecast(
+                "Nothing of this run can be forecast: no loss or accuracy is fitted yet, or all became NaN."
+            )
         chosen = self.selected.forecast[0] if metric is None else metric
         if metric is None and chosen not in known:  # another would be an answer that nobody asked for
             others = ", ".join(known)
-            raise NotFound(
+            raise NoForecast(
                 f"{chosen} cannot be forecast: it has become NaN, or is not fitted yet. Others can: {others}."
             )
         if chosen not in known:

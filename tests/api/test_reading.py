@@ -10,6 +10,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from app.storage.database import Database
+from app.worker.refit import refit_run
 from tests.service import Web, new_id
 
 
@@ -88,6 +90,42 @@ def test_what_is_not_there_is_404_with_a_hint(web: Web, address: str) -> None:
     answer = web.http.get("/api/v1" + address.replace("{id}", web.new_run()))
     assert answer.status_code == 404, answer.text
     assert len(answer.json()["message"]) > 20
+
+
+@pytest.fixture(scope="module")
+def unforecast_run(web: Web, api_database_url: str) -> str:
+    """Fitted, its training loss NaN at its end, its validation loss logged three times."""
+    run_id = web.new_run(plan={"total_steps": 1000})
+    web.append(run_id, list(range(1, 81)), train_loss=[*[3 - step / 80 for step in range(50)], *["NaN"] * 30])
+    web.append(run_id, [20, 40, 60], val_loss=[3.0, 2.8, 2.7])
+    web.append(run_id, [1, 80], lr=[1e-3, 1e-3])
+    database = Database(api_database_url)
+    refit_run(database, run_id, [])
+    database.close()
+    return run_id
+
+
+@pytest.mark.parametrize(
+    ("metric", "error", "says"),
+    [
+        ({}, "no_forecast", "No forecast of train_loss: train_loss is not finite at its last step"),
+        ({"metric": "val_loss"}, "no_forecast", "No forecast of val_loss: A forecast needs at least 5 finite points"),
+        ({"metric": "lr"}, "no_forecast", "only losses and accuracies are forecast, and its role is 'lr'"),
+        ({"metric": "none"}, "unknown_metric", "No metric named 'none'. Known: lr, train_loss, val_loss."),
+    ],
+)
+def test_a_run_without_a_forecast_says_why(
+    web: Web, unforecast_run: str, metric: dict[str, str], error: str, says: str
+) -> None:
+    answer = web.http.get(f"/api/v1/runs/{unforecast_run}/forecast", params=metric)
+    assert (answer.status_code, answer.json()["error"]) == (404, error)
+    assert says in answer.json()["message"]
+
+
+def test_a_run_that_no_worker_has_fitted_says_that(web: Web) -> None:
+    answer = web.http.get(f"/api/v1/runs/{web.new_run()}/forecast")
+    assert (answer.status_code, answer.json()["error"]) == (404, "no_forecast")
+    assert "no worker has fitted this run" in answer.json()["message"]
 
 
 def make_mixed_run(web: Web) -> str:

@@ -127,7 +127,9 @@ def test_an_end_beyond_what_was_measured_is_answered_with_a_note(web: Web, half_
 
 def test_a_run_that_was_never_fitted_says_so(web: Web, half_run: str) -> None:
     run_id = web.new_run()
-    assert web.http.post(f"/api/v1/runs/{run_id}/what-if", json={"total_steps": 9}).status_code == 404
+    answer = web.http.post(f"/api/v1/runs/{run_id}/what-if", json={"total_steps": 9})
+    assert (answer.status_code, answer.json()["error"]) == (404, "no_forecast")
+    assert "Nothing of this run can be forecast" in answer.json()["message"]
     assert (
         web.http.post(f"/api/v1/runs/{half_run}/what-if", json={"metric": "lr", "total_steps": 99_999}).status_code
         == 404
@@ -142,7 +144,7 @@ def test_of_a_run_whose_main_loss_is_nan_another_loss_is_asked_by_name_only(web:
     refit_run(database, run_id, [])
     database.close()
     refused = web.http.post(f"/api/v1/runs/{run_id}/what-if", json={"cooldown": {"steps": 100}})
-    assert refused.status_code == 404
+    assert (refused.status_code, refused.json()["error"]) == (404, "no_forecast")
     assert "train_loss cannot be forecast" in refused.json()["message"]
     assert "val_loss" in refused.json()["message"]
     said = web.post(f"/runs/{run_id}/what-if", {"metric": "val_loss", "cooldown": {"steps": 100}})
