@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import datetime
 import json
+import re
 from dataclasses import replace
+from importlib import resources
 
 import numpy as np
 import pytest
@@ -12,9 +16,11 @@ from app.curves.schedule import Schedule
 from app.laws.annealing import effective_steps, lagged_response
 from app.laws.inference.moments import Moments
 from app.laws.inference.posterior import Observations, infer
-from app.laws.population import Population, population_prior, project_prior, within_families
+from app.laws.population import SPREADS, Population, population_prior, project_prior, within_families
 from app.laws.prior import Prior, prior_from_dict, prior_to_dict
-from app.laws.shipped import shipped_population
+from app.laws.shipped import FILE, shipped_population
+from benchmarks.forecast_accuracy import FAMILIES
+from benchmarks.learn_prior import MAX_RUNS
 
 HORIZON = 10_000.0
 DECAYED = Schedule(np.array([0, 200, 5000, HORIZON]), np.array([0, 1e-3, 1e-3, 0]))
@@ -123,6 +129,27 @@ def test_the_shipped_population_is_a_prior_for_losses() -> None:
     assert weights.sum() == pytest.approx(1.0)
     # A skewed prior: the mass below zero is small, but for the part that is room for anything.
     assert (means[1, :3] > 1.5 * deviations[1, :3]).all()
+
+
+def test_the_shipped_population_holds_every_number_of_a_prior() -> None:
+    """Written by this version of the prior: a field that the file lacks would silently keep its weak default."""
+    content = json.loads(resources.files("app.laws").joinpath(FILE).read_text(encoding="utf-8"))
+    given = shipped_population()
+    assert set(content["prior"]) == {field.name for field in dataclasses.fields(Prior)}
+    assert json.loads(json.dumps(prior_to_dict(given.prior))) == content["prior"]
+    assert set(given.within) == set(SPREADS)
+
+
+def test_the_shipped_population_says_which_code_made_it_of_which_runs() -> None:
+    content = json.loads(resources.files("app.laws").joinpath(FILE).read_text(encoding="utf-8"))
+    assert content["made_by"] == "python -m benchmarks.learn_prior", "from every family, none left out"
+    assert re.fullmatch("[0-9a-f]{40}", content["commit"]), "a commit, and nothing changed since"
+    assert datetime.date.fromisoformat(content["made_on"]).year >= 2026
+    assert set(content["families"]) == set(FAMILIES)
+    assert content["families"] == {name: len(set(runs)) for name, runs in content["runs"].items()}
+    assert content["n_runs"] == sum(content["families"].values())
+    assert all(0 < n <= MAX_RUNS for n in content["families"].values())
+    assert re.fullmatch("[0-9a-f]{64}", content["sha256_of_names_and_finals"])
 
 
 def test_a_few_families_leave_more_open_than_many_that_say_the_same() -> None:
