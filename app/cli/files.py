@@ -7,6 +7,7 @@ import math
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -42,7 +43,8 @@ def forecast_file(
 ) -> None:
     """Forecast the rest of a run from a file; no server needed.
 
-    A metric that is NaN or infinite at its last step is refused.
+    A metric that is NaN or infinite at its last step is refused. One that is named and is neither a loss nor an
+    accuracy is continued as losses go.
     Rows after the last loss that hold nothing but a learning rate are the planned schedule.
 
     \b
@@ -76,11 +78,27 @@ def forecast_file(
     refuse_unheard_of(plan, curve.cutoff)
     forecast = forecast_curve(curve, plan, measure=measure_of(read.role, curve))
     notes = [*forecast.notes, *read.warnings]
+    if not _direction_is_known(read):
+        forecast = replace(forecast, improvement=None)
+        notes.insert(0, _no_direction(read))
     if as_json:
         json.dump(_as_json(read, plan, forecast, notes), sys.stdout)
         sys.stdout.write(os.linesep)
     else:
         _print(read, curve, plan, forecast, notes)
+
+
+def _direction_is_known(read: FileCurve) -> bool:
+    from app.curves.roles import FORECAST_ROLES
+
+    return read.role in FORECAST_ROLES
+
+
+def _no_direction(read: FileCurve) -> str:
+    return (
+        f"{read.metric} looks like neither a loss nor an accuracy, so nothing says whether more or less of it is "
+        "better. It is continued as losses go, which was never measured on others."
+    )
 
 
 def _as_json(read: FileCurve, plan: Plan, forecast: Forecast, notes: list[str]) -> dict[str, Any]:
@@ -91,7 +109,7 @@ def _as_json(read: FileCurve, plan: Plan, forecast: Forecast, notes: list[str]) 
         "horizon": forecast.horizon,
         "total_steps": {"source": plan.total_source, "why": plan.total_why},
         "schedule": {"source": plan.schedule_source, "family": plan.schedule_family, "why": plan.schedule_why},
-        "direction": "rises" if forecast.measure.rises else "falls",
+        "direction": ("rises" if forecast.measure.rises else "falls") if _direction_is_known(read) else None,
         "bounds": forecast.measure.bounds,
         "final": {"mean": forecast.final_mean, **_levels(forecast.final_quantiles)},
         "improvement": forecast.improvement,

@@ -211,6 +211,17 @@ def test_an_accuracy_is_forecast_inside_its_bounds_and_said_to_rise() -> None:
     assert 0 <= said["improvement"] <= 1
 
 
+def test_of_a_reward_nobody_says_how_likely_a_new_best_is(tmp_path: Path) -> None:
+    rows = [f"{step},{10 - 400 / (step + 40):.4f}" for step in range(10, 4000, 10)]
+    (tmp_path / "run.csv").write_text("\n".join(["step,reward", *rows]))
+    arguments = ("forecast", tmp_path / "run.csv", "--metric", "reward", "--total-steps", "8000")
+    said = json.loads(losscast(*arguments, "--json").stdout)
+    assert (said["direction"], said["improvement"]) == (None, None)
+    words = " ".join(losscast(*arguments).stdout.split())
+    assert "nothing says whether more or less of it is better" in words
+    assert "Chance of a new" not in words
+
+
 def test_a_file_of_nothing_but_a_bleu_is_forecast_by_it_and_needs_no_rate() -> None:
     answer = losscast("forecast", ACCURACIES / "wmt_bleu.csv", "--total-steps", "200000")
     assert answer.returncode == 0, answer.stderr
