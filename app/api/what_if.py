@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -16,9 +17,10 @@ from app.curves.curve import Curve
 from app.curves.measure import Measure
 from app.curves.plan import Plan
 from app.errors import BadInput
+from app.forecasting.asked_plan import COOLDOWN_SHAPES, Cooldown, Question
 from app.forecasting.forecast import Forecast, forecast_curve
 from app.forecasting.unseen_rate import refuse_unheard_of
-from app.forecasting.what_if import Answer, Cooldown, Question, answer, best_cooldown
+from app.forecasting.what_if import Answer, answer, best_cooldown, in_a_tie
 from app.laws.prior import Prior
 from app.runs import SiblingRun
 from app.storage.curves import FittedRun, read_fitted_run
@@ -27,26 +29,50 @@ from app.storage.priors import named, read_priors
 router = APIRouter(prefix="/api/v1", responses=ROUTE_ERRORS)
 
 
+Shape = Literal["linear", "cosine", "sqrt", "exponential"]
+Start = Annotated[Whole, Field(ge=0, lt=2**62)]
+FinalFraction = Annotated[float, Field(ge=0, le=1, description="The rate at its end over that at its start.")]
+
+
 class AskedCooldown(Asked):
     """A decay from wherever the rate then is."""
 
     steps: StepCount | None = Field(
         None, description="How long it takes; left out: lengths are tried, and the best is answered."
     )
-    start: Annotated[Whole, Field(ge=0, lt=2**62)] | None = Field(None, description="Left out: now.")
-    shape: Literal["linear", "cosine", "sqrt", "exponential"] = "linear"
-    final_fraction: Annotated[float, Field(ge=0, le=1)] = 0.0
+    start: Start | None = Field(None, description="Left out: now.")
+    shape: Shape = "linear"
+    final_fraction: FinalFraction = 0.0
+
+
+class AskedBest(Asked):
+    """The best of the decays that end with the budget: begins and shapes are tried."""
+
+    shape: Shape | None = Field(None, description="Left out: every one of them.")
+    final_fraction: FinalFraction = 0.0
 
 
 class WhatIf(Asked):
-    """One of: a cooldown, another schedule for what is left, or only another total."""
+    """One of: a cooldown, another schedule for what is left, the best decay for a budget, or only another total."""
 
     metric: StoredText | None = Field(
         None, max_length=600, description="A loss or an accuracy; without it: the one that lists show."
     )
-    total_steps: StepCount | None = None
+    total_steps: StepCount | None = Field(None, description="The budget; left out: where the plan ends.")
     cooldown: AskedCooldown | None = None
-    schedule: dict[str, Any] | None = Field(None, description='Such as {"family": "cosine"}; docs/schedules.md.')
+    schedule: dict[str, Any] | None = Field(
+        None,
+        description='Such as {"family": "cosine"}; docs/schedules.md. Its peak, unless named, is the rate that there '
+        "is where it takes over.",
+    )
+    start: Start | None = Field(None, description="Step at which the schedule takes over; left out: now.")
+    hold: bool = Field(False, description="Until a cooldown or schedule begins, keep the rate of now, not the plan's.")
+    best: AskedBest | None = None
+
+
+class TriedView(Wire):
+    asked: str
+    final: dict[str, Number]
 
 
 class WhatIfView(Wire):
@@ -60,6 +86,7 @@ class WhatIfView(Wire):
     rates: list[dict[str, float]]
     prior: PriorView
     notes: list[str]
+    tried: list[TriedView] = Field(description="All that was tried where the best was asked for, best first.")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,7 +123,8 @@ async def what_if(run_id: RunIdPath, asked: WhatIf, service: Service) -> WhatIfV
 def _answered(about: Subject, asked: WhatIf) -> WhatIfView:
     metric, curve = about.metric, about.curve
     plan = about.fitted.plan(curve.cutoff)
-    found = _answer(about, plan, asked)
+    answers = _answers(about, plan, asked)
+    found = answers[0]
     refuse_unheard_of(plan, curve.cutoff)
     planned = forecast_curve(curve, plan, about.prior, measure=about.measure)
     path = found.forecast
@@ -118,26 +146,50 @@ def _answered(about: Subject, asked: WhatIf) -> WhatIfView:
             )
         ],
         prior=prior_view(about.siblings),
-        notes=[*([found.caveat] if found.caveat else []), *path.notes],
+        notes=[*filter(None, [in_a_tie(answers), found.caveat]), *path.notes],
+        tried=[TriedView(asked=one.plan.schedule_why, final=_final(one.forecast)) for one in answers]
+        if len(answers) > 1
+        else [],
     )
 
 
-def _answer(about: Subject, plan: Plan, asked: WhatIf) -> Answer:
+def _answers(about: Subject, plan: Plan, asked: WhatIf) -> list[Answer]:
+    """The answer, or all that were tried for it, the best first."""
     cooldown = asked.cooldown
+    if asked.best is not None:
+        if cooldown is not None or asked.schedule is not None or asked.start is not None:
+            raise BadInput("best looks for where to begin itself: beside it ask for total_steps and hold only.")
+        shapes = tuple(COOLDOWN_SHAPES) if asked.best.shape is None else (asked.best.shape,)
+        return _tried(about, plan, asked, shapes, asked.best.final_fraction)
     if cooldown is not None and cooldown.steps is None:
-        if asked.schedule is not None or cooldown.start is not None or asked.total_steps is not None:
+        if asked.schedule is not None or cooldown.start is not None:
             raise BadInput(
-                "A cooldown without steps looks for the best length up to the planned end; ask nothing else."
+                "A cooldown without steps looks for the best length up to the end: ask for no start and no schedule."
             )
-        return best_cooldown(about.curve, plan, cooldown.shape, about.prior, measure=about.measure)[0]
+        return _tried(about, plan, asked, (cooldown.shape,), cooldown.final_fraction)
     question = Question(
         total_steps=asked.total_steps,
         cooldown=None
         if cooldown is None or cooldown.steps is None
         else Cooldown(cooldown.steps, cooldown.start, cooldown.shape, cooldown.final_fraction),
         schedule=asked.schedule,
+        start=asked.start,
+        hold=asked.hold,
     )
-    return answer(about.curve, plan, question, about.prior, measure=about.measure)
+    return [answer(about.curve, plan, question, about.prior, measure=about.measure)]
+
+
+def _tried(about: Subject, plan: Plan, asked: WhatIf, shapes: Sequence[str], final_fraction: float) -> list[Answer]:
+    return best_cooldown(
+        about.curve,
+        plan,
+        shapes,
+        about.prior,
+        measure=about.measure,
+        total_steps=asked.total_steps,
+        final_fraction=final_fraction,
+        hold=asked.hold,
+    )
 
 
 def _final(forecast: Forecast) -> dict[str, Number]:

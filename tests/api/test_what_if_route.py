@@ -73,6 +73,35 @@ def test_the_best_length_of_a_cooldown_is_looked_for(web: Web, half_run: str) ->
     assert best["final"]["mean"] <= best["planned_final"]["mean"] * 1.001
 
 
+def test_the_best_shape_and_begin_are_looked_for_under_a_budget(web: Web, half_run: str) -> None:
+    best = web.post(f"/runs/{half_run}/what-if", {"best": {}, "total_steps": 12_000, "hold": True})
+    assert best["horizon"] == 12_000
+    medians = [one["final"]["p50"] for one in best["tried"]]
+    assert medians == sorted(medians)
+    assert best["final"]["p50"] == medians[0]
+    for shape in ("linear", "cosine", "sqrt", "exponential"):
+        assert any(f"a {shape} cool-down" in one["asked"] for one in best["tried"])
+    same = sum(abs(median / medians[0] - 1) <= 5e-4 for median in medians)
+    assert (same > 1) == ("which of them is best is not known" in " ".join(best["notes"]))
+    of_one = web.post(f"/runs/{half_run}/what-if", {"best": {"shape": "cosine"}, "total_steps": 12_000, "hold": True})
+    assert all("a cosine cool-down" in one["asked"] for one in of_one["tried"])
+
+
+def test_a_schedule_goes_on_from_the_rate_that_there_is_where_it_is_asked_to_begin(web: Web, half_run: str) -> None:
+    said = web.post(f"/runs/{half_run}/what-if", {"schedule": {"family": "cosine"}, "start": 8000, "hold": True})
+    rates = {one["step"]: one["rate"] for one in said["rates"]}
+    before = [rate for step, rate in rates.items() if step <= 8000]
+    after = [rate for step, rate in rates.items() if step > 8000]
+    assert min(before) == pytest.approx(max(before), rel=1e-6)
+    assert 0.99 * before[0] < after[0] <= before[0]
+    assert after == sorted(after, reverse=True)
+    assert after[-1] == pytest.approx(0, abs=1e-12)
+    assert not any("jumps" in note for note in said["notes"])
+    assert said["tried"] == []
+    jumped = web.post(f"/runs/{half_run}/what-if", {"schedule": {"family": "cosine", "peak": before[0] / 3}})
+    assert "jumps from" in jumped["notes"][0]
+
+
 def test_another_family_and_another_budget(web: Web, half_run: str) -> None:
     cosine = web.post(f"/runs/{half_run}/what-if", {"schedule": {"family": "cosine"}})
     longer = web.post(f"/runs/{half_run}/what-if", {"total_steps": 30_000})
@@ -88,7 +117,14 @@ def test_another_family_and_another_budget(web: Web, half_run: str) -> None:
         {"total_steps": 5},
         {"cooldown": {"steps": 0}},
         {"cooldown": {"steps": 10, "start": 1}},
-        {"cooldown": {}, "total_steps": 99_999},
+        {"cooldown": {}, "total_steps": 9_999_999},
+        {"cooldown": {"start": 9000}},
+        {"best": {"shape": "zigzag"}},
+        {"best": {}, "start": 9000},
+        {"best": {}, "schedule": {"family": "cosine"}},
+        {"best": {}, "total_steps": 5},
+        {"start": 9000},
+        {"schedule": {"family": "cosine"}, "start": 5},
         {"schedule": {"family": "wobbly"}},
         {"schedule": "cosine"},
         {"cooldown": {"steps": 10, "final_fraction": 7}},

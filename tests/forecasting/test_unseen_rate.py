@@ -10,9 +10,10 @@ from app.curves.families import cosine_restarts
 from app.curves.plan import ASSUMED, DECLARED, Plan
 from app.curves.schedule import Schedule
 from app.errors import RateNeverSeen
+from app.forecasting.asked_plan import Cooldown, Question
 from app.forecasting.forecast import forecast_curve
 from app.forecasting.unseen_rate import UNSEEN_RATE, refuse_unheard_of, rise_to_come, unheard_of
-from app.forecasting.what_if import Cooldown, Question, answer
+from app.forecasting.what_if import answer
 
 TOTAL = 4000
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,9 @@ from app.curves.plan import Plan
 from app.curves.planning.resolve import resolve_plan
 from app.curves.schedule import Schedule
 from app.errors import BadInput
+from app.forecasting.asked_plan import COOLDOWN_SHAPES, Cooldown, Question, changed_plan
 from app.forecasting.forecast import forecast_curve
-from app.forecasting.what_if import Cooldown, Question, answer, best_cooldown, beyond_the_measured, changed_plan
+from app.forecasting.what_if import alike, answer, best_cooldown, beyond_the_measured, in_a_tie
 from app.importers.curve_file import read_curve_file
 
 RUN = Path(__file__).parents[2] / "app" / "demo" / "data" / "lm_wsd.csv"
@@ -71,6 +73,120 @@ def test_a_cooldown_ends_at_the_rate_it_was_asked_for(half: tuple[Curve, Plan]) 
     assert changed.total_steps == curve.cutoff + 4000
 
 
+def rates(changed: Plan, *steps: int) -> np.ndarray:
+    return changed.schedule.rate_at(steps)
+
+
+@pytest.fixture(scope="module")
+def falling() -> Plan:
+    """A cosine, half of it gone at step 5,000."""
+    return resolve_plan(
+        declared={"total_steps": 10_000, "schedule": {"family": "cosine", "peak": 1e-3}},
+        config={},
+        rate=None,
+        cutoff=5000,
+    )
+
+
+def test_a_cosine_from_here_is_the_cool_down_from_here_and_begins_at_the_rate_that_there_is(
+    half: tuple[Curve, Plan],
+) -> None:
+    curve, plan = half
+    steps = np.arange(0, TOTAL + 1, 10)
+    for family, shape in (("cosine", "cosine"), ("linear", "linear"), ("wsd_sqrt", "sqrt")):
+        left = TOTAL - curve.cutoff
+        asked = {"family": family} | ({"decay_steps": left} if family.startswith("wsd") else {})
+        named = changed_plan(plan, curve.cutoff, Question(schedule=asked))
+        cooled = changed_plan(plan, curve.cutoff, Question(cooldown=Cooldown(left, shape=shape)))
+        np.testing.assert_allclose(named.schedule.rate_at(steps), cooled.schedule.rate_at(steps), rtol=1e-9)
+        assert f"from step {curve.cutoff:,} on, to step {TOTAL:,}" in named.schedule_why
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"family": "cosine"},
+        {"family": "linear"},
+        {"family": "rex"},
+        {"family": "constant"},
+        {"family": "inverse_sqrt"},
+        {"family": "exponential"},
+        {"family": "wsd_exponential", "decay_steps": 800},
+        {"family": "polynomial", "power": 2},
+        {"family": "step", "milestones": [2000, 7000], "factor": 0.5},
+        {"family": "cosine_restarts", "cycles": 2},
+        {"family": "cosine", "peak": 6e-4, "warmup_steps": 300},
+    ],
+    ids=str,
+)
+def test_every_family_goes_on_from_the_rate_that_there_is(falling: Plan, asked: dict[str, object]) -> None:
+    changed = changed_plan(falling, 5000, Question(schedule=asked, total_steps=12_000))
+    np.testing.assert_allclose(rates(changed, 5001, 5002), rates(falling, 5000).repeat(2), rtol=0.01)
+    assert changed.schedule.steps[-1] == 12_000
+
+
+def test_steps_that_a_schedule_names_are_those_of_the_run(falling: Plan) -> None:
+    dropped = changed_plan(falling, 5000, Question(schedule={"family": "step", "milestones": [2000, 7000]}))
+    np.testing.assert_allclose(rates(dropped, 6999, 7000), [5e-4, 5e-5])
+    early = changed_plan(falling, 5000, Question(schedule={"family": "linear", "decay_end": 7000}))
+    np.testing.assert_allclose(rates(early, 6000, 7000, 10_000), [2.5e-4, 0, 0], atol=1e-9)
+    warmed = changed_plan(falling, 5000, Question(schedule={"family": "linear", "peak": 6e-4, "warmup_steps": 1000}))
+    np.testing.assert_allclose(rates(warmed, 5500, 6000, 8000, 10_000), [5.5e-4, 6e-4, 3e-4, 0], atol=1e-9)
+    root = changed_plan(falling, 5000, Question(schedule={"family": "inverse_sqrt"}, total_steps=20_000))
+    assert rates(root, 20_000)[0] == pytest.approx(5e-4 * (5000 / 20_000) ** 0.5, rel=1e-3)
+
+
+def test_until_it_begins_the_rate_goes_as_planned_or_is_kept(falling: Plan) -> None:
+    for question in (
+        Question(schedule={"family": "linear"}, start=8000),
+        Question(cooldown=Cooldown(2000, start=8000)),
+    ):
+        planned = changed_plan(falling, 5000, question)
+        np.testing.assert_allclose(rates(planned, 7000, 8000), rates(falling, 7000, 8000))
+        held = changed_plan(falling, 5000, replace(question, hold=True))
+        np.testing.assert_allclose(rates(held, 7000, 8000, 9000, 10_000), [5e-4, 5e-4, 2.5e-4, 0], atol=1e-9)
+        assert "the rate kept until then" in held.schedule_why
+
+
+def test_a_schedule_that_does_not_go_on_from_the_rate_that_there_is_is_told_so(half: tuple[Curve, Plan]) -> None:
+    curve, plan = half
+    assert answer(curve, plan, Question(schedule={"family": "cosine"})).caveat is None
+    peak = plan.schedule.peak
+    lower = answer(curve, plan, Question(schedule={"family": "constant", "peak": peak / 4}))
+    assert lower.caveat is not None
+    assert f"jumps from {peak:.3g} to {peak / 4:.3g} after step {curve.cutoff:,}" in lower.caveat
+    knots = {"family": "explicit", "steps": [curve.cutoff, TOTAL], "rates": [peak / 2, 0]}
+    assert "jumps" in str(answer(curve, plan, Question(schedule=knots)).caveat)
+
+
+def test_from_a_rate_of_zero_no_schedule_goes_on_unless_it_names_a_peak(falling: Plan) -> None:
+    with pytest.raises(BadInput, match="name a peak"):
+        changed_plan(falling, 10_000, Question(schedule={"family": "cosine"}, total_steps=20_000))
+    again = changed_plan(falling, 10_000, Question(schedule={"family": "linear", "peak": 4e-4}, total_steps=20_000))
+    np.testing.assert_allclose(rates(again, 15_000), [2e-4], rtol=1e-3)
+
+
+def test_the_best_of_all_shapes_keeps_to_the_budget_and_beats_the_best_of_one(half: tuple[Curve, Plan]) -> None:
+    curve, plan = half
+    tried = best_cooldown(curve, plan, tuple(COOLDOWN_SHAPES), total_steps=10_000, hold=True)
+    assert {one.forecast.horizon for one in tried} == {10_000}
+    asked = [one.question.cooldown for one in tried]
+    assert {one.shape for one in asked if one} == set(COOLDOWN_SHAPES)
+    assert 10_000 - curve.cutoff in {one.steps for one in asked if one}
+    ends = [one.forecast.final_quantiles[0.50] for one in tried]
+    assert ends == sorted(ends)
+    of_one = answer(curve, plan, Question(cooldown=Cooldown(10_000 - curve.cutoff)))
+    assert ends[0] <= of_one.forecast.final_quantiles[0.50] * (1 + 1e-9)
+
+
+def test_where_a_search_cannot_tell_the_best_it_says_so(half: tuple[Curve, Plan]) -> None:
+    curve, plan = half
+    first, second = (answer(curve, plan, Question(total_steps=total)) for total in (TOTAL, 4 * TOTAL))
+    assert alike([first, second]) == 1
+    assert in_a_tie([first, second]) is None
+    assert str(in_a_tie([first, first, second])).startswith("2 of the 3 that were tried end within 0.05 %")
+
+
 def test_the_best_cooldown_is_no_worse_than_any_other(half: tuple[Curve, Plan]) -> None:
     curve, plan = half
     answers = best_cooldown(curve, plan)
@@ -94,6 +210,11 @@ def test_the_best_cooldown_is_no_worse_than_any_other(half: tuple[Curve, Plan]) 
         Question(schedule={"family": "reactive"}),
         Question(schedule={"family": "cosine", "colour": 1}),
         Question(schedule={"family": "explicit", "steps": [0, 10], "rates": [1, 1]}),
+        Question(schedule={"family": "cosine"}, start=5),
+        Question(schedule={"family": "cosine"}, start=TOTAL),
+        Question(schedule={"family": "cosine", "decay_end": 100}),
+        Question(start=9000),
+        Question(cooldown=Cooldown(500), start=9000),
     ],
     ids=repr,
 )

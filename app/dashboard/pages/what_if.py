@@ -19,9 +19,10 @@ from app.curves.plan import LARGEST_STEP, Plan
 from app.dashboard.components import BAND_MEANING, card, data, hint, named
 from app.dashboard.formatting import format_band, format_step, format_value, shortened
 from app.errors import BadInput, Busy, LosscastError
+from app.forecasting.asked_plan import Cooldown, Question
 from app.forecasting.forecast import Forecast, forecast_curve
 from app.forecasting.unseen_rate import refuse_unheard_of
-from app.forecasting.what_if import Cooldown, Question, answer, best_cooldown
+from app.forecasting.what_if import answer, best_cooldown
 from app.laws.prior import Prior
 from app.storage.curves import read_fitted_run
 from app.storage.database import Database
