@@ -5,22 +5,23 @@ Run ``python -m benchmarks.most_saved [DIRECTORY]``; it takes a few minutes of o
 checkpoint at which the rules of a row allow it, and is never wrong: no forecast, however good, saves more under them.
 Each row has the rules of the row above as well.
 
-Printed as Markdown: the share of the runs' lengths that is saved, each run of a group and each group counting the same.
+Printed as Markdown: the share of the runs' lengths that is saved, each run of a group and each group counting the same;
+and, of the groups of public sweeps, the share of a group's steps, and of all steps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from app.verdicts.guards import guards
-from app.verdicts.replay import Moment, replay_oracle, summarise
+from app.verdicts.replay import GroupOutcome, Moment, Summary, replay_oracle, summarise
 from benchmarks.held_out import runs_directory
 from benchmarks.learn_errors import FAMILIES, read_groups
 
 PUBLIC = ("lr_scheduling", "multipowerlaw", "algoperf", "grokking")
 
-NEVER_STOPPED = frozenset({"memorised", "stability_gap", "rewarm", "raise_to_come"})
-"""Guards of a run that has memorised, and of one that was re-warmed or will be."""
+NEVER_STOPPED = frozenset({"memorised", "stability_gap", "rewarm"})
+"""Guards of a run that has memorised, or was re-warmed."""
 
 
 def has_forecast(moment: Moment) -> bool:
@@ -37,6 +38,10 @@ def is_in_no_state(moment: Moment) -> bool:
     return is_no_flat_phase(moment) and not NEVER_STOPPED & _guards(moment)
 
 
+def has_no_raise_to_come(moment: Moment) -> bool:
+    return is_in_no_state(moment) and "raise_to_come" not in _guards(moment)
+
+
 def is_unguarded(moment: Moment) -> bool:
     return is_no_flat_phase(moment) and (moment.situation.is_broken or not _guards(moment))
 
@@ -45,20 +50,27 @@ RULES: Mapping[str, Callable[[Moment], bool]] = {
     "none": lambda moment: True,
     "once there is a forecast": has_forecast,
     "never in a flat phase before a decay": is_no_flat_phase,
-    "never memorised, nor around a re-warm": is_in_no_state,
+    "never memorised, in a stability gap or after a re-warm": is_in_no_state,
+    "never before a raise": has_no_raise_to_come,
     "by no guard at all": is_unguarded,
 }
 
 
 def main() -> None:
     groups = read_groups(runs_directory())
-    print("| rules | " + " | ".join((*FAMILIES, "the first, second, third and fourth", "all")) + " |")
-    print("|---|" + "---|" * (len(FAMILIES) + 2))
+    titles = (*FAMILIES, "all", "public sweeps", "by steps of a group", "of all steps")
+    print("| rules | " + " | ".join(titles) + " |")
+    print("|---|" + "---|" * len(titles))
     for name, may_stop in RULES.items():
         found = [replay_oracle(group.name, group.runs, may_stop) for group in groups]
-        chosen = [(family,) for family in FAMILIES] + [PUBLIC, FAMILIES]
-        cells = [summarise([each for each in found if each.group.split(" ")[0] in among]).saved for among in chosen]
+        of_family = [_summary(found, (family,)).saved for family in FAMILIES]
+        public = _summary(found, PUBLIC)
+        cells = (*of_family, summarise(found).saved, public.saved, public.saved_steps, public.saved_pooled)
         print(f"| {name} | " + " | ".join(f"{100 * saved:.1f}" for saved in cells) + " |", flush=True)
+
+
+def _summary(found: Sequence[GroupOutcome], families: Sequence[str]) -> Summary:
+    return summarise([each for each in found if each.group.split(" ")[0] in families])
 
 
 def _guards(moment: Moment) -> set[str]:
