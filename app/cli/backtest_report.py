@@ -84,21 +84,45 @@ def _print_table(console: Any, title: str, forecasters: Mapping[str, Any]) -> No
 
 
 def as_markdown(record: Record) -> str:
-    """The same tables for a page of documentation."""
+    """The same tables for a page of documentation, each with one of the scores of whole distributions below it."""
     parts = [(folder, part["runs"], part["forecasters"]) for folder, part in record.get("folders", {}).items()]
     lines: list[str] = []
     for title, count, forecasters in [*parts, ("All", record["runs"], record["forecasters"])]:
-        head, *rows = _rows(forecasters)
-        table = [head, ["---"] * len(head), *rows]
-        lines += [f"**{title}: {_runs(count)}**", "", *(f"| {' | '.join(row)} |" for row in table), ""]
+        lines += [f"**{title}: {_runs(count)}**", ""]
+        lines += [*_markdown_table(_rows(forecasters)), "", *_markdown_table(_score_rows(forecasters)), ""]
+    lines += ["CRPS: the mean, of the final loss over it [%], and in brackets the mean log score; large is good.", ""]
     why = Counter(f"{each['why'].split(':')[0].split(';')[0].rstrip('.')}" for each in record["skipped"])
     lines += [f"Skipped, {count}: {reason}." for reason, count in why.items()]
     return "\n".join(lines).strip()
 
 
+def _markdown_table(rows: Sequence[Sequence[str]]) -> list[str]:
+    head, *below = rows
+    return [f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *below]]
+
+
+def _score_rows(forecasters: Mapping[str, Any]) -> list[list[str]]:
+    """A header, and each forecaster's CRPS and log score."""
+    fractions = _fractions(forecasters)
+    head = ["CRPS (log score)", *(f"{100 * float(fraction):g} % seen" for fraction in fractions)]
+    cells = ([_score_cell(by_fraction.get(fraction)) for fraction in fractions] for by_fraction in forecasters.values())
+    return [head, *([name, *row] for name, row in zip(forecasters, cells, strict=True))]
+
+
+def _score_cell(summary: Mapping[str, Any] | None) -> str:
+    if summary is None:
+        return ""
+    log_score = summary["log_score"]
+    return f"{_percent(summary['crps_rel'])} ({'-' if log_score is None else f'{log_score:.2f}'})"
+
+
+def _fractions(forecasters: Mapping[str, Any]) -> list[str]:
+    return list(dict.fromkeys(fraction for by_fraction in forecasters.values() for fraction in by_fraction))
+
+
 def _rows(forecasters: Mapping[str, Any]) -> list[list[str]]:
     """A header and a row for each forecaster."""
-    fractions = list(dict.fromkeys(fraction for by_fraction in forecasters.values() for fraction in by_fraction))
+    fractions = _fractions(forecasters)
     rows = [["forecaster", *(f"{100 * float(fraction):g} % seen" for fraction in fractions), "path", "ms"]]
     for name, by_fraction in forecasters.items():
         middle = by_fraction.get(fractions[len(fractions) // 2]) if fractions else None

@@ -169,6 +169,20 @@ def test_tables_can_be_had_in_markdown() -> None:
     assert row.startswith("| last | ")
 
 
+def test_the_scores_of_whole_distributions_stand_below_each_table() -> None:
+    arguments = ("--forecaster", "law", "last", "--fractions", "0.4", "0.8", DECAYING)
+    lines = losscast("backtest", *arguments, "--markdown").stdout.splitlines()
+    at = lines.index("| CRPS (log score) | 40 % seen | 80 % seen |")
+    told = {
+        row.split(" | ")[0].removeprefix("| "): row.removesuffix(" |").split(" | ")[1:] for row in lines[at + 2 :][:2]
+    }
+    for name, by_fraction in backtested(*arguments)["forecasters"].items():
+        for cell, scores in zip(told[name], by_fraction.values(), strict=True):
+            crps, log_score = cell.removesuffix(")").split(" (")
+            assert float(crps) == pytest.approx(100 * scores["crps_rel"], rel=0.06)  # two digits, or three
+            assert float(log_score) == pytest.approx(scores["log_score"], abs=0.006)
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
