@@ -33,6 +33,7 @@ from app.api.views import (
     series_view,
 )
 from app.curves.roles import FORECAST_ROLES
+from app.curves.unforecast import why_none_of_these
 from app.errors import NoForecast, UnknownMetric
 from app.runs import Summary
 from app.storage import alerts, export, forecasts, points, priors, runs
@@ -144,13 +145,16 @@ def _why_none(connection: Connection, run_id: str, metric: str | None) -> str:
     asked = metric or summary.metric
     role = summary.roles.get(asked or "", {}).get("role")
     if role is not None and role not in FORECAST_ROLES:
-        return f"No forecast of {asked}: only losses and accuracies are forecast, and its role is {role!r}."
+        why = "".join(f" {each}" for each in why_none_of_these([asked or ""]))
+        return f"No forecast of {asked}: only losses and accuracies are forecast, and its role is {role!r}.{why}"
     told = _notes_about(asked, summary, logged) or ["it comes with the worker's next fit."]
     return " ".join(["No forecast yet:" if asked is None else f"No forecast of {asked}:", *told])
 
 
 def _notes_about(metric: str | None, summary: Summary, logged: list[str]) -> list[str]:
     """Notes begin with the metric that they are about, if they are about one; the others are about what lists show."""
+    if metric is None:  # nothing is shown, and the notes say why: of each metric that might have been
+        return list(summary.notes)
 
     def about(*metrics: str | None) -> list[str]:
         begins = tuple(f"{each}{after}" for each in metrics for after in (" ", ":"))

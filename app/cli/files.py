@@ -55,6 +55,7 @@ def forecast_file(
     from app.curves.measure import measure_of
     from app.curves.planning.declared import validate_declared_plan
     from app.curves.planning.resolve import resolve_plan
+    from app.curves.unforecast import asked_all_the_same
     from app.forecasting.forecast import forecast_curve
     from app.forecasting.unseen_rate import refuse_unheard_of
     from app.importers.curve_file import read_curve_file
@@ -78,9 +79,10 @@ def forecast_file(
     refuse_unheard_of(plan, curve.cutoff)
     forecast = forecast_curve(curve, plan, measure=measure_of(read.role, curve))
     notes = [*forecast.notes, *read.warnings]
-    if not _direction_is_known(read):
+    caveat = asked_all_the_same(read.metric, read.role)
+    if caveat is not None:
         forecast = replace(forecast, improvement=None)
-        notes.insert(0, _no_direction(read))
+        notes.insert(0, caveat)
     if as_json:
         json.dump(_as_json(read, plan, forecast, notes), sys.stdout)
         sys.stdout.write(os.linesep)
@@ -92,13 +94,6 @@ def _direction_is_known(read: FileCurve) -> bool:
     from app.curves.roles import FORECAST_ROLES
 
     return read.role in FORECAST_ROLES
-
-
-def _no_direction(read: FileCurve) -> str:
-    return (
-        f"{read.metric} looks like neither a loss nor an accuracy, so nothing says whether more or less of it is "
-        "better. It is continued as losses go, which was never measured on others."
-    )
 
 
 def _as_json(read: FileCurve, plan: Plan, forecast: Forecast, notes: list[str]) -> dict[str, Any]:

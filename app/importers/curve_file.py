@@ -14,6 +14,7 @@ from app.curves.planning.total import LENGTH_ROLES
 from app.curves.roles import assign_roles, forecastable
 from app.curves.schedule import Schedule
 from app.curves.strays import curve_range
+from app.curves.unforecast import why_none_of_these
 from app.errors import BadInput, UnknownMetric
 from app.importers.imported_run import no_numbers
 from app.importers.run_files import read_file
@@ -92,8 +93,9 @@ def read_curve_file(path: Path, metric: str | None = None) -> FileCurve:
 def _guess_metric(points: Mapping[str, Points]) -> str:
     found = forecastable(assign_roles(points), {name: len(logged) for name, logged in points.items()})
     if not found:
+        why = "".join(f" {each}" for each in why_none_of_these(points))
         raise BadInput(
-            f"No column looks like a loss or an accuracy. Name one with --metric; there are: {', '.join(points)}."
+            f"No column looks like a loss or an accuracy. Name one with --metric; there are: {', '.join(points)}.{why}"
         )
     return found[0]
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
+from dataclasses import replace
 
 import numpy as np
 
 from app.curves.curve import Curve
 from app.curves.measure import LOSS, measure_of
 from app.curves.plan import Plan
+from app.curves.unforecast import said_to_be_forecast, why_none_of_these
 from app.errors import CurveTooShort, NotAnAccuracy, NotFinite, RateNeverSeen, StepsBelowZero
 from app.forecasting.forecast import Forecast, forecast_curve
 from app.forecasting.unseen_rate import unheard_of
@@ -34,7 +36,8 @@ def new_forecasts(
     if plan is None and loaded.selected.forecast:
         return {}, [f"Steps beyond {FURTHEST_STEP:,} cannot be forecast; is the step that was logged really one?"]
     if plan is None:
-        return {}, ["No loss or accuracy has been logged yet. Metrics are known by name; a role can be set by hand."]
+        none = "No loss or accuracy has been logged yet. Metrics are known by name; a role can be set by hand."
+        return {}, [none, *why_none_of_these(loaded.selected.roles)]
     if loaded.run.status is RunStatus.FINISHED:
         first = "first forecast since its restart" if loaded.run.segment > 1 else "first forecast"
         return {}, [] if loaded.previous else [f"The run finished before its {first}; nothing is left to forecast."]
@@ -60,10 +63,14 @@ def new_forecasts(
             notes.append(f"{metric} could not be forecast: a fault of ours, which the worker's log describes.")
         else:
             if np.isfinite(forecast.quantiles).all() and math.isfinite(forecast.final_mean):
-                made[metric] = forecast
+                made[metric] = _with_caveat(forecast, said_to_be_forecast(metric, loaded.selected.roles))
             else:
                 notes.append(f"{metric} could not be forecast: the fit came to no finite number.")
     return made, notes
+
+
+def _with_caveat(forecast: Forecast, caveat: str | None) -> Forecast:
+    return forecast if caveat is None else replace(forecast, notes=(caveat, *forecast.notes))
 
 
 def _forecast(loaded: Loaded, curve: Curve, plan: Plan, metric: str, priors: dict[str, StoredPrior]) -> Forecast:

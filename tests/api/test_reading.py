@@ -122,6 +122,19 @@ def test_a_run_without_a_forecast_says_why(
     assert says in answer.json()["message"]
 
 
+def test_of_a_perplexity_the_answer_says_what_to_log_instead(web: Web, api_database_url: str) -> None:
+    run_id = web.new_run(plan={"total_steps": 1000})
+    web.append(run_id, list(range(1, 41)), val_ppl=[60.0 - step for step in range(40)])
+    database = Database(api_database_url)
+    refit_run(database, run_id, [])
+    database.close()
+    for metric in ({}, {"metric": "val_ppl"}):
+        answer = web.http.get(f"/api/v1/runs/{run_id}/forecast", params=metric)
+        assert (answer.status_code, answer.json()["error"]) == (404, "no_forecast")
+        assert "val_ppl looks like a perplexity: " in answer.json()["message"]
+        assert "Log its logarithm" in answer.json()["message"]
+
+
 def test_a_run_that_no_worker_has_fitted_says_that(web: Web) -> None:
     answer = web.http.get(f"/api/v1/runs/{web.new_run()}/forecast")
     assert (answer.status_code, answer.json()["error"]) == (404, "no_forecast")

@@ -218,8 +218,23 @@ def test_of_a_reward_nobody_says_how_likely_a_new_best_is(tmp_path: Path) -> Non
     said = json.loads(losscast(*arguments, "--json").stdout)
     assert (said["direction"], said["improvement"]) == (None, None)
     words = " ".join(losscast(*arguments).stdout.split())
-    assert "nothing says whether more or less of it is better" in words
+    assert "reward looks like a reward: it has no bound that is known" in words
+    assert "continued as losses go, which was never measured" in words
     assert "Chance of a new" not in words
+
+
+def test_a_file_of_nothing_but_a_perplexity_is_told_what_to_log_instead(tmp_path: Path) -> None:
+    rows = [f"{step},{20 + 400 / (step + 40):.4f}" for step in range(10, 4000, 10)]
+    (tmp_path / "run.csv").write_text("\n".join(["step,val_ppl", *rows]))
+    refused = losscast("forecast", tmp_path / "run.csv", "--total-steps", "8000")
+    assert refused.returncode == 2
+    told = " ".join((refused.stderr + refused.stdout).replace("│", " ").split())
+    assert "No column looks like a loss or an accuracy" in told
+    assert "val_ppl looks like a perplexity" in told
+    named = losscast("forecast", tmp_path / "run.csv", "--total-steps", "8000", "--metric", "val_ppl", "--json")
+    said = json.loads(named.stdout)
+    assert (said["direction"], said["improvement"]) == (None, None)
+    assert "Log its logarithm" in said["notes"][0]
 
 
 def test_a_file_of_nothing_but_a_bleu_is_forecast_by_it_and_needs_no_rate() -> None:

@@ -118,9 +118,22 @@ def test_a_perplexity_and_a_reward_are_not_forecast(text_run: Database) -> None:
     summary = refit(text_run)
     assert newest(text_run, "val_ppl") is None
     assert newest(text_run, "reward") is None
-    assert summary.notes == (
-        "No loss or accuracy has been logged yet. Metrics are known by name; a role can be set by hand.",
-    )
+    assert len(summary.notes) == 3
+    assert summary.notes[0].startswith("No loss or accuracy has been logged yet.")
+    assert summary.notes[1].startswith("reward looks like a reward: ")
+    assert summary.notes[2].startswith("val_ppl looks like a perplexity: ")
+    assert "Log its logarithm" in summary.notes[2]
+
+
+def test_a_perplexity_that_was_given_the_role_of_a_loss_is_forecast_and_says_what_it_is(text_run: Database) -> None:
+    with text_run.write() as connection:
+        runs.describe_run(connection, "run", roles={"val_ppl": "val_loss"})
+    store(text_run, make_batch(list(range(1, 101)), val_ppl=[50.0 - i / 4 for i in range(100)]))
+    refit(text_run)
+    forecast = newest(text_run, "val_ppl")
+    assert forecast is not None
+    assert forecast.notes[0].startswith("val_ppl looks like a perplexity: ")
+    assert "because you gave it a role" in forecast.notes[0]
 
 
 def test_no_rule_for_losses_fires_for_an_accuracy(text_run: Database) -> None:
