@@ -259,4 +259,4 @@ def score_file(job: Job) -> FileResult:
         return FileResult(file, job.folder, why_skipped=f"a forecaster failed: {error!r}")
     if not scores:
         return FileResult(file, job.folder, why_skipped=f"too short: too few points of {run.metric} before every cut.")
-    return FileResult(file, job.folder, tuple(scores))
+    return FileResult(file, job.folder, tuple(scores), metric=run.metric, role=run.role)

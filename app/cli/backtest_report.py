@@ -21,19 +21,29 @@ COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#9
 
 @dataclass(frozen=True, slots=True)
 class FileResult:
-    """What came of one file: scores, or why there are none."""
+    """What came of one file: scores of its metric, or why there are none."""
 
     file: str
     folder: str
     scores: tuple[Score, ...] = ()
     why_skipped: str | None = None
+    metric: str = ""
+    role: str = ""
 
 
 def as_record(results: Sequence[FileResult], names: Sequence[str], *, by_folder: bool) -> Record:
-    """`{"runs", "skipped", "forecasters": {name: {fraction: {...}}}}`, and the same for each folder if asked for."""
+    """`{"runs", "of", "notes", "skipped", "forecasters": {name: {fraction: {...}}}}`, and the same for each folder if
+    asked for. `of` is what was forecast: "loss", "accuracy" or, of several kinds or another, "value".
+    """
     scored = [result for result in results if result.why_skipped is None]
     skipped = [{"file": each.file, "why": each.why_skipped} for each in results if each.why_skipped is not None]
-    record: Record = {"runs": len(scored), "skipped": skipped, "forecasters": _forecasters(scored, names)}
+    record: Record = {
+        "runs": len(scored),
+        "of": _kind(scored),
+        "notes": _notes(scored),
+        "skipped": skipped,
+        "forecasters": _forecasters(scored, names),
+    }
     if by_folder:
         folders = dict.fromkeys(result.folder for result in scored)
         record["folders"] = {}
@@ -41,6 +51,20 @@ def as_record(results: Sequence[FileResult], names: Sequence[str], *, by_folder:
             inside = [result for result in scored if result.folder == folder]
             record["folders"][folder] = {"runs": len(inside), "forecasters": _forecasters(inside, names)}
     return record
+
+
+def _kind(results: Sequence[FileResult]) -> str:
+    from app.curves.roles import ACCURACY_ROLES, LOSS_ROLES
+
+    roles = {result.role for result in results}
+    return "loss" if roles <= LOSS_ROLES else "accuracy" if roles <= ACCURACY_ROLES else "value"
+
+
+def _notes(results: Sequence[FileResult]) -> list[str]:
+    from app.curves.unforecast import asked_all_the_same
+
+    said = (asked_all_the_same(result.metric, result.role) for result in results)
+    return list(dict.fromkeys(note for note in said if note is not None))
 
 
 def _forecasters(results: Sequence[FileResult], names: Sequence[str]) -> Record:
@@ -62,11 +86,13 @@ def print_tables(record: Record) -> None:
     if record["runs"]:
         _print_table(console, f"All: {_runs(record['runs'])}", record["forecasters"])
         console.print(
-            "Median |error| of the final loss [%], in brackets the share of runs inside the 90 % band [%]. "
+            f"Median |error| of the final {record['of']} [%], in brackets the share of runs inside the 90 % band [%]. "
             "Of the middle fraction: median |error| over the rest of the run [%], CPU of one forecast [ms].",
             style="dim",
             markup=False,
         )
+    for note in record["notes"]:
+        console.print(f"· {note}", style="yellow", markup=False, soft_wrap=True)
     for each in record["skipped"]:
         console.print(f"skipped {each['file']}: {each['why']}", style="yellow", markup=False, soft_wrap=True)
 
@@ -90,7 +116,9 @@ def as_markdown(record: Record) -> str:
     for title, count, forecasters in [*parts, ("All", record["runs"], record["forecasters"])]:
         lines += [f"**{title}: {_runs(count)}**", ""]
         lines += [*_markdown_table(_rows(forecasters)), "", *_markdown_table(_score_rows(forecasters)), ""]
-    lines += ["CRPS: the mean, of the final loss over it [%], and in brackets the mean log score; large is good.", ""]
+    of = record["of"]
+    lines += [f"CRPS: the mean, of the final {of} over it [%], and in brackets the mean log score; large is good.", ""]
+    lines += [part for note in record["notes"] for part in (note, "")]
     why = Counter(f"{each['why'].split(':')[0].split(';')[0].rstrip('.')}" for each in record["skipped"])
     lines += [f"Skipped, {count}: {reason}." for reason, count in why.items()]
     return "\n".join(lines).strip()

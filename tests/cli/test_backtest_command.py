@@ -214,3 +214,19 @@ def test_an_accuracy_is_scored_as_what_rises() -> None:
     product, network, last = (found["forecasters"][name]["0.5"] for name in ("ensemble", "pfn", "last"))
     assert product["median_ape"] == network["median_ape"] < last["median_ape"]
     assert last["bias"] < 0  # the last level of what rises is too low
+    assert (found["of"], found["notes"]) == ("accuracy", [])
+
+
+def test_a_perplexity_that_is_named_is_scored_and_told_what_it_is(tmp_path: Path) -> None:
+    rows = [f"{step},{1e-3 * (1 - step / 4010):.6g},{20 + 400 / (step + 40):.4f}" for step in range(10, 4000, 10)]
+    (tmp_path / "run.csv").write_text("\n".join(["step,lr,val_ppl", *rows]))
+    flags = (tmp_path / "run.csv", "--forecaster", "last", "--fractions", "0.5")
+    refused = losscast("backtest", *flags, "--json")
+    assert "val_ppl looks like a perplexity: " in refused.stdout + refused.stderr
+    found = backtested(*flags, "--metric", "val_ppl")
+    assert found["of"] == "value"
+    assert len(found["notes"]) == 1
+    assert "Log its logarithm" in found["notes"][0]
+    words = " ".join(losscast("backtest", *flags, "--metric", "val_ppl").stdout.split())
+    assert "of the final value [%]" in words
+    assert "val_ppl looks like a perplexity: " in words
