@@ -51,6 +51,9 @@ ALERT_LOOKS = {
 BAND_MEANING = "90 % band: nine times out of ten the mean of the last 2 % of the steps should fall inside it."
 
 STILL_CONFIG: Any = {"displayModeBar": False, "responsive": True, "doubleClick": False}
+ZOOM_CONFIG: Any = {"displayModeBar": False, "responsive": True, "doubleClick": "reset"}
+STAYS_HERE: Mapping[str, Any] = {"plotlyServerURL": "", "showSendToCloud": False, "showEditInChartStudio": False}
+"""Of every chart: Plotly's own bar of buttons has one that uploads the chart, numbers and all, to Plotly's servers."""
 
 SOURCE_MEANINGS = {
     "declared": "The job said so.",
@@ -255,7 +258,8 @@ def card(title: Children, *body: Component | None, tools: Children = None, class
 
 def graph(graph_id: str | dict[str, int], figure: object, size: str, *, config: Any = STILL_CONFIG) -> Component:
     """A chart in a box whose height the stylesheet sets: Dash sets the chart's own to all of its box."""
-    return html.Div(dcc.Graph(id=graph_id, figure=figure, config=config), className=size)
+    kept: Any = {**config, **STAYS_HERE}
+    return html.Div(dcc.Graph(id=graph_id, figure=figure, config=kept), className=size)
 
 
 def alert_item(alert: StoredAlert, now: datetime, *, with_run: bool) -> Component:

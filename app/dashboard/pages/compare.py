@@ -13,10 +13,12 @@ from dash.development.base_component import Component
 
 from app.dashboard.clientside import in_browser
 from app.dashboard.components import (
+    ZOOM_CONFIG,
     aria,
     card,
     choice,
     data,
+    graph,
     named,
 )
 from app.dashboard.figures.compare import MOST_RUNS, Along, CompareChart, compare_figure
@@ -36,8 +38,6 @@ from app.dashboard.readings.compared_runs import (
 from app.dashboard.theme import Display
 from app.storage.database import Database
 from app.storage.runs import list_projects
-
-CHART_CONFIG: Any = {"displayModeBar": False, "responsive": True, "doubleClick": "reset"}
 
 
 def layout(database: Database, form: CompareForm) -> Component:
@@ -95,13 +95,11 @@ def layout(database: Database, form: CompareForm) -> Component:
                 [
                     card(
                         html.Span("Loss and forecasts", id="compare-title"),
-                        html.Div(
-                            dcc.Graph(
-                                id="compare-chart",
-                                figure=compare_figure(CompareChart(""), Display()),
-                                config=CHART_CONFIG,
-                            ),
-                            className="chart-main",
+                        graph(
+                            "compare-chart",
+                            compare_figure(CompareChart(""), Display()),
+                            "chart-main",
+                            config=ZOOM_CONFIG,
                         ),
                         html.Div(
                             html.Span(

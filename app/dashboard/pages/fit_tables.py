@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dash import dcc, html
+from dash import html
 from dash.development.base_component import Component
 
-from app.dashboard.components import BAND_MEANING, aria, card, data, hint
+from app.dashboard.components import BAND_MEANING, ZOOM_CONFIG, aria, card, data, graph, hint
 from app.dashboard.figures.fit import fit_figure, prediction_colour
 from app.dashboard.formatting import format_band, format_rate, format_step, format_value
 from app.dashboard.theme import Display, Palette
@@ -44,14 +44,7 @@ def comparison_cards(found: Comparison, display: Display) -> Component:
         [
             card(
                 "Runs and predictions",
-                html.Div(
-                    dcc.Graph(
-                        id="fit-chart",
-                        figure=fit_figure(found, display),
-                        config={"displayModeBar": False, "responsive": True, "doubleClick": "reset"},
-                    ),
-                    className="chart-main",
-                ),
+                graph("fit-chart", fit_figure(found, display), "chart-main", config=ZOOM_CONFIG),
                 _schedule_table(found, display.palette),
                 class_name="card-chart",
             ),
@@ -145,11 +138,17 @@ def _law_table(found: Comparison) -> Component:
             )
         )
     runs = [html.Li(_run_text(run)) for run in found.runs]
+    doubts = [
+        html.Li([html.B(f"{LAWS.get(law, (law, ''))[0]}. "), " ".join(_in_words(note) for note in notes)])
+        for law, notes in found.reservations.items()
+        if notes
+    ]
     head = html.Thead(html.Tr([html.Th(text, scope="col") for text in heads]))
     return html.Div(
         [
             html.Ul(runs, className="notes"),
             html.Div(html.Table([head, html.Tbody(rows)], className="table law-table"), className="table-box"),
+            html.Ul(doubts, className="notes") if doubts else None,
         ]
     )
 
@@ -157,6 +156,12 @@ def _law_table(found: Comparison) -> Component:
 def _run_text(run: RecordedRun) -> str:
     peak = format_rate(None if run.schedule is None else run.schedule.peak)
     return f"{run.name}: {format_step(run.total_steps)} steps, peak {peak}, ended at {format_value(run.final_loss())}"
+
+
+def _in_words(note: str) -> str:
+    """A note on a parameter by the name that the table has for it."""
+    name, _, rest = note.partition(" ")
+    return f"“{PARAMETERS[name][0]}” {rest}" if name in PARAMETERS else note
 
 
 def _parameters(named: Mapping[str, float]) -> list[Component]:
