@@ -53,6 +53,7 @@ class LawView(Wire):
         description="Over the fitted runs after the warm-up, by bins; `losscast fit` counts each point, noise and all."
     )
     final_error: Number = Field(description="Mean size over the fitted runs.")
+    notes: list[str] = Field(description="Why this law may be none for these runs, as `losscast fit` says it.")
 
 
 class LeftOutView(Wire):
@@ -78,7 +79,9 @@ class FitView(Wire):
     runs: list[FittedView]
     laws: dict[str, LawView]
     left_out: list[LeftOutView] = Field(description="Each run predicted from the others; empty with one run.")
-    predictions: list[PredictionView] = Field(description="Lowest expected final value first.")
+    predictions: list[PredictionView] = Field(
+        description="Lowest expected final value first; after them those with a peak rate above twice every run's."
+    )
     notes: list[str]
 
 
@@ -127,6 +130,7 @@ def _laws(found: Comparison) -> dict[str, LawView]:
             parameters=numbers(law.parameters()),
             mean_relative_error=number(found.overall[law.law.name].mean_relative_error),
             final_error=number(found.overall[law.law.name].final_error),
+            notes=list(found.reservations[law.law.name]),
         )
         for law in found.fits
     }

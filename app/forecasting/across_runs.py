@@ -111,6 +111,11 @@ def reservations(found: Fit, agreements: Mapping[str, Agreement]) -> list[str]:
         f"{name} is at its bound, {bound:.4g}: these runs do not tell what it is."
         for name, bound in found.at_bounds().items()
     ]
+    notes += [
+        f"{name} is at its bound, {bound:.4g}: these runs do not tell what it is, or would have it further out "
+        "than the law allows."
+        for name, bound in found.shapes_at_bounds().items()
+    ]
     worse = [name for name, one in agreements.items() if one.r2 < 0]
     if worse:
         others = len(worse) - MOST_NAMED

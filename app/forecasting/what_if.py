@@ -15,17 +15,9 @@ from app.curves.plan import Plan
 from app.errors import BadInput
 from app.forecasting.asked_plan import Cooldown, Question, changed_plan, jump_of
 from app.forecasting.forecast import Forecast, forecast_curve
+from app.forecasting.reach import FURTHEST_REACH, HIGHER_RATE, HIGHEST_RATE, MEASURED_REACH
 from app.forecasting.unseen_rate import refuse_unheard_of
 from app.laws.prior import Prior
-
-MEASURED_REACH = 5
-"""Times as far as a run has come: forecasts were measured from a fifth of a run's way on (docs/accuracy.md)."""
-
-FURTHEST_REACH = 50
-"""Ten times as far as anything measured there is nothing left to say: such a total is a slip more often than a wish."""
-
-HIGHER_RATE = 1.05  # times the run's peak: less is rounding
-HIGHEST_RATE = 10  # times the run's peak: beyond it most runs diverge, which no law foretells
 
 # Lengths tried for the best decay, as shares of the steps that are left: of one shape, and of each of several.
 LENGTHS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)

@@ -45,6 +45,9 @@ MAX_EVALUATIONS = 60
 AT_BOUND = 1e-4
 """A coefficient smaller than this, in its unit, is at its bound, zero: a polished fit comes near it and stops."""
 
+NEAR_BOUND = 0.02
+"""A shape this close to its bound, as a share of the way between the bounds by the logarithm, is at it."""
+
 MIN_POINTS = 3
 """Fewer points than this in all do not hold a level and a slope."""
 
@@ -162,6 +165,15 @@ class Fit:
         bounds = [self.offset] + [0.0] * (len(self.coefficients) - 1)
         named = zip(self.law.coefficients, self.coefficients.tolist(), bounds, strict=True)
         return {name: bound for name, value, bound in named if value < AT_BOUND}
+
+    def shapes_at_bounds(self) -> dict[str, float]:
+        """The shapes that are the least or the most that the law allows: the bound by the name."""
+        return {
+            shape.name: bound
+            for shape, value in zip(self.law.shapes, self.shapes.tolist(), strict=True)
+            for bound in (shape.low, shape.high)
+            if abs(np.log(value / bound)) < NEAR_BOUND * np.log(shape.high / shape.low)
+        }
 
 
 def fit(law: Law, samples: Sequence[Sample]) -> Fit:

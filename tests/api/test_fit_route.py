@@ -55,6 +55,8 @@ def test_three_runs_predict_what_another_schedule_comes_to(
     assert [run["name"] for run in said["runs"]] == ["cosine_24000", "constant_24000", "wsdcon_9"]
     assert set(said["laws"]) == {"annealing", "multi_power", "rate_power"}
     assert all(law["mean_relative_error"] < 0.002 for law in said["laws"].values())
+    assert said["laws"]["annealing"]["notes"] == []
+    assert "drop_exponent is at its bound, 0.5" in said["laws"]["multi_power"]["notes"][0]
     assert len(said["left_out"]) == 3
     decayed, held = said["predictions"]
     assert (decayed["position"], held["position"]) == (1, 0)
@@ -157,6 +159,8 @@ def test_a_run_whose_main_loss_became_nan_is_not_fitted_by_another_unless_that_i
         {"schedules": [7]},
         {"schedules": [{"family": "cosine", "total_steps": -1}]},
         {"schedules": [{"family": "cosine", "total_steps": 100}]},
+        {"schedules": [{"family": "cosine", "peak": 30}]},
+        {"schedules": [{"family": "cosine", "total_steps": 10**12}]},
         {"schedules": ["cosine"] * 13},
         {"schedules": "cosine"},
         {"total_steps": 0, "schedules": ["cosine"]},

@@ -43,7 +43,15 @@ def test_runs_are_fitted_and_others_predicted() -> None:
             assert set(one) == {"n", "mean_relative_error", "worst_error", "r2", "final_error"}
             assert one["r2"] > 0.99
         assert law["parameters"]["irreducible_loss"] > 0
-        assert law["notes"] == []
+        assert not any("R2" in note or "_loss is at its bound" in note for note in law["notes"])
+    # The authors' own runs: the law is held to 0.5 to 0.7 in both, and ends at either.
+    ends = {"drop_exponent": "0.5", "rate_exponent": "0.7"}
+    assert said["laws"]["annealing"]["notes"] == []
+    assert said["laws"]["multi_power"]["notes"] == [
+        f"{name} is at its bound, {end}: these runs do not tell what it is, or would have it further out than the law "
+        "allows."
+        for name, end in ends.items()
+    ]
 
 
 def test_a_folder_is_predicted_without_the_runs_that_were_fitted(tmp_path: Path) -> None:

@@ -90,6 +90,10 @@ def test_what_is_said_goes_before_what_the_runs_had(cosine: RecordedRun) -> None
         ({"family": "cosine", "total_steps": 0.5}, "whole number"),
         ({"family": "cosine", "warmup_steps": 500, "total_steps": 400}, "takes all of its 400 steps"),
         ({"family": "cosine", "wobble": 3}, "takes no wobble"),
+        ({"family": "cosine", "peak": 30}, "more than 10 times the highest of the fitted runs, 0.0003"),
+        ({"family": "constant", "peak": 3.1e-3}, "Ask for 0.003 or less"),
+        ({"family": "explicit", "steps": [0, 100, 4000], "rates": [0, 30, 0]}, "would diverge"),
+        ({"family": "cosine", "total_steps": 10**12}, "more than 50 times those of the longest fitted run"),
         ({"family": "explicit", "steps": [0, 10], "rates": [0, 0]}, "zero throughout"),
         ({"family": "step"}, "milestones"),
         ({}, "family"),
@@ -137,6 +141,41 @@ def test_going_beyond_every_fitted_run_is_said_and_widens_the_band(cosine: Recor
     for one in (longer, hotter):
         assert width(by_words[one.words]) > 3 * width(by_words[same.words])
     assert by_words[longer.words].final_mean < by_words[same.words].final_mean
+
+
+def test_a_rate_that_the_runs_cannot_speak_for_stands_last_and_no_loss_is_foretold_below_zero(
+    cosine: RecordedRun,
+) -> None:
+    hot, warm, known = (candidate({"family": "cosine", "peak": peak}, [cosine]) for peak in (3e-3, 6e-4, 3e-4))
+    ranked = compare_schedules([cosine], [hot, warm, known]).predictions
+    assert [one.candidate for one in ranked] == [warm, known, hot]
+    wild = ranked[-1]
+    # The laws would have it first: to them more rate is better without end.
+    assert wild.final_mean < ranked[0].final_mean
+    assert "10 times as high as any of theirs may diverge" in " ".join(wild.notes)
+    assert "below zero" in " ".join(wild.notes)
+    assert wild.final_quantiles[0.05] == 0
+    assert wild.quantiles.min() >= 0
+    assert "below zero" not in " ".join(ranked[0].notes)
+    # A metric that goes below zero itself has no such floor.
+    sunk = replace(cosine, values=cosine.values - 3.5)
+    assert compare_schedules([sunk], [hot]).predictions[0].final_quantiles[0.05] < 0
+
+
+def test_a_comparison_says_of_each_law_why_it_may_be_none_for_these_runs(
+    cosine: RecordedRun, constant: RecordedRun
+) -> None:
+    said = compare_schedules([cosine, constant, read("wsdcon_9")], []).reservations
+    assert said["annealing"] == ()
+    assert [note.split(":")[0] for note in said["multi_power"]] == [
+        "drop_exponent is at its bound, 0.5",
+        "rate_exponent is at its bound, 0.7",
+    ]
+    climbing = replace(cosine, values=cosine.values[::-1])
+    assert all(
+        f"the mean loss of {cosine.name} describes it better" in " ".join(notes)
+        for notes in compare_schedules([climbing], []).reservations.values()
+    )
 
 
 def test_runs_that_cannot_be_fitted_together_are_refused_in_words(cosine: RecordedRun, constant: RecordedRun) -> None:

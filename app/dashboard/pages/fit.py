@@ -134,7 +134,7 @@ def _run_choice(form: FitForm, projects: Sequence[str]) -> Component:
                     options=list(form.runs),
                     value=list(form.runs),
                     multi=True,
-                    placeholder="Choose one to three finished runs with a learning rate"
+                    placeholder="Choose one to six finished runs with a learning rate"
                     if projects
                     else "There are no runs yet",
                     className="fit-runs",

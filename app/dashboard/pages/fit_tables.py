@@ -138,11 +138,17 @@ def _law_table(found: Comparison) -> Component:
             )
         )
     runs = [html.Li(_run_text(run)) for run in found.runs]
+    doubts = [
+        html.Li([html.B(f"{LAWS.get(law, (law, ''))[0]}. "), " ".join(_in_words(note) for note in notes)])
+        for law, notes in found.reservations.items()
+        if notes
+    ]
     head = html.Thead(html.Tr([html.Th(text, scope="col") for text in heads]))
     return html.Div(
         [
             html.Ul(runs, className="notes"),
             html.Div(html.Table([head, html.Tbody(rows)], className="table law-table"), className="table-box"),
+            html.Ul(doubts, className="notes") if doubts else None,
         ]
     )
 
@@ -150,6 +156,12 @@ def _law_table(found: Comparison) -> Component:
 def _run_text(run: RecordedRun) -> str:
     peak = format_rate(None if run.schedule is None else run.schedule.peak)
     return f"{run.name}: {format_step(run.total_steps)} steps, peak {peak}, ended at {format_value(run.final_loss())}"
+
+
+def _in_words(note: str) -> str:
+    """A note on a parameter by the name that the table has for it."""
+    name, _, rest = note.partition(" ")
+    return f"“{PARAMETERS[name][0]}” {rest}" if name in PARAMETERS else note
 
 
 def _parameters(named: Mapping[str, float]) -> list[Component]:

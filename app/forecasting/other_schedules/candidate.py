@@ -13,7 +13,9 @@ from app.curves.planning.declared import validate_declared_plan
 from app.curves.schedule import NEAR_PEAK, Schedule
 from app.curves.schedule_text import read_schedules
 from app.errors import BadInput
+from app.forecasting.across_runs import SAME_PEAK
 from app.forecasting.other_schedules.fitted_runs import check_runs, schedule_of
+from app.forecasting.reach import FURTHEST_REACH, HIGHEST_RATE
 from app.forecasting.recorded_run import RecordedRun
 
 
@@ -56,14 +58,14 @@ def candidate(
     if family == "explicit":
         last = plan.get("total_steps") or int(parameters["steps"][-1])
         schedule = build_schedule(family, last, parameters)
-        return _checked(Candidate(f"the given rates over {last:,} steps", family, schedule, last))
+        return _checked(Candidate(f"the given rates over {last:,} steps", family, schedule, last), runs)
     last = plan.get("total_steps") or max(run.total_steps for run in runs)
     filled = _filled(parameters, runs)
     if filled["warmup_steps"] >= last:
         whose = "" if "warmup_steps" in parameters else ", the fitted runs',"
         raise BadInput(f"A warm-up of {filled['warmup_steps']:,} steps{whose} takes all of its {last:,} steps.")
     schedule = build_schedule(family, last, _with_floor(filled))
-    return _checked(Candidate(_in_words(family, last, filled), family, schedule, last))
+    return _checked(Candidate(_in_words(family, last, filled), family, schedule, last), runs)
 
 
 def _one(text: str) -> dict[str, Any]:
@@ -109,9 +111,20 @@ def _in_words(family: str, total_steps: int, parameters: Mapping[str, Any]) -> s
     return ", ".join(said)
 
 
-def _checked(asked: Candidate) -> Candidate:
+def _checked(asked: Candidate, runs: Sequence[RecordedRun]) -> Candidate:
     if asked.schedule.peak <= 0:
         raise BadInput("A schedule whose rate is zero throughout trains nothing.")
     if asked.total_steps < 2 or asked.schedule.warmup_end >= asked.total_steps:
         raise BadInput("A schedule must reach its peak before its last step.")
+    peak, total = max(schedule_of(run).peak for run in runs), max(run.total_steps for run in runs)
+    if asked.schedule.peak > SAME_PEAK * HIGHEST_RATE * peak:
+        raise BadInput(
+            f"A peak rate of {asked.schedule.peak:.3g} is more than {HIGHEST_RATE} times the highest of the fitted "
+            f"runs, {peak:.3g}: nobody can say whether it would diverge. Ask for {HIGHEST_RATE * peak:.3g} or less."
+        )
+    if asked.total_steps > FURTHEST_REACH * total:
+        raise BadInput(
+            f"{asked.total_steps:,} steps are more than {FURTHEST_REACH} times those of the longest fitted run, "
+            f"{total:,}, and nothing measured says anything of that. Ask for {FURTHEST_REACH * total:,} or fewer."
+        )
     return asked

@@ -14,6 +14,7 @@ from app.forecasting.other_schedules.candidate import Candidate
 from app.forecasting.other_schedules.comparison import LeftOut
 from app.forecasting.other_schedules.fitted_runs import schedule_of, summed_rate
 from app.forecasting.recorded_run import RecordedRun
+from app.forecasting.unseen_rate import DOUBTFUL
 from app.laws.annealing import annealed_fraction
 from app.laws.shipped import shipped_population
 
@@ -61,6 +62,15 @@ def population_gain(runs: Sequence[RecordedRun]) -> tuple[float, float, float]:
     return median, median / factor, median * factor
 
 
+def is_doubtful(asked: Candidate, runs: Sequence[RecordedRun]) -> bool:
+    """Whether its peak is so far above every fitted run's that no rank can be given to it.
+
+    To the laws more rate is better without end. Where it was measured, one of two schedules being this far above the
+    fitted peaks, they named the lower end 73 times of 100 (docs/forecasting.md); further up it is anybody's guess.
+    """
+    return asked.schedule.peak > DOUBTFUL * max(schedule_of(run).peak for run in runs)
+
+
 def beyond_the_runs(asked: Candidate, runs: Sequence[RecordedRun]) -> tuple[str, ...]:
     """In what a candidate goes further than any fitted run: there the laws are on their own."""
     schedules = [schedule_of(run) for run in runs]
@@ -71,6 +81,11 @@ def beyond_the_runs(asked: Candidate, runs: Sequence[RecordedRun]) -> tuple[str,
         notes.append(
             f"No fitted run had a peak rate of {asked.schedule.peak:.3g} (theirs: {span}). The laws carry over as if "
             "the rate only set the pace; the optimum of the rate itself they do not know."
+        )
+    if is_doubtful(asked, runs):
+        notes.append(
+            f"A rate {asked.schedule.peak / max(peaks):.2g} times as high as any of theirs may diverge, so it stands "
+            "after the schedules that the runs do speak for, whatever its number."
         )
     last = np.array([float(asked.total_steps)])
     length = float(summed_rate(asked.schedule, last)[0])

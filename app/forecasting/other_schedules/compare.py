@@ -8,11 +8,11 @@ from statistics import NormalDist
 import numpy as np
 
 from app.errors import BadInput
-from app.forecasting.across_runs import LAWS, agreement, fit_runs, overall
+from app.forecasting.across_runs import LAWS, agreement, fit_runs, overall, reservations
 from app.forecasting.final_value import FINAL_SHARE
 from app.forecasting.forecast import LEVELS
 from app.forecasting.other_schedules.candidate import Candidate
-from app.forecasting.other_schedules.caveats import beyond_the_runs, of_all_candidates
+from app.forecasting.other_schedules.caveats import beyond_the_runs, is_doubtful, of_all_candidates
 from app.forecasting.other_schedules.comparison import Comparison, LeftOut, Prediction
 from app.forecasting.other_schedules.fitted_runs import check_runs, schedule_of, summed_rate
 from app.forecasting.other_schedules.level import carry_over_deviation, level_under, nearest_peak
@@ -24,6 +24,10 @@ MOST_CANDIDATES = 12
 
 STRETCHES = 10
 """Parts of a run over which the misfit is averaged: its noise must not widen the band of the level."""
+
+BELOW_ZERO = (
+    "Part of its band lay below zero, where no such loss goes, and is cut off there: the laws do not reach so far."
+)
 
 PATH_STEPS = 200
 FINAL_STEPS = 20  # of the last 2 %, over which the final level is averaged
@@ -47,14 +51,16 @@ def compare_schedules(runs: Sequence[RecordedRun], candidates: Sequence[Candidat
     surprises = [((one.predicted - one.actual) / one.deviation) ** 2 for one in left_out]
     carry_over = (FAMILIAR_RUNS + sum(surprises)) / (FAMILIAR_RUNS + len(surprises))
     predictions = [_predicted(fits, misfit, carry_over, one, runs) for one in candidates]
+    agreements = {found.law.name: {run.name: agreement(found, run) for run in runs} for found in fits}
     return Comparison(
         runs=tuple(runs),
         fits=fits,
-        overall={found.law.name: overall([agreement(found, run) for run in runs]) for found in fits},
+        overall={law: overall(list(each.values())) for law, each in agreements.items()},
+        reservations={found.law.name: tuple(reservations(found, agreements[found.law.name])) for found in fits},
         misfit=misfit,
         left_out=left_out,
         carry_over=carry_over,
-        predictions=tuple(sorted(predictions, key=lambda one: one.final_mean)),
+        predictions=tuple(sorted(predictions, key=lambda one: (is_doubtful(one.candidate, runs), one.final_mean))),
         notes=of_all_candidates(runs, left_out, carry_over),
     )
 
@@ -99,16 +105,24 @@ def _predicted(
     end_untested = float((end.mean - level_under(fits, as_known, last).mean).mean())
     finals = end.by_law.mean(axis=1)
     final, deviation = float(finals.mean()), float(np.hypot(end.averaged(off), end_untested))
-    places = {level: NormalDist().inv_cdf(level) for level in LEVELS}
+    places = np.array([NormalDist().inv_cdf(level) for level in LEVELS])
+    ends = final + places * deviation
+    lowest = _lowest(runs)
+    notes = beyond_the_runs(asked, runs)
     return Prediction(
         candidate=asked,
         steps=steps,
-        quantiles=path.mean + np.outer(list(places.values()), np.hypot(path.deviations(off), path_untested)),
-        final_mean=final,
-        final_quantiles={level: final + place * deviation for level, place in places.items()},
-        by_law={found.law.name: float(value) for found, value in zip(fits, finals, strict=True)},
-        notes=beyond_the_runs(asked, runs),
+        quantiles=np.maximum(path.mean + np.outer(places, np.hypot(path.deviations(off), path_untested)), lowest),
+        final_mean=max(final, lowest),
+        final_quantiles=dict(zip(LEVELS, np.maximum(ends, lowest).tolist(), strict=True)),
+        by_law={found.law.name: max(float(value), lowest) for found, value in zip(fits, finals, strict=True)},
+        notes=(*notes, BELOW_ZERO) if ends[0] < lowest else notes,
     )
+
+
+def _lowest(runs: Sequence[RecordedRun]) -> float:
+    """Zero for a metric that was above it throughout: no loss of the kind goes below. Else no bound."""
+    return 0.0 if all(bool((run.values[np.isfinite(run.values)] > 0).all()) for run in runs) else -np.inf
 
 
 def _first_step(asked: Candidate, runs: Sequence[RecordedRun]) -> float:

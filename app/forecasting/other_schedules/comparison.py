@@ -49,9 +49,10 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Comparison:
-    """Candidates in the order of their expected final loss, lowest first.
+    """Candidates in the order of their expected final loss, lowest first, after them those of a doubtful peak rate.
 
     overall : law -> how the fit follows the runs that it was fitted to
+    reservations : law -> in words, why its fit may be none: parameters at their bounds, an R2 below zero
     misfit : root mean square of the fitted runs' levels about the fit, relative to the loss   [1]
     left_out : empty with one run
     carry_over : factor on the population's variance from one schedule to another, by `left_out`; 1 with one run
@@ -61,6 +62,7 @@ class Comparison:
     runs: tuple[RecordedRun, ...]
     fits: tuple[Fit, ...]
     overall: dict[str, Agreement]
+    reservations: dict[str, tuple[str, ...]]
     misfit: float
     left_out: tuple[LeftOut, ...]
     carry_over: float
