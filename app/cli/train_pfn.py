@@ -40,16 +40,17 @@ def train_pfn(
     output: Annotated[Path, typer.Option(metavar="DIR", help="Where the checkpoint and the record go.")],
     minutes: Annotated[float | None, typer.Option(help="Length of the training in minutes of its own clock.")] = None,
     curves: Annotated[int | None, typer.Option(help="Or its length in curves.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the network and of the curves.")] = 0,
+    seed: Annotated[int | None, typer.Option(help="Seed of the network and of the curves.", show_default="0")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in DIR, by its recipe.")] = False,
     device: Annotated[Device, typer.Option(help="Where to train; auto takes a GPU if there is one.")] = Device.AUTO,
     prior: Annotated[
-        Curves,
+        Curves | None,
         typer.Option(
             help="Invent curves of the whole prior, or of the part whose likelihood a sampler can be given; the last: "
-            "with more cutoffs between 7 and 30 % of the horizon."
+            "with more cutoffs between 7 and 30 % of the horizon.",
+            show_default="whole",
         ),
-    ] = Curves.WHOLE,
+    ] = None,
     begin_from: Annotated[
         Path | None,
         typer.Option("--from", metavar="DIR", help="Begin with the network that --export wrote there, of its size."),
@@ -59,8 +60,8 @@ def train_pfn(
         typer.Option(min=8, help="Numbers a row of the network carries; a multiple of 4.", show_default="64"),
     ] = None,
     layers: Annotated[int | None, typer.Option(min=1, help="Blocks of the network.", show_default="3")] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Curves an update.")] = 64,
-    peak_rate: Annotated[float, typer.Option(help="Largest learning rate.")] = 2e-3,
+    batch: Annotated[int | None, typer.Option(min=1, help="Curves an update.", show_default="64")] = None,
+    peak_rate: Annotated[float | None, typer.Option(help="Largest learning rate.", show_default="0.002")] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of the network's arithmetic.")] = 1,
     workers: Annotated[int, typer.Option(min=0, help="Processes that invent curves; 0: between updates.")] = 0,
     export: Annotated[
@@ -76,6 +77,10 @@ def train_pfn(
     weights are chosen by the log score on invented curves that the training has not seen, never by real ones.
     """
     _require_torch()
+    if resume:
+        _require_none(
+            prior=prior, begin_from=begin_from, seed=seed, width=width, layers=layers, batch=batch, peak_rate=peak_rate
+        )
     if minutes is not None or curves is not None:
         from app.pfn.prior import Prior
         from app.pfn.training.training import CHECKPOINT, Budget, Given, Recipe, Training, choose_device
@@ -87,13 +92,17 @@ def train_pfn(
         else:
             if (output / CHECKPOINT).exists():
                 raise Conflict(f"{output} holds a checkpoint: go on with --resume, or name another folder.")
-            recipe = Recipe(seed=seed, batch=batch, peak_rate=peak_rate, prior=Prior(prior.value))
+            asked: dict[str, Any] = {"seed": seed, "batch": batch, "peak_rate": peak_rate}
+            asked["prior"] = None if prior is None else Prior(prior.value)
+            recipe = replace(Recipe(), **{name: value for name, value in asked.items() if value is not None})
             if begin_from is None:
                 training = Training(output, replace(recipe, size=_size(width, layers)), budget, place)
             elif width is None and layers is None:
                 training = Training.begin_from(Given.read(begin_from), output, recipe, budget, place)
             else:
                 raise BadInput("A network that is begun --from another has its width and layers: leave them out.")
+        for folder in (output, export):
+            _make(folder)
         _train(training, workers, losscast)
     elif export is None:
         raise BadInput(
@@ -110,6 +119,23 @@ def _size(width: int | None, layers: int | None) -> Size:
     if width is not None and width % usual.heads:
         raise BadInput(f"The width must be a multiple of {usual.heads}, the number of heads; it is {width}.")
     return replace(usual, width=width or usual.width, layers=layers or usual.layers)
+
+
+def _require_none(**recipe: object) -> None:
+    """What a training that goes on has from its checkpoint is said to have no effect, instead of being passed over."""
+    names = {"begin_from": "--from", "peak_rate": "--peak-rate"}
+    given = [names.get(name, f"--{name}") for name, value in recipe.items() if value is not None]
+    if given:
+        raise BadInput(f"With --resume a training goes on by its own recipe: leave out {', '.join(given)}.")
+
+
+def _make(folder: Path | None) -> None:
+    """Before the training, whose hours would be for nothing if its files had no place."""
+    try:
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"{folder} cannot be a folder to write to: {error.strerror}.") from error
 
 
 def _require_torch() -> None:
@@ -182,5 +208,6 @@ def _sender(url: str, training: Training, console: Any) -> Callable[[Mapping[str
 def _export(run: Path, folder: Path) -> None:
     from app.pfn.training.export import export
 
+    _make(folder)
     card = export(run, folder, datetime.datetime.now(datetime.UTC))
     sys.stderr.write(f"Wrote {folder}: {card['n_parameters']:,} parameters, sha256 {card['sha256'][:12]}...\n")

@@ -33,6 +33,10 @@ def test_a_small_network_is_trained_and_exported(tmp_path: Path, capsys: pytest.
     assert "log score" in capsys.readouterr().err
     card = json.loads((shipped / CARD).read_text())
     assert card["trained"]["curves"] == 256
+    assert card["command"] == (
+        "losscast train-pfn --output DIR --prior whole --width 16 --layers 1 --batch 64 --peak-rate 0.002 --seed 0 "
+        "--curves 256"
+    )
     assert Predictor(*read_network(shipped)).network.size.width == 16
 
 
@@ -61,6 +65,24 @@ def test_a_training_is_not_written_over(tmp_path: Path) -> None:
         train_pfn(tmp_path, curves=128, width=16, layers=1)
     train_pfn(tmp_path, curves=256, resume=True)
     assert json.loads((tmp_path / "record.jsonl").read_text().splitlines()[-1])["curves"] == 256
+
+
+def test_a_training_that_goes_on_takes_no_other_recipe(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="leave out --from, --seed, --width, --peak-rate"):
+        train_pfn(tmp_path, curves=256, resume=True, seed=9, width=32, peak_rate=1e-3, begin_from=tmp_path)
+
+
+@pytest.mark.parametrize("option", ["--output", "--export"])
+def test_a_file_where_a_folder_should_be_is_refused_before_the_training(tmp_path: Path, option: str) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    places = {"--output": tmp_path / "run", "--export": tmp_path / "shipped", option: tmp_path / "file"}
+    command = [sys.executable, "-m", "app", "train-pfn", "--curves", "64", "--width", "16", "--layers", "1"]
+    command += [str(word) for place in places.items() for word in place]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 2
+    assert "cannot be a folder to write to" in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.glob("run/*"))
 
 
 def test_a_server_that_does_not_answer_does_not_stop_the_training(

@@ -8,6 +8,7 @@ from app.pfn.features import read_features
 from app.pfn.network import Network as NumpyNetwork
 from app.pfn.network import Size
 from app.pfn.prior import sample_tasks
+from app.pfn.weights import read_network, shipped_folder
 from tests.pfn.torch_or_skip import torch
 
 from app.pfn.training.network import BarLoss, Network  # isort: skip  (after the skip: it imports torch)
@@ -26,6 +27,17 @@ def test_numpy_and_torch_agree(size: Size) -> None:
     found = NumpyNetwork(size, parameters).logits(inputs)
     assert np.ptp(expected) > 1
     assert found == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_weights_that_ship_mean_the_same_to_torch() -> None:
+    shipped, _, _ = read_network(shipped_folder())
+    network = Network(shipped.size)
+    network.load_state_dict({name: torch.from_numpy(value) for name, value in shipped.parameters.items()})
+    inputs = read_features(sample_tasks(np.random.default_rng(2), 40).tasks)
+    with torch.no_grad():
+        expected = network(*map(torch.from_numpy, (inputs.tokens, inputs.seen, inputs.queries))).numpy()
+    assert np.ptp(expected) > 1
+    assert shipped.logits(inputs) == pytest.approx(expected, abs=1e-3)
 
 
 def test_what_training_minimises_is_what_the_service_calls_the_log_density() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.errors import BadInput, Conflict, NotFound
+from app.errors import BadInput, Conflict, NotFound, Unavailable
 from app.pfn.bars import Knots
 from app.pfn.network import Size
 from app.pfn.prior import PRIOR_VERSION, Prior
@@ -205,3 +205,18 @@ def test_a_budget_is_minutes_or_curves(minutes: float | None, curves: int | None
 def test_without_a_checkpoint_there_is_nothing_to_export(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="Train first"):
         export.export(tmp_path, tmp_path / "shipped", datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC))
+
+
+@pytest.mark.parametrize("kept", [0, 100, 0.5], ids=["empty", "its beginning", "half"])
+def test_a_damaged_checkpoint_is_said_to_be_damaged(tmp_path: Path, kept: float) -> None:
+    train(tmp_path, 1)
+    content = (tmp_path / training.CHECKPOINT).read_bytes()
+    (tmp_path / training.CHECKPOINT).write_bytes(content[: int(kept if kept >= 1 else kept * len(content))])
+    with pytest.raises(Unavailable, match="damaged"):
+        Training.resume(tmp_path, Budget(curves=10_000), CPU)
+
+
+def test_a_file_of_torch_that_is_no_checkpoint_is_said_to_be_none(tmp_path: Path) -> None:
+    torch.save({"network": {}}, tmp_path / training.CHECKPOINT)
+    with pytest.raises(Unavailable, match="no budget, clock, commit"):
+        training.read_checkpoint(tmp_path)

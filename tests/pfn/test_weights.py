@@ -50,6 +50,14 @@ def test_a_missing_file_is_said_to_be_missing(tmp_path: Path, name: str) -> None
         read_network(tmp_path)
 
 
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"sha256": 1, "size": {"depth": 3}}', b"\xff\xfe"])
+def test_a_card_that_cannot_be_read_is_named(tmp_path: Path, content: str | bytes) -> None:
+    write_network(tmp_path)
+    (tmp_path / CARD).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(Unavailable, match=CARD):
+        read_network(tmp_path)
+
+
 def test_the_shipped_network_is_small_and_its_card_complete() -> None:
     network, _, card = read_network(shipped_folder())
     assert len(shipped_folder().joinpath(PARAMETERS).read_bytes()) < 1_000_000

@@ -6,6 +6,7 @@ import datetime
 import hashlib
 import io
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from app.pfn.prior import PRIOR_VERSION, Prior
 from app.pfn.runtime import Predictor
 from app.pfn.training.examples import VALIDATION_SEED, validation_examples
 from app.pfn.training.score import Score, as_record, scores_of
-from app.pfn.training.training import N_VALIDATION, read_checkpoint, saved_recipe
+from app.pfn.training.training import N_VALIDATION, Recipe, read_checkpoint, saved_recipe
 from app.pfn.weights import CARD, PARAMETERS, read_network
 
 N_CHECK = 300
@@ -53,7 +54,7 @@ def export(run: Path, folder: Path, now: datetime.datetime) -> dict[str, Any]:
             "commit": saved["commit"],
         },
         "exported": now.date().isoformat(),
-        "command": "losscast train-pfn",
+        "command": _command(saved, recipe),
         "validation": {"prior_version": PRIOR_VERSION, "seed": VALIDATION_SEED, "n_curves": N_VALIDATION},
     }
     _write(folder, card)
@@ -61,6 +62,22 @@ def export(run: Path, folder: Path, now: datetime.datetime) -> dict[str, Any]:
     card["check"] = {"n_curves": N_CHECK, "scores": as_record(_scores(folder, N_CHECK, recipe.prior))}
     _write(folder, card)
     return card
+
+
+def _command(saved: Mapping[str, Any], recipe: Recipe) -> str:
+    """What to type for the same training; DIR are folders, of the network that it began with if there was one."""
+    length = {f"--{name}": value for name, value in saved["budget"].items() if value is not None}
+    begun = {"--from": "DIR"} if recipe.begun_from else {"--width": recipe.size.width, "--layers": recipe.size.layers}
+    options = {
+        "--output": "DIR",
+        "--prior": recipe.prior.value,
+        **begun,
+        "--batch": recipe.batch,
+        "--peak-rate": recipe.peak_rate,
+        "--seed": recipe.seed,
+        **length,
+    }
+    return " ".join(["losscast train-pfn", *(f"{name} {value}" for name, value in options.items())])
 
 
 def _packed(saved: dict[str, Any]) -> bytes:

@@ -29,6 +29,9 @@ from app.pfn.weights import read_network
 CHECKPOINT = "checkpoint.pt"
 RECORD = "record.jsonl"
 
+PARTS = {"prior_version", "commit", "recipe", "budget", "clock", "network", "mean", "optimizer", "knots"}
+"""What a checkpoint holds."""
+
 KNOT_SEED = 20_260_723
 N_FOR_KNOTS = 4096
 N_VALIDATION = 2000
@@ -282,11 +285,19 @@ def batches(examples: Examples, size: int) -> list[Batch]:
 
 
 def read_checkpoint(folder: Path) -> dict[str, Any]:
-    """What `Training` saved last."""
+    """What `Training` saved last. Raises `NotFound`, and `Unavailable` where the file cannot be read."""
     path = folder / CHECKPOINT
     if not path.exists():
         raise NotFound(f"There is no checkpoint in {folder}. Train first: losscast train-pfn --output {folder}.")
-    saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        missing = PARTS - set(saved)
+    except Exception as error:  # of many kinds, by which of its bytes are wrong
+        raise Unavailable(
+            f"{path} cannot be read as a checkpoint: it is damaged, or another file. Train anew."
+        ) from error
+    if missing:
+        raise Unavailable(f"{path} is no checkpoint of ours: it has no {', '.join(sorted(missing))}.")
     return saved
 
 

@@ -31,18 +31,24 @@ def read_network(folder: Traversable) -> tuple[Network, Knots, Mapping[str, Any]
     Raises
     ------
     Unavailable
-        Where a file is missing, or the parameters are not those that the card describes.
+        Where a file is missing, the card cannot be read, or the parameters are not those that it describes.
     """
     try:
         card = json.loads(folder.joinpath(CARD).read_text(encoding="utf-8"))
         content = folder.joinpath(PARAMETERS).read_bytes()
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise Unavailable(f"The network's {PARAMETERS} or {CARD} is missing; install the package again.") from error
+    except ValueError as error:
+        raise Unavailable(f"The network's {CARD} is no JSON; install the package again.") from error
+    try:
+        expected, size = str(card["sha256"]), Size(**card["size"])
+    except (KeyError, TypeError) as error:
+        raise Unavailable(f"The network's {CARD} has no sha256 or no size; install the package again.") from error
     digest = hashlib.sha256(content).hexdigest()
-    if digest != card["sha256"]:
+    if digest != expected:
         raise Unavailable(
             f"The network's {PARAMETERS} is not the one its card describes (sha256 {digest[:12]}..., expected "
-            f"{card['sha256'][:12]}...); install the package again."
+            f"{expected[:12]}...); install the package again."
         )
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         parameters = {name: arrays[name].astype(np.float32) for name in arrays.files if not name.startswith("knots.")}
@@ -51,4 +57,4 @@ def read_network(folder: Traversable) -> tuple[Network, Knots, Mapping[str, Any]
             float(arrays["knots.left_tail"]),
             float(arrays["knots.right_tail"]),
         )
-    return Network(Size(**card["size"]), parameters), knots, card
+    return Network(size, parameters), knots, card
