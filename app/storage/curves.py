@@ -26,7 +26,7 @@ from app.errors import BadInput, NoForecast, StepsBelowZero, UnknownMetric
 from app.runs import Run, Series
 from app.storage.codec import Chunk, decode_batch
 from app.storage.json import as_json
-from app.storage.runs import get_run, list_series
+from app.storage.runs import get_run, list_segments, list_series
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +197,7 @@ class FittedRun:
     run: Run
     selected: Selection
     curves: Mapping[str, Curve]  # of the selected metrics that had a point by then, and a finite one at their end
+    restarted_at: int | None = None  # first step of the newest start, where there was more than one   [steps]
 
     def to_forecast(self, metric: str | None = None) -> tuple[str, Curve, Measure]:
         """A metric that is forecast, its curve and what it measures; by default the metric that lists show.
@@ -229,6 +230,7 @@ class FittedRun:
             rate=by_role.get("lr"),
             cutoff=cutoff,
             lengths={role: curve for role in LENGTH_ROLES if (curve := by_role.get(role)) is not None},
+            restarted_at=self.restarted_at,
         )
 
 
@@ -246,7 +248,8 @@ def read_fitted_run(connection: Connection, run_id: str) -> FittedRun:
         for metric, reduction in reductions.items()
         if reduction.last_value is not None and not is_broken(reduction.last_value)
     }
-    return FittedRun(run, selected, curves)
+    newest = list_segments(connection, run_id)[-1:] if run.segment > 1 else []
+    return FittedRun(run, selected, curves, newest[0].replaces_from if newest else None)
 
 
 def logged_of(series: Mapping[str, Series], states: Mapping[int, CurveState]) -> dict[str, Logged]:

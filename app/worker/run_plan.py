@@ -38,6 +38,7 @@ def _plan_from(loaded: Loaded, cutoff: int) -> Plan | None:
         rate=loaded.curve_of_role("lr"),
         cutoff=cutoff,
         lengths={role: curve for role in LENGTH_ROLES if (curve := loaded.curve_of_role(role)) is not None},
+        restarted_at=loaded.segment_start,
     )
     if loaded.run.status is RunStatus.FINISHED:
         plan = _ended(plan, cutoff)

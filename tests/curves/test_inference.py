@@ -238,3 +238,15 @@ def test_the_rates_of_real_runs_are_foreseen(name: str, seen: float, family: str
 def test_a_real_stable_phase_is_held() -> None:
     curve, _, _ = real_log("lr_scheduling_wsd.csv", 0.3)
     assert infer_schedule(curve, total_steps=15_000).family == HOLD
+
+
+def test_a_total_that_the_log_has_passed_freezes_nothing() -> None:
+    truth = make_schedule("cosine")
+    stale, unsaid = (infer_schedule(log_of(truth, 12_000), total_steps=total) for total in (9_000, None))
+    assert stale.why == unsaid.why
+    np.testing.assert_allclose(stale.schedule.rate_at([15_000]), truth.rate_at([15_000]), rtol=0.01)
+
+
+def test_a_decay_that_is_over_is_told_as_such_and_not_as_known_ahead() -> None:
+    ended = infer_schedule(log_of(make_schedule("cosine", decay_end=8_000), 12_000))
+    assert ended.why.endswith("since then it has stayed there, and is taken to go on so.")

@@ -37,10 +37,13 @@ def infer_schedule(rate: Curve, *, total_steps: int | None = None) -> InferredSc
     rate : Curve
         The learning rate logged so far: any spacing, rounded or not, with or without its warm-up.
     total_steps : int, optional
-        Last step of the run, if known: it settles much that the curve alone leaves open. [steps]
+        Last step of the run, if known: it settles much that the curve alone leaves open. One that the log has passed
+        is none. [steps]
     """
     kept = rate.values >= 0
     steps, rates = rate.steps[kept], rate.values[kept]
+    if total_steps is not None and total_steps < rate.cutoff:
+        total_steps = None
     if len(steps) < 2 or rates.max() <= 0:
         return held(steps, rates, total_steps, "Too few learning rates were logged to tell the schedule.")
     turns = turns_of(rates, TURN * float(rates.max()))
@@ -176,6 +179,9 @@ def _told(
         text += f", from {top:.3g} at step {best.begins[cell]:,.0f} to {floor:.3g} at step {decay_end:,}"
         if total_steps is None and family.endswith("linear") and decay_end > descent.steps[-1]:
             text += " (where a straight line ends cannot be seen; it is taken to go on to there)"
+        if decay_end <= descent.steps[-1] and (total_steps is None or decay_end < total_steps):
+            until = "" if total_steps is None else f" until step {total_steps:,}"
+            return f"{text}; since then it has stayed there, and is taken to go on so{until}."
         if total_steps is not None and decay_end < total_steps:
             text += f", and is taken to stay there until step {total_steps:,}"
     return f"{text}; its future is known to within {100 * max(doubt, 0.001):.1f} % of the peak."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +14,12 @@ from app.curves.families import REACTIVE, build_schedule
 from app.curves.inference.infer import infer_schedule
 from app.curves.inference.inferred import HOLD, InferredSchedule
 from app.curves.plan import ASSUMED, DECLARED, INFERRED
+from app.curves.planning.agreement import AGREES_IN_PART, LoggedRate, Stretch, agrees, factor_between
 from app.curves.planning.total import Total
 from app.curves.schedule import Schedule, next_step
 from app.errors import BadInput
 
-_AGREES = 0.03  # a logged rate within this fraction of the peak of the declared one agrees with it
-_SAME_RATIO = 0.05  # a ratio of logged to declared rates that varies by less than this is one factor
+_WITHOUT_TOTAL = ("constant", "inverse_sqrt", "explicit", "step", "cyclic")  # families that need none
 
 _Ask = Callable[[], InferredSchedule | None]
 """What the log says of the schedule; a question, since the answer costs tens of milliseconds."""
@@ -47,7 +47,7 @@ def as_planned(planned: Schedule | None, rate: Curve | None, total: Total) -> Ch
 
 
 def as_declared(
-    declared: Mapping[str, Any], config: Config, total: Total, rate: Curve | None, inferred: _Ask
+    declared: Mapping[str, Any], config: Config, total: Total, log: LoggedRate | None, inferred: _Ask
 ) -> Chosen | None:
     said = dict(declared.get("schedule") or {})
     family = said.pop("family", None)
@@ -55,14 +55,15 @@ def as_declared(
         return None
     if said.get("peak") is None and family != "explicit":
         said["peak"] = config.number("learning_rate", "max_lr", "peak_lr", "lr")
-    return _as_told(family, said, "The run declares", total, rate, inferred)
+    return _as_told(_Statement("The run declares", family, said), total, log, inferred)
 
 
-def as_configured(config: Config, total: Total, rate: Curve | None, inferred: _Ask) -> Chosen | None:
+def as_configured(config: Config, total: Total, log: LoggedRate | None, inferred: _Ask) -> Chosen | None:
     found = configured_schedule(config, total.steps)
     if found is None:
         return None
-    return _as_told(found.family, found.parameters, f"The config ({found.keys}) sets", total, rate, inferred)
+    statement = _Statement(f"The config ({found.keys}) sets", found.family, found.parameters)
+    return _as_told(statement, total, log, inferred)
 
 
 def as_logged(inferred: InferredSchedule | None) -> Chosen:
@@ -72,72 +73,139 @@ def as_logged(inferred: InferredSchedule | None) -> Chosen:
     return Chosen(inferred.schedule, INFERRED if inferred.is_known else ASSUMED, inferred.family, inferred.why)
 
 
-def _as_told(
-    family: str,
-    parameters: Mapping[str, Any],
-    who: str,
-    total: Total,
-    rate: Curve | None,
-    inferred: _Ask,
-) -> Chosen | None:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Statement:
+    """A schedule that somebody stated: who, which family, with which parameters."""
+
+    who: str
+    family: str
+    parameters: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        name = self.family.removeprefix("wsd_").replace("_", " ").replace("inverse sqrt", "inverse square root")
+        article = "an" if name[0] in "aeiou" else "a"
+        if self.family.startswith("wsd_"):
+            return f"a WSD schedule with {article} {name} decay"
+        return f"{article} {name} schedule"
+
+    @property
+    def in_words(self) -> str:
+        return f"{self.who} its learning rates." if self.family == "explicit" else f"{self.who} {self.name}."
+
+    @property
+    def needs_total(self) -> bool:
+        return self.family not in _WITHOUT_TOTAL and self.parameters.get("decay_end") is None
+
+    @property
+    def is_of_known_height(self) -> bool:
+        return self.family == "explicit" or self.parameters.get("peak") is not None
+
+    def built(self, total_steps: int, rate: Curve | None) -> Schedule | None:
+        """None where it cannot be."""
+        try:
+            return build_schedule(self.family, total_steps, completed(self.parameters, self.family, rate))
+        except BadInput:
+            return None
+
+
+def _as_told(statement: _Statement, total: Total, log: LoggedRate | None, inferred: _Ask) -> Chosen | None:
     """A schedule that somebody stated, held against what was logged."""
-    name = _in_words(family)
+    family, says = statement.family, statement.in_words
     if family == REACTIVE:
-        why = f"{who} a schedule that follows the loss; nobody knows its next move, so the last rate is held."
-        return Chosen(_held(rate), ASSUMED, HOLD, why)
-    complete = completed(parameters, family, rate)
-    try:
-        stated = build_schedule(family, total.steps, complete)
-    except BadInput:
+        why = f"{statement.who} a schedule that follows the loss; nobody knows its next move, so the last rate is held."
+        return Chosen(_held(log.curve if log else None), ASSUMED, HOLD, why)
+    stated = statement.built(total.steps, log.curve if log else None)
+    if stated is None:
         return None
-    source, note = DECLARED, ""
-    needs_total = family not in ("constant", "inverse_sqrt", "explicit", "step", "cyclic")
-    if total.source == ASSUMED and needs_total and complete.get("decay_end") is None:
-        source, note = ASSUMED, " How long it takes is not said, so its pace is assumed."
-    why = f"{who} {name}.{note}" if family != "explicit" else f"{who} its learning rates.{note}"
-    if rate is None:
-        return Chosen(stated, source, family, why)
-    factor = _ratio(stated, rate)
-    if factor is None:
-        return _contradicted(name, who, inferred(), rate)
-    if abs(factor - 1.0) > _AGREES:
-        why = f"{why} The logged rate is {factor:.3g} times that, throughout; so is taken what is to come."
-    return Chosen(stated.scaled(factor), source, family, why)
+    source = DECLARED
+    if total.source == ASSUMED and statement.needs_total:
+        source = ASSUMED
+        unknown = "How long it takes is not said" if total.outrun is None else "The run is past its end"
+        says = f"{says} {unknown}, so its pace is assumed."
+    if log is None:
+        return Chosen(stated, source, family, says)
+    if family == "explicit" and stated.steps[0] > log.curve.steps[-1]:
+        return _still_to_begin(statement, stated, log.curve)
+    if (over := _over(statement, total, log.curve)) is not None:
+        return over
+    factor = factor_between(stated, log.curve)
+    if factor == 1.0:
+        return Chosen(stated, source, family, says)
+    newer = _of_a_stretch(statement, total.steps, _stretches(statement, log))
+    if newer is None and factor is not None and log.goes_on_as(stated.scaled(factor)):
+        says = f"{says} The logged rate is {factor:.3g} times that, throughout; so is taken what is to come."
+        return Chosen(stated.scaled(factor), source, family, says)
+    if newer is None:
+        seen = inferred()
+        newer = _of_a_stretch(statement, total.steps, log.since_decay(seen.decay_end if seen else None))
+        if newer is None:
+            return _contradicted(statement, seen, log.curve)
+    return Chosen(newer.schedule, source, family, f"{says} {newer.why}")
 
 
-def _in_words(family: str) -> str:
-    name = family.removeprefix("wsd_").replace("_", " ").replace("inverse sqrt", "inverse square root")
-    article = "an" if name[0] in "aeiou" else "a"
-    if family.startswith("wsd_"):
-        return f"a WSD schedule with {article} {name} decay"
-    return f"{article} {name} schedule"
+def _still_to_begin(statement: _Statement, stated: Schedule, rate: Curve) -> Chosen:
+    """Explicit rates that all lie ahead: nothing logged can contradict them."""
+    begins, last = float(stated.steps[0]), float(rate.steps[-1])
+    why = f"{statement.in_words} They begin at step {begins:,.0f}; the last rate is taken to stay until then."
+    if begins > next_step(last):
+        stated = Schedule.constant(float(rate.values[-1]), first=last, last=begins - 1.0).then(stated)
+    return Chosen(stated, DECLARED, statement.family, why)
 
 
-def _contradicted(name: str, who: str, inferred: InferredSchedule | None, rate: Curve) -> Chosen:
-    said = f"{who} {name}, but the logged rate does not follow it."
+def _over(statement: _Statement, total: Total, rate: Curve) -> Chosen | None:
+    """A schedule that the run followed to its end, and has gone on after."""
+    if total.outrun is None or not (statement.needs_total or statement.family == "explicit"):
+        return None
+    stated = statement.built(total.outrun, rate)
+    if stated is None or stated.steps[-1] > total.outrun or not agrees(stated, rate):
+        return None
+    why = f"{statement.in_words} It ended at step {total.outrun:,}; its last rate is taken to stay."
+    return Chosen(stated, ASSUMED, statement.family, why)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Newer:
+    """What was stated, as the newest part of the log follows it, and which part that is, in words."""
+
+    schedule: Schedule
+    why: str
+
+
+def _of_a_stretch(statement: _Statement, total_steps: int, stretches: Iterable[Stretch]) -> _Newer | None:
+    """A statement about the log's newest part: made, or even counted, from the job's restart on.
+
+    A factor between what is stated and what is logged is allowed only where no peak is stated: a part is too short to
+    tell a factor from another schedule.
+    """
+    for stretch in stretches:
+        counts = [0] if stretch.restart is None or statement.family == "explicit" else [0, stretch.restart]
+        for counted_from in counts:
+            stated = statement.built(total_steps - counted_from, stretch.rate)
+            if stated is None:
+                continue
+            stated = Schedule(stated.steps + counted_from, stated.rates)
+            factor = factor_between(stated, stretch.rate, AGREES_IN_PART)
+            if factor is None or (factor != 1.0 and statement.is_of_known_height):
+                continue
+            counted = ", counted from there" if counted_from else ""
+            return _Newer(stated.scaled(factor), f"The logged rate follows it {stretch.since}{counted}.")
+    return None
+
+
+def _stretches(statement: _Statement, log: LoggedRate) -> Iterator[Stretch]:
+    if statement.family == "explicit":
+        begins = float(statement.parameters["steps"][0])  # what the rate was before is not stated
+        if len(spoken_of := log.since(begins)):
+            yield Stretch(spoken_of, f"since step {begins:,.0f}, where the stated rates begin")
+    yield from log.stretches()
+
+
+def _contradicted(statement: _Statement, inferred: InferredSchedule | None, rate: Curve) -> Chosen:
+    said = f"{statement.who} {statement.name}, but the logged rate does not follow it."
     if inferred is not None and inferred.is_known:
         return Chosen(inferred.schedule, INFERRED, inferred.family, f"{said} {inferred.why}")
     return Chosen(_held(rate), ASSUMED, HOLD, f"{said} The last rate is held.")
-
-
-def _ratio(stated: Schedule, rate: Curve) -> float | None:
-    """The factor from the stated rates to the logged ones: 1 where they agree, None if it is no one factor."""
-    if stated.peak <= 0:
-        return None
-    expected = stated.rate_at(rate.steps)
-    off = np.abs(rate.values - expected) / stated.peak
-    recent = slice(-max(3, len(rate) // 10), None)
-    # Both the whole past and its latest part: a job that left its schedule a while ago has left it.
-    if np.median(off) <= _AGREES and np.median(off[recent]) <= _AGREES:
-        return 1.0
-    telling = expected > 0.05 * stated.peak
-    if telling.sum() < 3:
-        return None
-    ratios = rate.values[telling] / expected[telling]
-    low, middle, high = np.quantile(ratios, [0.1, 0.5, 0.9])
-    newest = float(np.median(ratios[recent]))
-    is_one_factor = middle > 0 and high - low <= _SAME_RATIO * middle and abs(newest - middle) <= _SAME_RATIO * middle
-    return float(newest) if is_one_factor else None
 
 
 def completed(parameters: Mapping[str, Any], family: str, rate: Curve | None) -> dict[str, Any]:

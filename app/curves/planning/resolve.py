@@ -1,8 +1,9 @@
 """How long a run will be and what its learning rate will do: said, concluded or assumed, and why.
 
 In order. The total: declared, the config, a total that the job logs, steps an epoch, the share done that the job logs,
-the fit of the logged rate, else as long again as the run has been. The schedule: known future rates, the declared
-family, the config's family, the fit of the logged rate, else the last rate is held. The past is always what was logged.
+the fit of the logged rate, else as long again as the run has been; one that the run has passed is none. The schedule:
+known future rates, the declared family, the config's family, the fit of the logged rate, else the last rate is held.
+The past is always what was logged.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from typing import Any
 
 from app.curves.config_keys import Config
 from app.curves.curve import Curve
-from app.curves.inference.infer import infer_schedule
 from app.curves.inference.inferred import InferredSchedule
 from app.curves.plan import DECLARED, Plan
+from app.curves.planning.agreement import LoggedRate
 from app.curves.planning.chosen_schedule import as_configured, as_declared, as_logged, as_planned, whole_schedule
-from app.curves.planning.total import inferred_total, logged_total, not_behind, said_total
+from app.curves.planning.read_off import read_off
+from app.curves.planning.total import inferred_total, resolved_total, told_total
 from app.curves.schedule import Schedule
 from app.curves.warmup import unseen_warmup
 
@@ -34,6 +36,7 @@ def resolve_plan(
     epoch: Curve | None = None,
     planned: Schedule | None = None,
     lengths: Mapping[str, Curve] = _NOTHING_LOGGED,
+    restarted_at: int | None = None,
 ) -> Plan:
     """The plan of a run from everything that is known of it.
 
@@ -51,23 +54,26 @@ def resolve_plan(
         Future rates that are known, e.g. rows of a file that hold nothing else.
     lengths : mapping
         What was logged under each of `LENGTH_ROLES`; `epoch` may be given here as well.
+    restarted_at : int or None
+        First step of the job's newest start, where it was started more than once: what is declared may speak of the
+        rest only. [steps]
     """
     flat = Config(config)
     logged = _usable(rate)
     said = lengths if epoch is None else {**lengths, "epoch": epoch}
-    total = said_total(declared, flat, planned) or logged_total(said, flat)
-    known = None if total is None else total.steps
+    log = None if logged is None else LoggedRate(logged, restarted_at)
+    told, outrun = told_total(declared, flat, planned, said, cutoff)
 
     @cache
     def inferred() -> InferredSchedule | None:
         """What the log says; asked for only where nobody said better, since it costs tens of milliseconds."""
-        return None if logged is None else infer_schedule(logged, total_steps=known)
+        return None if log is None else read_off(log, told.steps if told else None)
 
-    total = not_behind(total or inferred_total(inferred(), cutoff), cutoff, logged)
+    total = resolved_total(told or inferred_total(inferred(), cutoff, outrun), outrun, cutoff, logged)
     chosen = (
         as_planned(planned, logged, total)
-        or as_declared(declared, flat, total, logged, inferred)
-        or as_configured(flat, total, logged, inferred)
+        or as_declared(declared, flat, total, log, inferred)
+        or as_configured(flat, total, log, inferred)
         or as_logged(inferred())
     )
     warmup = (

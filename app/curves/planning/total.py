@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,37 +21,58 @@ LENGTH_ROLES = ("epoch", "total_steps", "total_epochs", "progress", "percent_don
 _LEAST_SHARES = 4  # logged shares of which the pace is taken
 _UNEVEN = 0.02  # a share that strays further than this from an even pace does not tell the total
 _LEAST_DONE = 0.005  # of the run; before, a logged share says little: it may be rounded to a hundredth of a percent
+_NEAR = 0.002  # of the steps so far: how near to where a run stands the end of its decay cannot be told from "now"
 _OVERRUN = 0.1  # how far beyond itself a run that has passed its total is looked at, as a fraction of its length
 
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """The last step of training, where it is from, and why in one plain sentence."""
+    """The last step of training, where it is from, and why in one plain sentence.
+
+    outrun : a total that was told before this one, and that the run has passed   [steps]
+    """
 
     steps: int
     source: str
     why: str
+    outrun: int | None = None
 
 
-def said_total(declared: Mapping[str, Any], config: Config, planned: Schedule | None) -> Total | None:
-    """The total that somebody or something states."""
+def told_total(
+    declared: Mapping[str, Any],
+    config: Config,
+    planned: Schedule | None,
+    lengths: Mapping[str, Curve],
+    cutoff: int,
+) -> tuple[Total | None, int | None]:
+    """The first total that is told and not behind the run, and the first one before it that is behind."""
+    outrun = None
+    for total in (*_said_totals(declared, config, planned), _logged_total(lengths, config)):
+        if total is not None and total.steps >= cutoff:
+            return total, outrun
+        if total is not None and outrun is None:
+            outrun = total.steps
+    return None, outrun
+
+
+def _said_totals(declared: Mapping[str, Any], config: Config, planned: Schedule | None) -> Iterator[Total]:
+    """The totals that somebody or something states."""
     total = as_number(declared.get("total_steps"))
     if total is not None and total >= 1:
-        return Total(int(total), DECLARED, f"The run declares {int(total):,} steps.")
+        yield Total(int(total), DECLARED, f"The run declares {int(total):,} steps.")
     said = declared.get("schedule") or {}
     if said.get("family") == "explicit":
         last = int(said["steps"][-1])
-        return Total(last, DECLARED, f"The declared learning rates end at step {last:,}.")
+        yield Total(last, DECLARED, f"The declared learning rates end at step {last:,}.")
     if planned is not None:
         last = int(planned.steps[-1])
-        return Total(last, DECLARED, f"The known learning rates end at step {last:,}.")
+        yield Total(last, DECLARED, f"The known learning rates end at step {last:,}.")
     configured = configured_total(config)
     if configured is not None:
-        return Total(configured[0], DECLARED, f"The config sets {configured[1]} to {configured[0]:,} steps.")
-    return None
+        yield Total(configured[0], DECLARED, f"The config sets {configured[1]} to {configured[0]:,} steps.")
 
 
-def logged_total(lengths: Mapping[str, Curve], config: Config) -> Total | None:
+def _logged_total(lengths: Mapping[str, Curve], config: Config) -> Total | None:
     """The total that metrics of the run tell."""
     logged = {role: curve for role, curve in lengths.items() if len(curve)}
     steps = _constant(logged.get("total_steps"))
@@ -110,24 +131,25 @@ def _total_from_epochs(epochs: float | None, epoch: Curve | None) -> Total | Non
     return Total(total, INFERRED, why)
 
 
-def inferred_total(inferred: InferredSchedule | None, cutoff: int) -> Total | None:
-    if inferred is None or inferred.decay_end is None or inferred.decay_end <= cutoff:
+def inferred_total(inferred: InferredSchedule | None, cutoff: int, outrun: int | None) -> Total | None:
+    """Where the logged rate arrives at its floor; of a run past its total, only if that is clearly still to come."""
+    if inferred is None or inferred.decay_end is None:
         return None
     end = inferred.decay_end
+    if end <= cutoff or (outrun is not None and end - cutoff <= _NEAR * cutoff):
+        return None
     return Total(end, INFERRED, f"The learning rate logged so far arrives at its floor at about step {end:,}.")
 
 
-def not_behind(total: Total | None, cutoff: int, rate: Curve | None) -> Total:
-    """A total that is not behind the run, and one where nothing is known."""
+def resolved_total(told: Total | None, outrun: int | None, cutoff: int, rate: Curve | None) -> Total:
+    """What is told, with what it comes after; where nothing is, a guess that is not behind the run."""
+    past = "" if outrun is None else f"The run is past its {outrun:,} steps"
+    if told is not None:
+        return replace(told, why=f"{past}. {told.why}", outrun=outrun) if past else told
     start = 0 if rate is None or rate.steps[0] < 0.5 * cutoff else float(rate.steps[0])
     length = max(cutoff - start, 1.0)
-    if total is None:
-        ahead = cutoff + math.ceil(length)
+    if not past:
         why = "How long the run will be is not known; the forecast looks as far ahead as the run has come."
-        return Total(max(ahead, 1), ASSUMED, why)
-    if total.steps >= cutoff:
-        return total
-    ahead = cutoff + math.ceil(_OVERRUN * length)
-    further = f"another {100 * _OVERRUN:.0f} % of its length"
-    why = f"The run is past its {total.steps:,} steps; the forecast looks {further} ahead."
-    return Total(ahead, ASSUMED, why)
+        return Total(max(cutoff + math.ceil(length), 1), ASSUMED, why)
+    why = f"{past}; the forecast looks another {100 * _OVERRUN:.0f} % of its length ahead."
+    return Total(cutoff + math.ceil(_OVERRUN * length), ASSUMED, why, outrun)

@@ -218,3 +218,51 @@ def test_a_warm_up_of_another_shape_than_stated_does_not_fall_where_the_log_begi
     schedule = plan_of(said, rate=rate).schedule
     assert (np.diff(schedule.rate_at(np.arange(0, 301))) >= 0).all()
     assert schedule.warmup_end == pytest.approx(300, abs=25)
+
+
+PAST: list[tuple[str, Schedule, str, int]] = [
+    # The schedule that is logged up to step 5,500 of a run that declares 5,000 steps, the family found, the total.
+    ("line", build_schedule("linear", 10_000, {"peak": PEAK}), "linear", 10_000),
+    ("cosine", cosine(floor=0.1 * PEAK), "cosine", 10_000),
+    ("wsd", build_schedule("wsd_linear", 10_000, {"peak": PEAK, "decay_steps": 5_500}), "wsd_linear", 10_000),
+    ("constant", build_schedule("constant", 10_000, {"peak": PEAK}), "hold", 6_050),
+    ("step", build_schedule("step", 10_000, {"peak": PEAK, "every": 2_800, "factor": 0.5}), "step", 6_050),
+    ("root", build_schedule("inverse_sqrt", 10_000, {"peak": PEAK, "warmup_steps": 300}), "inverse_sqrt", 6_050),
+]
+
+
+@pytest.mark.parametrize(("truth", "family", "total"), [case[1:] for case in PAST], ids=[case[0] for case in PAST])
+def test_the_schedule_of_a_run_past_its_total_goes_on(truth: Schedule, family: str, total: int) -> None:
+    for said in (5_000, 5_499):
+        plan = plan_of({"total_steps": said}, rate=log_rate(truth, 5_500), cutoff=5_500)
+        assert (plan.schedule_family, plan.total_steps) == (family, total)
+        ahead = np.arange(5_550, 5_600 if family == "step" else total + 1, 10)
+        np.testing.assert_allclose(plan.schedule.rate_at(ahead), truth.rate_at(ahead), atol=0.01 * PEAK)
+
+
+def test_a_declared_schedule_that_is_over_says_so_and_keeps_its_last_rate() -> None:
+    said = {"total_steps": 5_000, "schedule": {"family": "cosine", "warmup_steps": 500, "final_fraction": 0.1}}
+    plan = plan_of(said, rate=log_rate(cosine(5_000, floor=0.1 * PEAK), 5_500), cutoff=5_500)
+    assert (plan.schedule_family, plan.schedule_source, plan.total_source) == ("cosine", "assumed", "assumed")
+    assert plan.schedule_why.endswith("It ended at step 5,000; its last rate is taken to stay.")
+    np.testing.assert_allclose(plan.schedule.rate_at([5_500, 6_050]), 0.1 * PEAK, rtol=0.01)
+
+
+def test_a_declared_schedule_of_a_run_past_its_total_goes_on_to_where_the_log_ends() -> None:
+    said = {"total_steps": 3_000, "schedule": {"family": "cosine", "warmup_steps": 500}}
+    plan = plan_of(said, rate=log_rate(cosine(), 5_000), cutoff=5_000)
+    assert (plan.schedule_source, plan.total_steps) == ("declared", 10_000)
+    np.testing.assert_allclose(plan.schedule.rate_at([8_000]), cosine().rate_at([8_000]), rtol=0.01)
+
+
+def test_the_pace_of_a_declared_schedule_is_assumed_past_its_end_where_no_rate_is_logged() -> None:
+    plan = plan_of({"total_steps": 1_000, "schedule": {"family": "cosine", "peak": PEAK}})
+    assert (plan.schedule_source, plan.total_source) == ("assumed", "assumed")
+    assert "past its end, so its pace is assumed" in plan.schedule_why
+
+
+def test_a_wrong_peak_of_a_whole_run_is_told_as_a_factor_and_never_as_followed() -> None:
+    said = {"total_steps": 10_000, "schedule": {"family": "cosine", "peak": 1.3 * PEAK, "warmup_steps": 500}}
+    why = plan_of(said, rate=log_rate(cosine(), 4_000), cutoff=4_000).schedule_why
+    assert "0.769 times that, throughout" in why
+    assert "follows it" not in why

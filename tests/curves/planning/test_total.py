@@ -155,3 +155,39 @@ def test_a_run_of_one_step_has_a_plan(cutoff: int) -> None:
     plan = plan_of(cutoff=cutoff, rate=Curve.from_points([cutoff], [PEAK]))
     assert plan.total_steps >= max(cutoff, 1)
     assert plan.schedule.rate_at(plan.total_steps) == pytest.approx(PEAK)
+
+
+@pytest.mark.parametrize("said", [1_000, 3_000, 4_999])
+def test_a_run_past_its_total_that_logs_where_it_will_end_goes_there(said: int) -> None:
+    plan = plan_of({"total_steps": said}, rate=log_rate(cosine(), 5_000), cutoff=5_000)
+    assert (plan.total_steps, plan.total_source) == (10_000, "inferred")
+    assert f"past its {said:,} steps" in plan.total_why
+    assert "floor at about step 10,000" in plan.total_why
+    np.testing.assert_allclose(plan.schedule.rate_at([7_000, 9_000]), cosine().rate_at([7_000, 9_000]), rtol=0.01)
+
+
+def test_a_run_past_its_total_takes_the_next_that_is_told() -> None:
+    plan = plan_of({"total_steps": 1_000}, {"max_steps": 9_000})
+    assert (plan.total_steps, plan.total_source) == (9_000, "declared")
+    assert plan.total_why == "The run is past its 1,000 steps. The config sets max_steps to 9,000 steps."
+    logged = Curve.from_points([0, 1_000, 2_000], [6_000, 6_000, 6_000])
+    told = plan_of({"total_steps": 1_000}, {"max_steps": 1_500}, lengths={"total_steps": logged})
+    assert (told.total_steps, told.total_source) == (6_000, "inferred")
+    # A total that stands is not spoken of together with one that nobody asked for.
+    assert "past" not in plan_of({"total_steps": 9_000}, {"max_steps": 1_000}).total_why
+
+
+@pytest.mark.parametrize("over", [1, 3, 30])
+def test_a_decay_that_ends_where_the_run_stands_tells_no_total_to_a_run_past_it(over: int) -> None:
+    rate = log_rate(cosine(5_000, floor=0.1 * PEAK), 5_000 + over, every=1)
+    plan = plan_of({"total_steps": 5_000}, rate=rate, cutoff=5_000 + over)
+    assert (plan.total_steps, plan.total_source) == (5_000 + over + (5_000 + over + 9) // 10, "assumed")
+
+
+def test_a_total_corrected_after_the_run_has_passed_it_is_the_total() -> None:
+    plan = plan_of({"total_steps": 12_000}, rate=log_rate(cosine(12_000), 5_000), cutoff=5_000)
+    assert (plan.total_steps, plan.total_source, plan.total_why) == (
+        12_000,
+        "declared",
+        "The run declares 12,000 steps.",
+    )
