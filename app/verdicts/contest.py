@@ -16,7 +16,7 @@ numbers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -132,7 +132,9 @@ class Contest:
         return quantiles
 
 
-def contest(finals: Sequence[Final], errors: Errors | Sequence[Errors]) -> Contest:
+def contest(
+    finals: Sequence[Final], errors: Errors | Sequence[Errors], margins: Sequence[float] | None = None
+) -> Contest:
     """Lay several ends side by side.
 
     Parameters
@@ -140,11 +142,14 @@ def contest(finals: Sequence[Final], errors: Errors | Sequence[Errors]) -> Conte
     finals : sequence of QuantileForecast or float
         A number is certain, and shares no error with anybody.
     errors : Errors, or one for each end
+    margins : by how much each end is lowered first: who is to be beaten by so much is beaten at that level only
     """
     if not finals:
         raise BadInput("A contest needs somebody to take part.")
     each = [errors] * len(finals) if isinstance(errors, Errors) else list(errors)
-    grid = _grid(finals, each)
+    floors = _floors(finals, margins)
+    finals = finals if margins is None else [lowered(*one) for one in zip(finals, margins, strict=True)]
+    grid = _grid(finals, each, floors)
     middles = (grid[1:] + grid[:-1]) / 2
     shared, weights = hermegauss(N_SHARED)
     below = np.empty((N_SHARED, len(finals), len(middles)))
@@ -158,6 +163,9 @@ def contest(finals: Sequence[Final], errors: Errors | Sequence[Errors]) -> Conte
             in_cell = (grid[:-1] <= final) & (final < grid[1:])
             below[:, place] = np.where(in_cell, 0.5, middles > final)
             edges[:, place] = grid > final
+    for place, floor in floors.items():
+        below[:, place, middles <= floor] = 0.0
+        edges[:, place, grid <= floor] = 0.0
     edges[:, :, 0], edges[:, :, -1] = 0.0, 1.0
     return Contest(grid, weights / weights.sum(), below, np.diff(edges, axis=2))
 
@@ -167,11 +175,11 @@ def probability_not_below(own: Final, reference: Final, errors: Errors | Sequenc
 
     With a certain reference no error is shared, and no contest is needed.
     """
-    to_beat = lowered(reference, delta)
-    if isinstance(own, QuantileForecast) and not isinstance(to_beat, QuantileForecast):
+    if isinstance(own, QuantileForecast) and not isinstance(reference, QuantileForecast):
         erring = errors if isinstance(errors, Errors) else errors[0]
-        return 1 - erring.chance_below(own, to_beat)
-    return float(1 - contest([own, to_beat], errors).best()[0])
+        return 1 - erring.chance_below(own, reference - delta)
+    margins = (0.0, delta) if delta > 0 else None
+    return float(1 - contest([own, reference], errors, margins).best()[0])
 
 
 def lowered(final: Final, delta: float) -> Final:
@@ -181,7 +189,18 @@ def lowered(final: Final, delta: float) -> Final:
     return final - delta
 
 
-def _grid(finals: Sequence[Final], errors: Sequence[Errors]) -> Array:
+def _floors(finals: Sequence[Final], margins: Sequence[float] | None) -> dict[int, float]:
+    """Place of an end -> below what it cannot come, where some are lowered and zero is no common floor any more."""
+    if margins is None:
+        return {}
+    return {
+        place: -margin
+        for place, (final, margin) in enumerate(zip(finals, margins, strict=True))
+        if isinstance(final, QuantileForecast) and _is_positive(final)
+    }
+
+
+def _grid(finals: Sequence[Final], errors: Sequence[Errors], floors: Mapping[int, float]) -> Array:
     values: list[Array] = []
     certain: list[float] = []
     for final, erring in zip(finals, errors, strict=True):
@@ -192,7 +211,9 @@ def _grid(finals: Sequence[Final], errors: Sequence[Errors]) -> Array:
         else:
             certain.append(float(final))
     nodes = np.unique(np.concatenate(values)) if values else np.empty(0)
-    if values and all(_is_positive(final) for final in finals if isinstance(final, QuantileForecast)):
+    if floors:
+        certain.extend(floor for floor in floors.values() if floor > nodes[0])
+    elif values and all(_is_positive(final) for final in finals if isinstance(final, QuantileForecast)):
         nodes = np.unique(np.maximum(nodes, 0.0))
     nodes = nodes[:: 1 + len(nodes) // MOST_NODES]
     nodes = np.concatenate([nodes, certain])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from app.forecasting.scores import QuantileForecast
-from app.verdicts.contest import Contest, Errors, contest, lowered, probability_not_below
+from app.verdicts.contest import Contest, Errors, contest, probability_not_below
 from app.verdicts.rivals import Rival, RivalKind
 from app.verdicts.shipped_errors import shipped_errors
 from app.verdicts.situation import Situation
@@ -33,9 +33,9 @@ TARGET = "the target"
 class Estimate:
     """What the forecast makes of a situation, of the metric as better when lower.
 
-    probability : that the run does not beat the lowest of all references by more than delta
+    probability : that the run does not beat the lowest of all references, each by more than its margin
     chance_lost : that the lowest of all is this run or a live one less likely to be it: all of these may be stopped
-    reference, level : the reference with the lowest median, and that median          [of the metric]
+    reference, level : the reference whose median, less its margin, is the lowest; its median   [of the metric]
     rival : the reference itself
     regret : by how much the lowest of all is expected to be beaten                   [of the metric]
     together : the run, first, with its references
@@ -74,16 +74,14 @@ def estimate(situation: Situation, errors: Errors | None = None) -> Estimate | N
     usual = errors or shipped_errors()
     erring = [errors_of(situation, usual), *[usual] * len(finals)]
     together = contest([own, *finals], erring)
-    against = together
-    if situation.delta > 0:
-        # It is enough to hold the run to the hardest of them: the others are further off by themselves.
-        against = contest([own, lowered(finals[0], situation.delta), *finals[1:]], erring)
+    margins = [margin(situation, each) for each in references]
+    against = contest([own, *finals], erring, [0.0, *margins]) if any(margins) else together
     chances = against.best()
     is_live = np.array([True, *(each.kind is RivalKind.LIVE for each in references)])
     return Estimate(
         probability=float(1 - chances[0]),
         chance_lost=float(chances[is_live & (chances <= chances[0])].sum()),
-        rival=references[0],
+        rival=min(references, key=lambda each: each.median - margin(situation, each)),
         regret=float(together.worth()[0]),
         together=together,
     )
@@ -110,6 +108,11 @@ def references_of(situation: Situation) -> list[Rival]:
     return sorted(possible, key=lambda rival: rival.median)
 
 
+def margin(situation: Situation, rival: Rival) -> float:
+    """By how much the run must end below a reference to beat it: delta, but a target is met at its own level."""
+    return 0.0 if rival.kind is RivalKind.TARGET else situation.delta
+
+
 def compare(situation: Situation) -> tuple[Comparison, ...]:
     """The run against each reference by itself, the hardest to beat first."""
     outlook = situation.outlook
@@ -122,7 +125,7 @@ def compare(situation: Situation) -> tuple[Comparison, ...]:
             rival.name,
             rival.kind,
             rival.median,
-            probability_not_below(outlook.final, rival.final, errors, situation.delta),
+            probability_not_below(outlook.final, rival.final, errors, margin(situation, rival)),
         )
         for rival in references_of(situation)
     )

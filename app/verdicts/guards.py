@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from app.verdicts.estimate import MEMORISED, Estimate
+from app.verdicts.estimate import MEMORISED, Estimate, margin
 from app.verdicts.history import History
 from app.verdicts.outlook import Outlook
 from app.verdicts.situation import Situation
@@ -113,7 +113,7 @@ def _of_decay(situation: Situation, outlook: Outlook, estimate: Estimate) -> Ite
     if outlook.decay_start is None:
         return
     own, its = FALL_AGAIN * fall_to_come(situation.history, outlook), FALL_AGAIN * estimate.rival.fall
-    if outlook.median - own < estimate.level - its - situation.delta:
+    if outlook.median - own < estimate.level - its - margin(situation, estimate.rival):
         begins = outlook.decay_begins
         falls = "keeps falling" if begins is None else f"falls from step {begins:,} on"
         yield Guard("decay_to_come", f"The learning rate {falls}: that may change the answer.")

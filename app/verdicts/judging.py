@@ -9,6 +9,7 @@ from dataclasses import replace
 from app.verdicts.estimate import compare, estimate, own_improvement
 from app.verdicts.guards import guards
 from app.verdicts.policies import Policy, Predictive, Ruling
+from app.verdicts.rivals import RivalKind
 from app.verdicts.situation import Situation
 from app.verdicts.verdict import Comparison, Decision, Verdict
 
@@ -118,37 +119,74 @@ def _evidence(situation: Situation, reference_level: float | None) -> dict[str, 
 def _sentence(situation: Situation, verdict: Verdict, ruling: Ruling) -> str:
     again = "" if verdict.next_step is None else f" Ask again at step {verdict.next_step:,}."
     forbidden = " ".join(guard.sentence for guard in verdict.guards)
-    if verdict.probability is None or verdict.reference_probability is None or verdict.regret is None:
-        return f"{forbidden or f'{ruling.reason.capitalize()}.'}{again}"
+    if not ruling.by_odds:
+        return _own_words(situation, verdict, ruling, forbidden, again)
+    if verdict.probability is None or verdict.regret is None:
+        return f"{forbidden or f'{_capital(ruling.reason)}.'}{again}"
+    sure = _odds(situation, verdict, is_ahead=verdict.decision is Decision.CONTINUE, asked=ruling.asked)
     if verdict.decision is Decision.CONTINUE:
-        return f"{_odds(situation, verdict, 1 - verdict.probability, 1 - verdict.reference_probability)}: go on."
-    sure = _odds(situation, verdict, verdict.probability, verdict.reference_probability, ruling.asked)
+        return f"{sure}: go on."
     if verdict.decision is Decision.STOP:
-        regret = amount(verdict.regret, verdict.evidence["reference_level"])
-        return f"{sure}; stopping now saves {100 * verdict.saved:.0f} % of the run, expected regret {regret}."
+        return f"{sure}; stopping now saves {100 * verdict.saved:.0f} % of the run, {_regret(verdict)}."
     if ruling.decision is Decision.STOP:
         return f"{sure}, but no stop: {forbidden}{again}"
     return f"{sure}: {ruling.reason}.{again}"
 
 
-def _odds(situation: Situation, verdict: Verdict, of_all: float, of_one: float, asked: float | None = None) -> str:
-    """How sure it is, of all references together; and of the hardest by itself where that is another number."""
-    behind, ahead = ("above", "below") if situation.lower_is_better else ("below", "above")
-    by = f"more than {situation.delta:g} " if situation.delta else ""
+def _own_words(situation: Situation, verdict: Verdict, ruling: Ruling, forbidden: str, again: str) -> str:
+    """Of a policy that does not go by the odds: why it decides, and, apart from that, what the forecast makes of it."""
+    reason = f"{_capital(ruling.reason)} ({verdict.policy})"
+    forecast = ""
+    if verdict.probability is not None:
+        forecast = f" The forecast: {_within(_odds(situation, verdict, is_ahead=verdict.probability < 0.5))}"
     if verdict.decision is Decision.CONTINUE:
-        ends = f"ends {by}{ahead}"
-    else:
-        ends = f"does not end {by}{ahead}" if by else f"ends {behind}"
-    hardest = f"{verdict.reference} ({verdict.evidence['reference_level']:.4g})"
+        return f"{reason}: go on.{forecast and f'{forecast}.'}"
+    if verdict.decision is Decision.STOP:
+        saved = f"{reason}; stopping now saves {100 * verdict.saved:.0f} % of the run."
+        return f"{saved}{forecast and f'{forecast}, {_regret(verdict)}.'}"
+    if ruling.decision is Decision.STOP:
+        return f"{reason}, but no stop: {forbidden}{forecast and f'{forecast}.'}{again}"
+    return f"{forbidden or f'{reason}.'}{again}"
+
+
+def _regret(verdict: Verdict) -> str:
+    return f"expected regret {amount(verdict.regret or 0.0, verdict.evidence['reference_level'])}"
+
+
+def _odds(situation: Situation, verdict: Verdict, *, is_ahead: bool, asked: float | None = None) -> str:
+    """How sure it is, of all references together; and of the hardest by itself where that is another number.
+
+    is_ahead : whether to say how sure it is that the run beats them, or that it does not
+    """
+    of_all, of_one = verdict.probability or 0.0, verdict.reference_probability or 0.0
+    if is_ahead:
+        of_all, of_one = 1 - of_all, 1 - of_one
+    level = verdict.evidence["reference_level"]
+    hardest = f"{verdict.reference} ({level:.4g})"
     sure = percent(of_all, asked)
     if len(verdict.comparisons) == 1 or percent(of_one) == percent(of_all):
-        return f"{sure} sure that this {ends} {hardest}"
-    if verdict.decision is not Decision.CONTINUE:
-        ends = f"does not end {by}{ahead}"
+        is_target = any(one.kind is RivalKind.TARGET and one.name == verdict.reference for one in verdict.comparisons)
+        return f"{sure} sure that this {_ends(situation, 0.0 if is_target else situation.delta, is_ahead)} {hardest}"
+    with_target = any(one.kind is RivalKind.TARGET for one in verdict.comparisons)
+    aside = " (the target is met at its own level)" if situation.delta and with_target else ""
     return (
-        f"{sure} sure that this {ends} all {len(verdict.comparisons)} that it is held to, {_within(percent(of_one))} "
-        f"against the hardest alone, {hardest}"
+        f"{sure} sure that this {_ends(situation, situation.delta, is_ahead, of_many=True)} all "
+        f"{len(verdict.comparisons)} that it is held to{aside}, {_within(percent(of_one))} against the hardest alone, "
+        f"{hardest}"
     )
+
+
+def _ends(situation: Situation, margin: float, is_ahead: bool, of_many: bool = False) -> str:
+    """Where a run ends that beats references by so much, or does not: not below all of many is not above all."""
+    behind, ahead = ("above", "below") if situation.lower_is_better else ("below", "above")
+    by = f"more than {margin:g} " if margin else ""
+    if is_ahead:
+        return f"ends {by}{ahead}"
+    return f"does not end {by}{ahead}" if by or of_many else f"ends {behind}"
+
+
+def _capital(words: str) -> str:
+    return words[0].upper() + words[1:]
 
 
 def _within(words: str) -> str:

@@ -35,11 +35,13 @@ class Ruling:
 
     reason : in words, without a full stop
     asked : the probability that decided, of which no rounding may stand on the wrong side; None: it asks for none
+    by_odds : whether the estimate's probability decided: where it did not, the reason alone tells why
     """
 
     decision: Decision
     reason: str
     asked: float | None = None
+    by_odds: bool = False
 
 
 class Policy(Protocol):
@@ -71,18 +73,21 @@ class Predictive:
 
     def rule(self, situation: Situation, estimate: Estimate | None) -> Ruling:
         if estimate is None:
-            return Ruling(Decision.UNDECIDED, "there is no forecast yet")
+            return Ruling(Decision.UNDECIDED, "there is no forecast yet", by_odds=True)
         if estimate.probability < 0.5:
-            return Ruling(Decision.CONTINUE, "going on is likelier than not to pay")
+            return Ruling(Decision.CONTINUE, "going on is likelier than not to pay", by_odds=True)
+        decision, reason = self._likely_behind(estimate)
+        return Ruling(decision, reason, asked=self.confidence, by_odds=True)
+
+    def _likely_behind(self, estimate: Estimate) -> tuple[Decision, str]:
         if estimate.probability < self.confidence:
-            words = f"that is less than the {100 * self.confidence:g} % asked for"
-            return Ruling(Decision.UNDECIDED, words, asked=self.confidence)
+            return Decision.UNDECIDED, f"that is less than the {100 * self.confidence:g} % asked for"
         if estimate.chance_lost > 1 - self.confidence:
             words = "it is not the least likely of its siblings to end best, and not all can be stopped at once"
-            return Ruling(Decision.UNDECIDED, words, asked=self.confidence)
+            return Decision.UNDECIDED, words
         if estimate.regret > self.tolerance * abs(estimate.level):
-            return Ruling(Decision.UNDECIDED, "too much would be lost if that is wrong", asked=self.confidence)
-        return Ruling(Decision.STOP, "going on is not expected to pay", asked=self.confidence)
+            return Decision.UNDECIDED, "too much would be lost if that is wrong"
+        return Decision.STOP, "going on is not expected to pay"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +113,7 @@ class LcPfn:
         outlook, best = situation.outlook, _incumbent(situation)
         if outlook is None or best is None:
             return Ruling(Decision.UNDECIDED, "there is no forecast yet")
-        chance = float(outlook.chances_below(best - situation.delta).max())
+        chance = float(outlook.chances_below(best).max())
         if chance <= self.least:
             return Ruling(
                 Decision.STOP, f"at no step to come it passes the best so far with more than {100 * self.least:.0f} %"
@@ -133,8 +138,8 @@ class GeneralisationLoss:
     def rule(self, situation: Situation, estimate: Estimate | None) -> Ruling:
         loss = _generalisation_loss(_strips(situation))
         if loss is not None and loss > self.percent:
-            return Ruling(Decision.STOP, f"it stands {loss:.2g} % above its lowest")
-        return Ruling(Decision.CONTINUE, f"it does not stand more than {self.percent:g} % above its lowest")
+            return Ruling(Decision.STOP, f"it stands {loss:.2g} % worse than at its best")
+        return Ruling(Decision.CONTINUE, f"it does not stand more than {self.percent:g} % worse than at its best")
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +168,7 @@ class ProgressQuotient:
             return Ruling(Decision.CONTINUE, "too little has been seen")
         progress = 1000 * (float(values[-k:].mean()) / float(values[-k:].min()) - 1)
         if loss > self.quotient * progress:
-            return Ruling(Decision.STOP, "it rises, and has ceased to move")
+            return Ruling(Decision.STOP, "it grows worse, and has ceased to move")
         return Ruling(Decision.CONTINUE, "it still moves")
 
 
@@ -181,8 +186,8 @@ class Rising:
     def rule(self, situation: Situation, estimate: Estimate | None) -> Ruling:
         values, s = _strips(situation), int(self.strips)
         if len(values) > s and (np.diff(values[-s - 1 :]) > 0).all():
-            return Ruling(Decision.STOP, f"it has risen {s} times running")
-        return Ruling(Decision.CONTINUE, f"it has not risen {s} times running")
+            return Ruling(Decision.STOP, f"it has grown worse {s} times running")
+        return Ruling(Decision.CONTINUE, f"it has not grown worse {s} times running")
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,8 +210,8 @@ class Patience:
             else:
                 waited += 1
         if waited >= self.strips:
-            return Ruling(Decision.STOP, f"it had no new lowest for {waited} twentieths of the run")
-        return Ruling(Decision.CONTINUE, "it had a new lowest of late")
+            return Ruling(Decision.STOP, f"it had no new best for {waited} twentieths of the run")
+        return Ruling(Decision.CONTINUE, "it had a new best of late")
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,11 +280,10 @@ class Asha:
         known = [level for level in levels if level is not None]
         kept = max(1, int((len(known) + 1) // self.reduction))
         place = 1 + sum(level < own for level in known)
+        words = f"at step {rung:,.0f} it was number {place} of {len(known) + 1}"
         if place > kept:
-            return Ruling(
-                Decision.STOP, f"at step {rung:,.0f} it was number {place} of {len(known) + 1}, and {kept} go on"
-            )
-        return Ruling(Decision.CONTINUE, f"at step {rung:,.0f} it was number {place} of {len(known) + 1}")
+            return Ruling(Decision.STOP, f"{words}, of which {kept} may go on")
+        return Ruling(Decision.CONTINUE, words)
 
     def _rung(self, situation: Situation) -> float | None:
         """The highest rung that the run has passed. [steps]"""
@@ -328,11 +332,11 @@ def _up_to(history: History, step: float) -> History:
 
 
 def _incumbent(situation: Situation) -> float | None:
-    """The best value that anybody has reached so far."""
+    """What is to be passed: the best value that anybody has reached so far, less delta, and the target."""
     reached = [rival.history.lowest() for rival in _siblings(situation)]
     reached += [rival.final for rival in situation.rivals if isinstance(rival.final, float)]
-    known = [value for value in (situation.best_so_far, situation.target, *reached) if value is not None]
-    return min(known, default=None)
+    known = [value - situation.delta for value in (situation.best_so_far, *reached) if value is not None]
+    return min(known if situation.target is None else [*known, situation.target], default=None)
 
 
 def _strips(situation: Situation) -> Array:

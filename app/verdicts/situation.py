@@ -33,7 +33,7 @@ class Situation:
     total_steps : the last step of the run as planned                                       [steps]
     rivals : what it is compared with besides its own best and the target, which are added
     target : the level that somebody wants                                                  [of the metric]
-    delta : by how much a reference must be beaten for going on to be worth it, at least 0  [of the metric]
+    delta : by how much others and the own best must be beaten for going on to be worth it, at least 0 [of the metric]
     states : diagnosis -> where the run stands (`app.diagnostics.engine.Engine.states`)
     raised_at : step at which the learning rate was last raised, its first warm-up aside; None: never
     broken_since : step since which every point of the metric was NaN or infinite; None where the last is finite

@@ -30,7 +30,7 @@ class Comparison:
     """The run against one reference.
 
     value : the reference's level, or the median of its forecast                         [of the metric]
-    probability : that the run does NOT beat it by more than delta
+    probability : that the run does NOT beat it by more than delta; of a target, that it does not end below it
     """
 
     run_id: str
@@ -46,9 +46,9 @@ class Verdict:
 
     sentence : plain words for people
     policy : the name of the one that decided
-    probability : that going on does NOT beat all references by more than delta
+    probability : that going on does NOT beat all references by more than delta, nor end below the target
     reference : the name of the one that is the hardest to beat; empty where there is nothing
-    reference_probability : that going on does NOT beat this one by more than delta
+    reference_probability : the same of this one alone, as in `comparisons`
     expected_improvement : what going on is expected to add to the run's own best        [of the metric]
     saved : share of all the run's steps that stopping now would save, 0..1
     saved_steps : the same in steps

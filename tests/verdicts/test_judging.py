@@ -386,3 +386,78 @@ def test_a_run_whose_rate_goes_where_nobody_has_seen_one_is_not_stopped_and_stop
     assert "no forecast knows what follows" in verdict.sentence
     held_to_it = judge(make_situation(rivals=(live(2.0, 0.01, is_trusted=False),)))
     assert "run-7" not in [one.name for one in held_to_it.comparisons]
+
+
+def test_no_run_is_likelier_to_beat_all_by_a_margin_than_one_of_them_alone() -> None:
+    """The lowest median may be the widest forecast: lowered by the margin alone, the sure end above it is forgotten."""
+    rivals = (live(2.95, 0.2), finished(3.0))
+    verdict = judge(make_situation(final=2.96, deviation=0.02, rivals=rivals, delta=0.1))
+    assert verdict.probability is not None
+    assert verdict.probability > max(one.probability for one in verdict.comparisons) > 0.98
+
+
+@pytest.mark.parametrize("rival", [finished(0.05), live(0.05, 0.005)])
+def test_a_margin_greater_than_what_is_left_to_zero_cannot_be_won(rival: Rival) -> None:
+    """No end of a positive loss lies below zero, that of a surprise neither."""
+    situation = make_situation(final=0.04, deviation=0.01, rivals=(rival,), delta=0.2)
+    verdict = judge(replace(situation, history=History(situation.history.steps, situation.history.values / 20)))
+    assert verdict.probability == pytest.approx(1.0, abs=1e-6)
+    assert verdict.reference_probability == pytest.approx(1.0, abs=1e-6)
+
+
+def test_a_target_is_met_at_its_own_level_whatever_others_must_be_beaten_by() -> None:
+    situation = make_situation(final=3.19, deviation=0.001, target=3.2)
+    with_margin = judge(replace(situation, delta=0.005))
+    assert with_margin.decision is Decision.CONTINUE
+    target = next(one for one in with_margin.comparisons if one.kind is RivalKind.TARGET)
+    without = next(one for one in judge(situation).comparisons if one.kind is RivalKind.TARGET)
+    assert target.probability == without.probability < 0.01
+
+
+def test_a_sentence_asks_no_margin_of_a_target() -> None:
+    alone = judge(make_situation(final=3.05, deviation=0.01, target=2.9, delta=0.02))
+    assert "ends above the target (2.9)" in alone.sentence
+    many = judge(make_situation(final=2.99, target=2.97, rivals=(live(2.98, 0.03), finished(3.0)), delta=0.02))
+    assert "more than 0.02 below all 4 that it is held to (the target is met at its own level)" in many.sentence
+
+
+def test_the_curve_policy_of_forecasts_passes_a_target_at_its_own_level() -> None:
+    situation = make_situation(final=2.99, deviation=0.001, target=3.0, delta=0.1)
+    assert judge(situation, policy_named("lcpfn")).decision is Decision.CONTINUE
+
+
+def ended(name: str, value: float) -> Rival:
+    history = History(np.arange(10.0, 1001, 10), np.linspace(value + 1, value, 100))
+    return Rival(name, name, RivalKind.FINISHED, value, history)
+
+
+def test_a_policy_that_reads_curves_says_its_own_reason_and_apart_what_the_forecast_makes_of_it() -> None:
+    """Stopped by its rank among siblings while the forecast is sure that it would have ended best of all."""
+    rivals = tuple(ended(f"s{place}", 3.01 + place / 1000) for place in range(3))
+    values = np.concatenate([np.linspace(6.0, 4.2, 30), np.linspace(4.2, 3.2, 10)])
+    late = replace(make_situation(final=2.9, rivals=rivals), history=History(np.arange(10.0, 401, 10), values))
+    verdict = judge(late, policy_named("asha"))
+    assert verdict.decision is Decision.STOP
+    assert verdict.sentence.startswith(
+        "At step 300 it was number 4 of 4, of which 1 may go on (asha); stopping now saves 60 % of the run. "
+        "The forecast: more than 99 % sure that this ends below s0 (3.01), expected regret 0.1"
+    )
+
+
+def test_a_policy_that_goes_on_against_the_odds_does_not_borrow_them_as_its_reason() -> None:
+    verdict = judge(make_situation(rivals=(finished(2.8),)), policy_named("patience"))
+    assert verdict.decision is Decision.CONTINUE
+    assert verdict.sentence == (
+        "It had a new best of late (patience): go on. The forecast: more than 99 % sure that this ends above "
+        "run-12 (2.8)."
+    )
+
+
+def test_a_stop_of_such_a_policy_that_a_guard_forbids_names_reason_and_guard() -> None:
+    flat = replace(make_situation(), history=History(np.arange(10.0, 401, 10), np.full(40, 3.2)), outlook=None)
+    verdict = judge(flat, policy_named("patience"))
+    assert verdict.decision is Decision.UNDECIDED
+    assert verdict.sentence.startswith(
+        "It had no new best for 7 twentieths of the run (patience), but no stop: There is"
+    )
+    assert verdict.sentence.endswith("Ask again at step 450.")
