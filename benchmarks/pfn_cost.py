@@ -30,6 +30,7 @@ from app.forecasting.pfn import PfnForecaster
 from app.pfn.reading import read_run
 from app.pfn.runtime import shipped_predictor
 from benchmarks.forecast_accuracy import FAMILIES, SEEN, read_family
+from benchmarks.usage import tell_if_asked
 
 MOST_RUNS = 10
 """Of each family and metric."""
@@ -40,11 +41,16 @@ LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 def main() -> None:
+    tell_if_asked(__doc__)
     directory = Path(sys.argv[1] if len(sys.argv) > 1 else os.environ.get("LOSSCAST_RUNS", "../shared/data"))
     if not directory.is_dir():
         sys.exit(f"No directory {directory}: give one with folders of CSV runs.")
     shipped_predictor()
     found = np.array([[_milliseconds(work) for work in _works(*cut)] for cut in _cuts(directory)])
+    if not len(found):
+        sys.exit(
+            f"No run in {directory} can be forecast. It takes folders named after families: {', '.join(FAMILIES)}."
+        )
     print(f"{len(found)} cuts of real runs [ms]\n")
     print("           CPU: median   95 %    most | clock: median   95 %    most")
     for name, spent in zip(("pass", "forecast"), found.transpose(1, 2, 0), strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -26,6 +27,8 @@ def main() -> None:
         print(f"{name}: network {predictor.card['sha256'][:16]}, trained on the {_prior_of(predictor)} prior")
     print(f"{arguments.curves} curves a cutoff, seed {arguments.seed}")
     found = compared(arguments, predictors)
+    if not any(one.sampled.converged for each in found.values() for one in each):
+        sys.exit("Nothing to tell: no chain was long enough. Ask for more --curves, or more --minutes.")
     for name in predictors:
         print(f"\n{name} network\n\n{table(name, found)}")
     if len(predictors) > 1:

@@ -54,7 +54,7 @@ def shapes(names: Sequence[str], found: dict[int, list[Comparison]]) -> str:
 
 def _with_all(rows: list[tuple[str, list[Comparison]]]) -> list[tuple[str, list[Comparison]]]:
     rows = [*rows, ("all", [one for _, each in rows for one in each])]
-    return [(label, each) for label, each in rows if sum(one.sampled.converged for one in each) > 1]
+    return [(label, each) for label, each in rows if any(one.sampled.converged for one in each)]
 
 
 def _row(label: str, name: str, each: Sequence[Comparison]) -> str:
@@ -88,6 +88,8 @@ def _row(label: str, name: str, each: Sequence[Comparison]) -> str:
 
 
 def _difference(each: Array) -> str:
+    if len(each) == 1:
+        return f"{each[0]:+.3f}"  # one run tells no error
     return f"{each.mean():+.3f} ± {each.std(ddof=1) / np.sqrt(len(each)):.3f}"
 
 

@@ -1,5 +1,7 @@
 """The comparison of networks with a sampler: what it keeps, how it counts, and that its chains go where they should."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -120,6 +122,32 @@ def test_differences_add_up_and_chains_that_are_too_short_are_counted_but_not_us
     came, expected = (parts(["shipped", "tractable"], found, by=by).splitlines()[2] for by in ("log_score", "expected"))
     assert came == "| 20 % | 2 | -0.200 ± 0.050 | -0.200 ± 0.050 | -0.400 ± 0.100 |"
     assert expected == "| 20 % | 2 | -0.100 ± 0.025 | -0.100 ± 0.025 | -0.200 ± 0.050 |"
+
+
+def test_a_single_run_is_told_without_an_error() -> None:
+    found = {20: [comparison(-0.5, -0.25, 0.0)], 40: [comparison(9.0, 9.0, 0.0, length=40.0)]}
+    assert [row.split(" | ")[:3] for row in table("shipped", found).splitlines()[2:]] == [
+        ["| 20 %", "1 (0)", "-0.250"],
+        ["| all", "1 (1)", "-0.250"],
+    ]
+    assert parts(["shipped", "tractable"], found, by="log_score").splitlines()[2] == (
+        "| 20 % | 1 | -0.250 | -0.250 | -0.500 |"
+    )
+    assert len(shapes(["shipped", "tractable"], found).splitlines()) == 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [(("pfn_against_mcmc", "--curves", "0"), "Nothing to tell"), (("pfn_cost", "{empty}"), "No run in")],
+)
+def test_a_command_that_has_nothing_to_tell_says_so(tmp_path: Path, arguments: tuple[str, ...], says: str) -> None:
+    name, *others = (word.format(empty=tmp_path) for word in arguments)
+    asked = subprocess.run(
+        [sys.executable, "-m", f"benchmarks.{name}", *others], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert asked.returncode == 1
+    assert says in asked.stderr
+    assert "Traceback" not in asked.stderr
 
 
 def test_widths_are_told_of_each_network() -> None:
