@@ -1,10 +1,17 @@
-"""`make bench`, or `python -m benchmarks [NAME...]`: tables of speed, memory and accuracy, each beside a peer."""
+"""`make bench`, or `python -m benchmarks [NAME...]`: tables of speed, memory and accuracy, each beside a peer.
+
+`python -m benchmarks --help` names them all; `python -m benchmarks NAME --help` or `python -m benchmarks.NAME --help`
+says what one measures and what can be given to it.
+"""
 
 from __future__ import annotations
 
+import ast
 import importlib
 import sys
 from pathlib import Path
+
+from benchmarks.usage import ASKS
 
 HERE = Path(__file__).parent
 
@@ -18,20 +25,34 @@ def names() -> list[str]:
 
 def main() -> None:
     known = names()
-    wanted = sys.argv[1:] or known
+    asked = [word for word in sys.argv[1:] if word in ASKS]
+    wanted = [word for word in sys.argv[1:] if word not in ASKS] or known
+    if asked and wanted == known:
+        print("python -m benchmarks [NAME...]; NAME --help says more of each. There are:")
+        print("\n".join(f"  {name:22} {_first_line(name)}" for name in known))
+        return
     unknown = sorted(set(wanted) - set(known))
     if unknown:
         sys.exit(f"No benchmark {unknown[0]!r}. There are: {', '.join(known)}.")
-    sys.argv[1:] = []  # each reads its own arguments when it is run by itself
+    sys.argv[1:] = asked  # each reads its own arguments when it is run by itself
     for name in wanted:
         print(f"\n== {name} ==")
         try:
-            importlib.import_module(_module(name)).main()
+            importlib.import_module(module_of(name)).main()
         except SystemExit as said:  # what it lacks, such as the training runs; the others go on
-            print(said)
+            if said.code:
+                print(said)
 
 
-def _module(name: str) -> str:
+def _first_line(name: str) -> str:
+    """Of what it says of itself, without loading it."""
+    path = HERE / name / "__init__.py" if (HERE / name).is_dir() else HERE / f"{name}.py"
+    said = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return said.splitlines()[0] if said else ""
+
+
+def module_of(name: str) -> str:
+    """What to import for a benchmark's `main`."""
     return f"benchmarks.{name}.__main__" if (HERE / name).is_dir() else f"benchmarks.{name}"
 
 

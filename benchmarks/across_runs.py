@@ -22,6 +22,7 @@ from app.forecasting.other_schedules.candidate import Candidate
 from app.forecasting.other_schedules.compare import MOST_CANDIDATES, compare_schedules
 from app.forecasting.recorded_run import RecordedRun
 from app.importers.recorded_run_file import NotARecordedRun, read_recorded_run
+from benchmarks.usage import tell_if_asked
 
 METRIC = "val_loss"
 SETS = 16  # drawn of each size
@@ -35,6 +36,7 @@ RECIPES: Mapping[str, Callable[[str], str | None]] = {
 
 
 def main() -> None:
+    tell_if_asked(__doc__)
     given = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("LOSSCAST_RUNS", "../shared/data")
     directory = Path(given)
     if not directory.is_dir():

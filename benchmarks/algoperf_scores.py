@@ -15,6 +15,8 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from benchmarks.usage import tell_if_asked
+
 CURVES = (
     ("fastmri", "ademamix", 0),
     ("fastmri", "ademamix", 1),
@@ -34,6 +36,7 @@ OTHER_DECIMALS = 6
 
 
 def main() -> None:
+    tell_if_asked(__doc__)
     if len(sys.argv) != 3:
         sys.exit("Name the report's curve_data.csv and a folder to write to.")
     source, output = Path(sys.argv[1]), Path(sys.argv[2])

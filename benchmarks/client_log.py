@@ -27,12 +27,14 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import losscast
+from benchmarks.usage import tell_if_asked
 
 POSTS = 3000
 """Calls of the slow peer: enough for a 99th percentile, and over in seconds."""
 
 
 def main() -> None:
+    tell_if_asked(__doc__)
     calls = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
     logging.getLogger("losscast").setLevel(logging.ERROR)
     print(f"Python {platform.python_version()}, {calls:,} calls of two metrics each, {POSTS:,} for the POSTs")

@@ -29,6 +29,7 @@ from app.curves.schedule import Schedule
 from app.errors import CurveTooShort
 from app.forecasting.forecast import forecasters, mix
 from app.forecasting.forecaster import Forecaster
+from benchmarks.usage import tell_if_asked
 
 Array = npt.NDArray[np.float64]
 
@@ -80,6 +81,7 @@ class Score:
 
 
 def main() -> None:
+    tell_if_asked(__doc__)
     given = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("LOSSCAST_RUNS", "../shared/data")
     directory = Path(given)
     if not directory.is_dir():

@@ -41,6 +41,7 @@ from app.laws.inference.posterior import Inference, Observations
 from app.laws.prior import LogNormal, Prior
 from app.laws.shipped import shipped_population
 from benchmarks.forecast_accuracy import FAMILIES, read_family
+from benchmarks.usage import tell_if_asked
 
 Array = npt.NDArray[np.float64]
 
@@ -72,6 +73,7 @@ class Comparison:
 
 
 def main() -> None:
+    tell_if_asked(__doc__)
     directory = Path(sys.argv[1] if len(sys.argv) > 1 else os.environ.get("LOSSCAST_RUNS", "../shared/data"))
     if not directory.is_dir():
         sys.exit(f"No directory {directory}: give one with folders of CSV runs.")

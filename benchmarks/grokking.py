@@ -24,6 +24,7 @@ from app.diagnostics.grokking import GENERALISED, HALF_WAY, NORMAL_90, SOLVED_AC
 from app.diagnostics.signals import choose_inputs
 from app.importers.curve_file import points_by_metric
 from app.importers.run_files import find_run_files, read_file
+from benchmarks.usage import tell_if_asked
 
 CALLED_BEFORE = 0.3
 NEVER = 0.2
@@ -184,6 +185,7 @@ def _first(steps: np.ndarray, holds: np.ndarray) -> int | None:
 
 
 def main() -> None:
+    tell_if_asked(__doc__)
     arguments = [one for one in sys.argv[1:] if one != "--fit"]
     if not arguments:
         sys.exit("Name folders of runs with train and validation losses and accuracies.")

@@ -1,7 +1,7 @@
 """Writing points: the batch log beside the usual table with one row a point, and the whole way through HTTP.
 
-Points are five metrics by 200 steps a batch, durable at COMMIT (fsync on), in an embedded Postgres of our own. Machines
-are noisy: read the ratios, and the medians of several rounds.
+Run ``python -m benchmarks.ingest``. Points are five metrics by 200 steps a batch, durable at COMMIT (fsync on), in an
+embedded Postgres of our own. Machines are noisy: read the ratios, and the medians of several rounds.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from app.storage.batches import PendingBatch, write_batches
 from app.storage.compaction import compact_run
 from app.storage.database import Database
 from app.storage.runs import RunRequest, open_run, run_key
+from benchmarks.usage import tell_if_asked
 
 METRICS = tuple(f"metric_{at}" for at in range(5))
 STEPS = 200
@@ -39,6 +40,7 @@ SECONDS = 6.0
 
 
 def main() -> None:
+    tell_if_asked(__doc__)
     with _server() as url:
         database = Database(url)
         migrate.upgrade(database)

@@ -48,6 +48,7 @@ from app.verdicts.shipped_errors import FILE
 from app.verdicts.situation import Situation
 from app.verdicts.verdict import Decision
 from benchmarks.held_out import runs_directory
+from benchmarks.usage import tell_if_asked
 
 Array = npt.NDArray[np.float64]
 
@@ -110,6 +111,7 @@ class GoOn:
 
 
 def main() -> None:
+    tell_if_asked(__doc__)
     groups = read_groups(runs_directory())
     ends = [end for group in groups for end in ends_of(group, forecasts_of(group))]
     pairs = list(pairs_of(ends))

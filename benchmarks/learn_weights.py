@@ -41,6 +41,7 @@ from app.forecasting.weights import FILE, NetworkShare
 from benchmarks.forecast_accuracy import FAMILIES
 from benchmarks.held_out import METRICS, HeldOutForecast, held_out_forecasts, read_runs, runs_directory
 from benchmarks.learn_prior import learn, read_families
+from benchmarks.usage import tell_if_asked
 
 Array = npt.NDArray[np.float64]
 
@@ -52,6 +53,7 @@ MOST_LOSS = 1.0
 
 
 def main() -> None:
+    tell_if_asked(__doc__)
     directory = runs_directory()
     forecasts = list(_forecasts(directory))
     shares = {family: learned(Backtests.of(training_of(forecasts, family))) for family in FAMILIES}

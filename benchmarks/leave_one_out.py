@@ -24,6 +24,7 @@ from benchmarks.forecast_accuracy import FAMILIES, SEEN
 from benchmarks.held_out import KINDS, METRICS, HeldOutForecast, held_out_forecasts, read_runs, runs_directory
 from benchmarks.learn_prior import learn, read_families
 from benchmarks.learn_weights import shares_without
+from benchmarks.usage import tell_if_asked
 
 NAMES = ("law", "pfn", "both")
 
@@ -34,6 +35,7 @@ MOST_CRPS = 1.0
 
 
 def main() -> None:
+    tell_if_asked(__doc__)
     directory = runs_directory()
     shares = shares_without()
     cuts = " | ".join(f"{seen:.0%}" for seen in SEEN)

@@ -47,6 +47,7 @@ from app.laws.prior import Prior
 from benchmarks.forecast_accuracy import FAMILIES, SEEN
 from benchmarks.held_out import config_of, read_runs, runs_directory
 from benchmarks.learn_prior import learn, read_families
+from benchmarks.usage import tell_if_asked
 
 KINDS = ("alone", "heard", "heard as if ended")
 METRIC = "val_loss"
@@ -66,6 +67,7 @@ class Scored:
 
 
 def main() -> None:
+    tell_if_asked(__doc__)
     directory = runs_directory()
     print(f"| family | seen | runs | {' | '.join(KINDS)} | CRPS over alone: {' | '.join(KINDS[1:])} |")
     print("|---|---|---|" + "---|" * (2 * len(KINDS) - 1))

@@ -17,6 +17,7 @@ from app.verdicts.guards import guards
 from app.verdicts.replay import GroupOutcome, Moment, Summary, replay_oracle, summarise
 from benchmarks.held_out import runs_directory
 from benchmarks.learn_errors import FAMILIES, read_groups
+from benchmarks.usage import tell_if_asked
 
 PUBLIC = ("lr_scheduling", "multipowerlaw", "algoperf", "grokking")
 
@@ -57,6 +58,7 @@ RULES: Mapping[str, Callable[[Moment], bool]] = {
 
 
 def main() -> None:
+    tell_if_asked(__doc__)
     groups = read_groups(runs_directory())
     titles = (*FAMILIES, "all", "public sweeps", "by steps of a group", "of all steps")
     print("| rules | " + " | ".join(titles) + " |")

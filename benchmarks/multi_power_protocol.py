@@ -33,6 +33,7 @@ from app.curves.schedule import Schedule
 from app.importers.recorded_run_file import read_recorded_run
 from app.laws.multi_power import MultiPowerLaw
 from app.laws.separable import Basis, Units
+from benchmarks.usage import tell_if_asked
 
 Array = npt.NDArray[np.float64]
 
@@ -61,6 +62,7 @@ class Curve:
 
 
 def main() -> None:
+    tell_if_asked(__doc__)
     if len(sys.argv) != 2 or not Path(sys.argv[1]).is_dir():
         sys.exit("Name the folder with the runs of the multi-power law.")
     folder = Path(sys.argv[1])

@@ -24,6 +24,7 @@ from app.verdicts.policies import Predictive
 from app.verdicts.replay import GroupOutcome, Heard, replay, summarise
 from benchmarks.held_out import runs_directory
 from benchmarks.learn_errors import FAMILIES, errors_without, forecasts_of, read_groups
+from benchmarks.usage import tell_if_asked
 
 CONFIDENCES = (0.95, 0.96, 0.97, 0.98, 0.99)
 
@@ -34,6 +35,7 @@ Kept = Mapping[tuple[int, int], Outlook]
 
 
 def main() -> None:
+    tell_if_asked(__doc__)
     groups = read_groups(runs_directory())
     kept = {group.name: forecasts_of(group) for group in groups}
     errors = errors_without()

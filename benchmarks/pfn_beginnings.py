@@ -10,6 +10,7 @@ import numpy as np
 
 from app.pfn.prior.sampling import sample_tasks
 from app.pfn.reading import HIGHEST_BEGINNINGS, height_of_beginning
+from benchmarks.usage import tell_if_asked
 
 N_CURVES = 20_000
 SEED = 0
@@ -17,6 +18,7 @@ QUANTILES = (0.5, 0.8, 0.9, 0.95, 0.99)
 
 
 def main() -> None:
+    tell_if_asked(__doc__)
     tasks = sample_tasks(np.random.default_rng(SEED), N_CURVES).tasks
     curves = [
         (values[seen].astype(np.float64), (positions[seen] / cutoff).astype(np.float64))

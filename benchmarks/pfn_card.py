@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from app.pfn.weights import read_network, shipped_folder
+from benchmarks.usage import tell_if_asked
 
 BEGIN, END = "<!-- from the card: begin -->", "<!-- from the card: end -->"
 
@@ -52,6 +53,9 @@ def with_tables(page: str, card: Mapping[str, Any]) -> str:
 
 
 def main() -> None:
+    tell_if_asked(__doc__)
+    if len(sys.argv) != 2:
+        sys.exit("Say in which page: python -m benchmarks.pfn_card docs/pfn.md")
     path = Path(sys.argv[1])
     path.write_text(with_tables(path.read_text(encoding="utf-8"), read_network(shipped_folder())[2]), encoding="utf-8")
 

@@ -21,6 +21,7 @@ from app.pfn.prior.runs import sample_runs
 from app.pfn.prior.sampling import tasks_of
 from app.pfn.prior.schedules import FAMILIES
 from app.pfn.tasks import bin_edges, bin_of
+from benchmarks.usage import tell_if_asked
 
 Array = npt.NDArray[np.float64]
 
@@ -190,11 +191,15 @@ def _line(x: Array, y: Array) -> str:
     return "M" + "L".join(f"{x[index]:.1f} {y[index]:.1f}" for index in kept)
 
 
-def main(output: str, seed: str = "0") -> None:
-    drawn = page(list(real_panels()), list(invented_panels(int(seed), COLUMNS * INVENTED_ROWS)))
+def main() -> None:
+    tell_if_asked(__doc__)
+    if len(sys.argv) < 2:
+        sys.exit("Say where to write the page: python -m benchmarks.pfn_prior_plots FILE.svg [SEED]")
+    output, seed = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 0
+    drawn = page(list(real_panels()), list(invented_panels(seed, COLUMNS * INVENTED_ROWS)))
     Path(output).write_text(drawn, encoding="utf-8")
     print(f"{output}: {len(drawn) / 1000:.0f} kB")
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

@@ -16,6 +16,7 @@ import numpy as np
 from app.forecasting.typicality import ATYPICAL, HIDDEN_SHARE, LEAST_BINS, surprises
 from app.pfn.prior import sample_tasks
 from app.pfn.runtime import shipped_predictor
+from benchmarks.usage import tell_if_asked
 
 SEED = 99
 BATCH = 100
@@ -23,6 +24,7 @@ LEAST_QUESTIONS = 3
 
 
 def main() -> None:
+    tell_if_asked(__doc__)
     n_tasks = int(sys.argv[1]) if len(sys.argv) > 1 else 4000
     rng = np.random.default_rng(SEED)
     found = np.concatenate([_surprises(rng) for _ in range(-(-n_tasks // BATCH))])

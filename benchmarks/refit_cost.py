@@ -28,6 +28,7 @@ from app.forecasting.forecast import forecast_curve, mix
 from app.forecasting.law import LawForecaster
 from app.forecasting.observations import observe
 from app.laws.annealing import annealing_response, effective_steps
+from benchmarks.usage import tell_if_asked
 
 Array = npt.NDArray[np.float64]
 
@@ -43,6 +44,7 @@ STARTS = tuple(product((0.5, 0.9), (0.2, 1.0), (0.01, 0.1), (0.3, 0.6)))  # L0 a
 
 
 def main() -> None:
+    tell_if_asked(__doc__)
     largest = int(sys.argv[1]) if len(sys.argv) > 1 else LENGTHS[-1]
     print(f"CPU of one refit [ms]: {BATCH} new points, then the forecast.")
     print(f"Peer: the best of {len(STARTS) * len(DECAYS)} fits by L-BFGS.\n")
@@ -79,19 +81,19 @@ def _afresh(work: Callable[[], object]) -> None:
 
 def fit_point(
     steps: Array, values: Array, schedule: Schedule, starts: tuple[tuple[float, ...], ...] = STARTS
-) -> tuple[float, Array]:
-    """The best point fit of the law: loss of the fit, and (log L0, log A, log D, log alpha)."""
+) -> tuple[float, Array, float]:
+    """The best point fit of the law: loss of the fit, (log L0, log A, log D, log alpha), and the decay factor."""
     kept = steps >= schedule.warmup_end
     x = effective_steps(schedule, steps[kept])
     log_x, logs = np.log(x / x[-1]), np.log(values[kept])
-    best = (np.inf, np.empty(4))
+    best = (np.inf, np.empty(4), DECAYS[0])
     for decay in DECAYS:
         response = annealing_response(schedule, steps[kept], [1 / (1 - decay)])[0]
         for start in starts:
             scaled = np.log(np.array(start) * np.array([values[-1], values[-1], values[-1], 1.0]))
             found = minimize(_huber_of_log, scaled, (log_x, response, logs), "L-BFGS-B", jac=True, bounds=BOUNDS)
             if found.fun < best[0]:
-                best = (float(found.fun), found.x)
+                best = (float(found.fun), found.x, decay)
     return best
 
 

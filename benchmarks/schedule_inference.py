@@ -28,6 +28,7 @@ import numpy.typing as npt
 
 from app.curves.curve import Curve
 from app.curves.inference.infer import infer_schedule
+from benchmarks.usage import tell_if_asked
 
 SEEN = (0.2, 0.4, 0.6, 0.8)
 RIGHT, MISLED = 0.05, 0.10
@@ -45,6 +46,7 @@ class Score:
 
 
 def main() -> None:
+    tell_if_asked(__doc__)
     data = _data_folder()
     if data is None:
         print("No runs: give a folder, e.g. python -m benchmarks.schedule_inference ../shared/data")

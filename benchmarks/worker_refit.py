@@ -1,6 +1,7 @@
 """One refit as the worker does it, database and all, against the length of the run.
 
-CPU is the worker's alone, without Postgres; the wall clock counts both, and whatever else the machine is at.
+Run ``python -m benchmarks.worker_refit``. CPU is the worker's alone, without Postgres; the wall clock counts both, and
+whatever else the machine is at.
 
 Each run gets one more batch of 100 steps and is refitted; the median of several such refits is shown. The peer is the
 same refit made from scratch: read every point, reduce, fit, which is what a monitor without kept curves would do.
@@ -29,6 +30,7 @@ from app.storage.curves import fit_mark
 from app.storage.database import Database
 from app.storage.runs import RunRequest, open_run, run_key
 from app.worker.refit import refit_run
+from benchmarks.usage import tell_if_asked
 
 LENGTHS = (1_000, 10_000, 100_000, 1_000_000)
 REFITS = 15
@@ -37,6 +39,7 @@ LARGEST_BATCH = 10_000
 
 
 def main() -> None:
+    tell_if_asked(__doc__)
     with tempfile.TemporaryDirectory(prefix="losscast-bench-") as folder:
         os.chmod(folder, 0o711)
         with EmbeddedPostgres(Path(folder) / "data") as server:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from benchmarks import diagnostics
 from benchmarks.diagnostics.fallen_back import print_fallen_back
 from benchmarks.diagnostics.tables import (
     print_failures,
@@ -17,11 +18,13 @@ from benchmarks.diagnostics.tables import (
     print_warnings,
 )
 from benchmarks.diagnostics.watched_runs import FAILED, NOT_HEALTHY, data_folder, read_run
+from benchmarks.usage import tell_if_asked
 
 LOGIT_RUNS = ("lm_", "lrsens_")
 
 
 def main() -> None:
+    tell_if_asked(diagnostics.__doc__)
     data = data_folder()
     if data is None:
         print("No runs: give a folder, e.g. python -m benchmarks.diagnostics ../shared/data")
