@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from benchmarks.usage import tell_if_asked
 
 from app.curves.curve import Curve
 from app.curves.plan import Plan
@@ -48,6 +49,7 @@ class Compared:
 
 
 def main() -> None:
+    tell_if_asked(__doc__)
     print("| family | decay | forecast | futures | decayed ends above | largest excess [bands] |")
     print("|---|---|---|---|---|---|")
     for directory in map(Path, sys.argv[1:]):
