@@ -191,6 +191,7 @@ def frame() -> Component:
                 ],
                 className="site-head",
             ),
+            html.Div(id="silence", className="notice", role="status", **aria(live="polite")),  # silence.js writes it
             html.Div(id="notice", className="notice", role="status", **aria(live="polite")),
             html.Div(id="done", className="notice notice-done", role="status", **aria(live="polite")),
             html.Main(runs.skeleton(), id="main", tabIndex="-1"),

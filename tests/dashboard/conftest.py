@@ -1,12 +1,8 @@
 """The pages on a real server over a real database, filled by the real worker."""
 
-import socket
-import threading
-import time
 from collections.abc import Iterator
 
 import pytest
-import uvicorn
 from fastapi import FastAPI
 from playwright.sync_api import Browser, expect
 
@@ -15,6 +11,7 @@ from app.calculations import Calculations
 from app.storage.database import Database
 from tests.dashboard.browser import DESKTOP, Watched, chromium, open_page
 from tests.dashboard.seeding import Seeder
+from tests.dashboard.serving import Server
 
 PATIENCE_MS = 60_000
 
@@ -46,21 +43,17 @@ def site(database: Database, asked_for: set[str], calculations: Calculations) ->
 
 
 @pytest.fixture
-def base_url(site: FastAPI) -> Iterator[str]:
-    """Where the pages are served, in this process, so that a test can pull the database away from under them."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-        server = uvicorn.Server(uvicorn.Config(site, log_level="error", ws="none"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        deadline = time.monotonic() + 60
-        while not server.started and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert server.started
-        yield f"http://127.0.0.1:{port}"
-        server.should_exit = True
-        thread.join(timeout=30)
+def server(site: FastAPI) -> Iterator[Server]:
+    """The pages, served in this process."""
+    server = Server(site)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def base_url(server: Server) -> str:
+    return server.url
 
 
 @pytest.fixture(scope="module")
