@@ -1,4 +1,23 @@
-"""The forecaster to beat: the loss stays where it is."""
+r"""The last value: the forecaster to beat, by which the loss stays where it is.
+
+.. math:: L(s) = L_\mathrm{now} + \sigma(s)\, \varepsilon, \qquad
+          \sigma(s)^2 = \max_{s' \le s} \left(L(s_\mathrm{now}^2 / s') - L_\mathrm{now}\right)^2 + u^2
+
+=========================  ====================================================  ===========
+symbol                     meaning                                               unit
+=========================  ====================================================  ===========
+:math:`s`                  step, after the cutoff :math:`s_\mathrm{now}`         steps
+:math:`L_\mathrm{now}`     median of the last bins before the cutoff             of the loss
+:math:`L(s_\mathrm{now}^2  the loss as far before the cutoff in :math:`\log s`   of the loss
+/ s')`                     as :math:`s'` lies behind it
+:math:`u`                  how well the last bins tell the level                 of the loss
+:math:`\varepsilon`        a standard normal, one for a whole path               1
+=========================  ====================================================  ===========
+
+Persistence, the reference of forecast verification: I. T. Jolliffe, D. B. Stephenson (eds.), "Forecast Verification,"
+2nd ed., Wiley, 2012. It has no parameters to fit and knows no learning rate. The width is our own choice: as much as
+the loss moved over an equally long stretch of :math:`\log s` before.
+"""
 
 from __future__ import annotations
 
