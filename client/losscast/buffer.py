@@ -26,6 +26,9 @@ CROWDED = 0.75
 THINNED_AT_ONCE = 16
 """Rows looked at in one call of `append`: thinning them all at once would hold the job up for half a second."""
 
+TAKEN_AT_ONCE = 500
+"""Rows taken while `append` has to wait: about half a millisecond."""
+
 
 class Buffer:
     """Rows in the order in which they were logged.
@@ -74,14 +77,17 @@ class Buffer:
         """Remove and return the oldest rows, as many as fit in a table of `max_cells`; at least one if any waits."""
         taken: List[Row] = []
         metrics: set[str] = set()
-        with self._lock:
-            while len(self) and len(taken) < max_rows:
-                metrics.update((self._thinned or self._rows)[0][2])
-                if taken and (len(taken) + 1) * len(metrics) > max_cells:
-                    break
-                taken.append(self._take_oldest())
-            if not len(self):
-                self._spacing = 0.0
+        while len(taken) < max_rows:
+            portion = min(max_rows, len(taken) + TAKEN_AT_ONCE)
+            with self._lock:
+                while len(self) and len(taken) < portion:
+                    metrics.update((self._thinned or self._rows)[0][2])
+                    if taken and (len(taken) + 1) * len(metrics) > max_cells:
+                        return taken
+                    taken.append(self._take_oldest())
+                if not len(self):
+                    self._spacing = 0.0
+                    return taken
         return taken
 
     def _fuller_than(self, part: float) -> bool:

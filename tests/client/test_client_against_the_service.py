@@ -52,6 +52,19 @@ def test_a_run_is_stored_through_a_killed_service_once_and_whole(web: Web) -> No
     assert loss["points"] == 2000  # repeats would count
 
 
+def test_what_piled_up_goes_to_the_service_in_large_batches(web: Web) -> None:
+    web.kill()
+    run = losscast.init(url=web.url, id=new_id("client"))
+    for step in range(40_000):
+        run.log({"loss": step / 7, "lr": 1e-3}, step=step)
+    web.start()
+    assert run.flush(60)
+    run.finish(timeout=60)
+    listed = {series["metric"]: series["points"] for series in web.get(f"/runs/{run.id}/series")["series"]}
+    assert listed == {"loss": 40_000, "lr": 40_000}
+    assert web.points(run.id, max_points=100_000) == {step: step / 7 for step in range(40_000)}
+
+
 def test_a_restart_replaces_what_came_after_its_checkpoint(web: Web) -> None:
     run_id = new_id("client")
     with losscast.init(url=web.url, id=run_id) as first:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 
 import pytest
 
@@ -10,7 +11,7 @@ import losscast
 from losscast import buffer
 from losscast.buffer import Buffer
 from tests.client.conftest import MakeRun
-from tests.client.local_server import LocalServer
+from tests.client.local_server import Fault, LocalServer
 from tests.client.sent_batches import log_steps
 
 
@@ -29,6 +30,40 @@ def test_an_outage_beyond_the_buffer_costs_resolution_and_says_how_much(
     assert f"{10_000 - len(steps)} points" in caplog.text
     assert steps[0] == 0
     assert steps[-1] == 9999
+
+
+def test_the_first_point_that_is_dropped_is_told_at_once_and_only_once(
+    make_run: MakeRun, server: LocalServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(losscast.current, "Buffer", lambda: Buffer(max_points=1000))
+    answer = threading.Event()
+    run = make_run()
+    server.wait_until(lambda: server.run(run.id).segments)
+    server.faults.append(Fault(until=answer, store_first=True, on="batches"))
+    log_steps(run, range(700))
+    assert "left out" not in caplog.text
+    log_steps(run, range(700, 5000))
+    assert caplog.text.count("points are left out, evenly over what waits, since the buffer is full") == 1
+    assert "more is logged than the server takes" in caplog.text
+    answer.set()
+    run.finish(timeout=20)
+
+
+def test_dropped_points_do_not_count_as_arrived(
+    make_run: MakeRun, server: LocalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(losscast.current, "Buffer", lambda: Buffer(max_points=1000))
+    answer = threading.Event()
+    run = make_run()
+    server.wait_until(lambda: server.run(run.id).segments)
+    server.faults.append(Fault(until=answer, store_first=True, on="batches"))
+    log_steps(run, range(5000))
+    answer.set()
+    assert not run.flush(20)
+    log_steps(run, range(5000, 5010))
+    assert run.flush(20), "nothing was dropped since the last flush"
+    assert len(server.run(run.id).points("loss")) < 5010
+    run.finish()
 
 
 def test_thinning_leaves_no_stretch_of_the_curve_without_rows() -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import decimal
+import gzip
+import itertools
+import json
 import logging
 import math
 import re
@@ -15,8 +18,9 @@ import pytest
 
 import losscast
 from losscast import sender
+from losscast.wire import batch_body, pack
 from tests.client.conftest import MakeRun
-from tests.client.local_server import LocalServer
+from tests.client.local_server import Fault, LocalServer
 
 
 def test_a_logged_run_arrives_whole(server: LocalServer, make_run: MakeRun) -> None:
@@ -234,10 +238,37 @@ def test_rows_are_batched_and_large_bodies_compressed(
     run.finish()
     batches = server.sent_to(f"{run.id}/batches")
     assert len(batches) <= 4
-    assert max(len(request.body["steps"]) for request in batches) == 500
+    assert max(len(request.body["steps"]) for request in batches) >= 500
     assert all(request.headers.get("content-encoding") == "gzip" for request in batches)
     assert "content-encoding" not in server.sent_to("/finish")[0].headers
     assert [request.body["seq"] for request in batches] == list(range(1, len(batches) + 1))
+
+
+@pytest.mark.parametrize(("quick_seconds", "largest"), [(60.0, 4000), (0.0, 500)], ids=["quick", "slow"])
+def test_batches_grow_with_what_waits_while_they_are_answered_quickly(
+    server: LocalServer, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, quick_seconds: float, largest: int
+) -> None:
+    monkeypatch.setattr(sender, "MOST_BATCH_ROWS", 4000)
+    monkeypatch.setattr(sender, "QUICK_SECONDS", quick_seconds)
+    answer = threading.Event()
+    server.faults.append(Fault(503, until=answer, on="runs"))
+    run = make_run()
+    for step in range(20_000):
+        run.log({"loss": float(step)}, step=step)
+    answer.set()
+    run.finish(timeout=60)
+    assert server.run(run.id).points("loss") == {step: float(step) for step in range(20_000)}
+    rows = [len(request.body["steps"]) for request in server.sent_to(f"{run.id}/batches")]
+    assert max(rows) == largest
+    assert rows[0] == 500
+    assert all(later <= 2 * earlier for earlier, later in itertools.pairwise(rows))
+
+
+def test_a_batch_is_the_same_json_whether_made_at_once_or_in_pieces() -> None:
+    rows = [(step, step / 8, {"loss": step / 7, "näme\n": math.nan}) for step in range(2500)]
+    body = batch_body(rows, segment=1, seq=1)
+    assert gzip.decompress(pack(body).data).decode() == json.dumps(body, separators=(",", ":"))
+    assert pack({}).data == b"{}"
 
 
 def test_rows_of_many_different_metrics_do_not_make_one_huge_table(server: LocalServer, make_run: MakeRun) -> None:
