@@ -70,10 +70,14 @@ class Errors:
 
     def chance_below(self, final: QuantileForecast, value: float) -> float:
         """Probability of an end below a value, whatever is shared: the mean of `chances` over it, in closed form."""
-        if value <= 0 and _is_positive(final):
+        if value <= 0 and is_positive(final):
             return 0.0
-        wide = float(final.normal_scores([value])[0]) / self.stretch
-        return float((1 - self.surprise) * ndtr(wide) + self.surprise * ndtr(wide / self.reach))
+        return float(self.alone(final.normal_scores([value]))[0])
+
+    def alone(self, scores: Array) -> Array:
+        """Probability of an end below each normal score of its forecast, whatever is shared."""
+        wide = scores / self.stretch
+        return np.asarray((1 - self.surprise) * ndtr(wide) + self.surprise * ndtr(wide / self.reach))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -196,7 +200,7 @@ def _floors(finals: Sequence[Final], margins: Sequence[float] | None) -> dict[in
     return {
         place: -margin
         for place, (final, margin) in enumerate(zip(finals, margins, strict=True))
-        if isinstance(final, QuantileForecast) and _is_positive(final)
+        if isinstance(final, QuantileForecast) and is_positive(final)
     }
 
 
@@ -213,7 +217,7 @@ def _grid(finals: Sequence[Final], errors: Sequence[Errors], floors: Mapping[int
     nodes = np.unique(np.concatenate(values)) if values else np.empty(0)
     if floors:
         certain.extend(floor for floor in floors.values() if floor > nodes[0])
-    elif values and all(_is_positive(final) for final in finals if isinstance(final, QuantileForecast)):
+    elif values and all(is_positive(final) for final in finals if isinstance(final, QuantileForecast)):
         nodes = np.unique(np.maximum(nodes, 0.0))
     nodes = nodes[:: 1 + len(nodes) // MOST_NODES]
     nodes = np.concatenate([nodes, certain])
@@ -223,7 +227,7 @@ def _grid(finals: Sequence[Final], errors: Sequence[Errors], floors: Mapping[int
     return np.concatenate([[nodes[0] - margin], nodes, [nodes[-1] + margin]])
 
 
-def _is_positive(final: QuantileForecast) -> bool:
+def is_positive(final: QuantileForecast) -> bool:
     """Whether its forecaster takes nothing below zero for possible: a surprise does not lie there either."""
     return float(final.values[0]) > 0
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from app.diagnostics.grokking import PARTIAL_PROGRESS
 from app.forecasting.scores import QuantileForecast
 from app.verdicts.contest import Contest, Errors, contest, probability_not_below
 from app.verdicts.rivals import Rival, RivalKind
@@ -24,6 +25,9 @@ ERRORS_MEMORISED = Errors(surprise=1.0, reach=3.0)
 
 ERRORS_BEFORE_A_RAISE = Errors(surprise=1.0, reach=5.8)
 """Of forecasts across a raise of the rate that is still to come: no sibling's error tells of these either."""
+
+WHOLE_PERCENT = 100.0
+"""What is whole of an accuracy that is logged above 1."""
 
 OWN_BEST = "its own best so far"
 TARGET = "the target"
@@ -136,6 +140,40 @@ def errors_of(situation: Situation, usual: Errors) -> Errors:
     if situation.states.get("grokking") in MEMORISED:
         return ERRORS_MEMORISED
     return usual if situation.outlook is None or situation.outlook.raise_start is None else ERRORS_BEFORE_A_RAISE
+
+
+def is_learning_by_heart(situation: Situation) -> bool:
+    """Whether training still falls while validation has turned up, and the metric is no better than where it began.
+
+    A network that will grok looks like this until it has memorised, and so does one that overfits from the beginning.
+    One that had learned something that holds, and overfits later, does not.
+    """
+    states = situation.states
+    is_fitting = states.get("grokking") == "fitting" and states.get("overfit") == "overfitting"
+    return is_fitting and is_where_it_began(situation)
+
+
+def is_where_it_began(situation: Situation) -> bool:
+    """Whether nothing was learned yet that holds.
+
+    A loss is as high as at the beginning; of an accuracy a little does not count, up to what
+    `app.diagnostics.grokking` takes for a turn.
+    """
+    history = situation.history
+    level = history.level()
+    if level is None:
+        return False
+    first = float(history.values[0])
+    if first > 0:
+        return level >= first
+    whole = 1.0 if float(history.values.min()) >= -1 else WHOLE_PERCENT
+    return first - level < PARTIAL_PROGRESS * (whole + first)
+
+
+def tells_nothing(situation: Situation) -> bool:
+    """Whether training is learned by heart and of validation nothing has come: no fan tells whether it will."""
+    is_by_heart = situation.states.get("grokking") == "memorised" and is_where_it_began(situation)
+    return is_by_heart or is_learning_by_heart(situation)
 
 
 def own_improvement(situation: Situation) -> float | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from app.verdicts.estimate import MEMORISED, Estimate, margin
+from app.verdicts.estimate import MEMORISED, Estimate, is_learning_by_heart, margin
 from app.verdicts.history import History
 from app.verdicts.outlook import Outlook
 from app.verdicts.situation import Situation
@@ -88,6 +88,12 @@ def _of_states(situation: Situation) -> Iterator[Guard]:
         yield Guard(
             "memorised",
             f"The training data are learned by heart and validation is not there yet ({grokking}): it may still come.",
+        )
+    if is_learning_by_heart(situation):
+        yield Guard(
+            "by_heart",
+            "The training data are being learned by heart, and validation is no better than where it began: that may "
+            "be overfitting, or the first part of grokking.",
         )
     if situation.states.get("stability_gap") in IN_A_GAP:
         yield Guard("stability_gap", "Something was changed a while ago and the loss may not have recovered from it.")

@@ -156,9 +156,13 @@ class Outlook:
         return replace(self, final=self.final.widened(factor))
 
     def chances_below(self, level: float) -> Array:
-        """Probability of lying at or below a level at each step of the path, shape (n,).
+        """Probability of lying at or below a level at each step of the path, shape (n,)."""
+        return np.asarray(ndtr(self.scores_of(level)))
 
-        As `QuantileForecast.cdf` of every column: straight in the normal score between and beyond the quantiles.
+    def scores_of(self, level: float) -> Array:
+        """Normal score of a level at each step of the path, shape (n,).
+
+        As `QuantileForecast.normal_scores` of every column: straight between and beyond the quantiles.
         """
         edges = ndtri(np.array(LEVELS))
         rows = np.maximum.accumulate(self.quantiles, axis=0)
@@ -167,4 +171,4 @@ class Outlook:
         piece = (rows <= level).sum(axis=0)
         anchor, places = np.maximum(piece - 1, 0), np.arange(rows.shape[1])
         slope = np.maximum(slopes[piece, places], NARROWEST * np.abs(rows).max() + 1e-300)
-        return np.asarray(ndtr(edges[anchor] + (level - rows[anchor, places]) / slope))
+        return np.asarray(edges[anchor] + (level - rows[anchor, places]) / slope)

@@ -18,8 +18,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from app.verdicts.history import History
+from app.verdicts.contest import Errors, is_positive
+from app.verdicts.estimate import errors_of, tells_nothing
 from app.verdicts.outlook import Outlook
+from app.verdicts.shipped_errors import shipped_errors
+from app.verdicts.situation import Situation
 
 Array = npt.NDArray[np.float64]
 
@@ -52,14 +55,14 @@ class Reaching:
     """When a level will be reached.
 
     reached_at : the step at which it was reached already; None: not yet                            [steps]
-    probability : that it is reached by the horizon
-    steps : level of probability -> step by which it is reached so surely; None: not by the horizon [steps]
-    by_budget : probability that it is reached within the budget that was given; None without one
+    probability : that it is reached by the horizon; None where nothing is known of what is to come
+    steps : level of probability -> step by which it is reached so surely; None: not by then, or not known [steps]
+    by_budget : probability that it is reached within the budget that was given; None without one, or not known
     """
 
     level: float
     reached_at: int | None
-    probability: float
+    probability: float | None
     steps: Mapping[float, int | None]
     by_budget: float | None = None
 
@@ -101,34 +104,40 @@ class Arrival:
     pace: Pace
 
 
-def reach(outlook: Outlook | None, history: History, level: float, *, budget_step: int | None = None) -> Reaching:
-    """When a metric gets to a level, by its fan.
+def reach(situation: Situation, level: float, *, budget_step: int | None = None) -> Reaching:
+    """When a metric gets to a level: already, or by its fan, which errs as far as verdicts take it to.
 
     Parameters
     ----------
-    outlook : Outlook or None
-        None: only what was seen can be told.
     budget_step : int, optional
         The last step that can be afforded. [steps]
     """
-    lower_is_better = outlook.lower_is_better if outlook is not None else True
-    seen = history if lower_is_better else history.mirrored()
-    wanted = level if lower_is_better else -level
-    met = np.flatnonzero(seen.levels() <= wanted)
+    lower = situation.oriented()
+    wanted = level if situation.lower_is_better else -level
+    met = np.flatnonzero(lower.history.levels() <= wanted)
     if len(met):
-        step = round(float(seen.steps[met[0]]))
-        return Reaching(level, step, 1.0, dict.fromkeys(QUANTILES, step), None if budget_step is None else 1.0)
-    if outlook is None:
-        return Reaching(level, None, 0.0, dict.fromkeys(QUANTILES), None if budget_step is None else 0.0)
-    steps, chances = first_passage(outlook.oriented(), wanted)
+        step = round(float(lower.history.steps[met[0]]))
+        by_budget = None if budget_step is None else float(step <= budget_step)
+        return Reaching(level, step, 1.0, dict.fromkeys(QUANTILES, step), by_budget)
+    is_too_late = budget_step is not None and budget_step <= situation.cutoff
+    if lower.outlook is None or tells_nothing(lower):
+        return Reaching(level, None, None, dict.fromkeys(QUANTILES), 0.0 if is_too_late else None)
+    steps, chances = first_passage(lower.outlook, wanted, errors_of(lower, shipped_errors()))
     by = {quantile: _first(steps, chances, quantile) for quantile in QUANTILES}
     within = None if budget_step is None else _chance_by(steps, chances, budget_step)
     return Reaching(level, None, float(chances[-1]), by, within)
 
 
-def first_passage(outlook: Outlook, level: float) -> tuple[npt.NDArray[np.int64], Array]:
-    """Probability that the level has been reached by each step of the path; lower is better here."""
-    return outlook.path_steps, np.maximum.accumulate(outlook.chances_below(level))
+def first_passage(outlook: Outlook, level: float, errors: Errors) -> tuple[npt.NDArray[np.int64], Array]:
+    """Probability that the level has been reached by each step of the path; lower is better here.
+
+    By the last one at least the chance to end below it, as verdicts compare the run with a target.
+    """
+    chances = errors.alone(outlook.scores_of(level))
+    if level <= 0 and is_positive(outlook.final):
+        chances = np.zeros_like(chances)
+    chances[-1] = max(chances[-1], errors.chance_below(outlook.final, level))
+    return outlook.path_steps, np.maximum.accumulate(chances)
 
 
 def pace_of(steps: npt.ArrayLike, times: npt.ArrayLike) -> Pace | None:

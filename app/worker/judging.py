@@ -204,7 +204,7 @@ def _time_left(around: Surroundings, metric: str, total_steps: int) -> dict[str,
 
 def _goal(situation: Situation, goal: Goal, target: float, time: Mapping[str, Any] | None) -> dict[str, Any]:
     """When the target is reached, in steps and by the pace that is expected of the rest of the run."""
-    found = reach(situation.outlook, situation.history, target, budget_step=goal.budget_steps)
+    found = reach(situation, target, budget_step=goal.budget_steps)
     steps = {f"p{round(100 * level):02d}": step for level, step in found.steps.items()}
     per_step = None
     if time is not None and time["total_steps"] > time["at_step"]:

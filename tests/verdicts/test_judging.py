@@ -13,6 +13,7 @@ import pytest
 from app.errors import BadInput
 from app.forecasting.forecast import LEVELS
 from app.forecasting.scores import QuantileForecast
+from app.verdicts.guards import guards
 from app.verdicts.history import History
 from app.verdicts.judging import amount, judge, percent
 from app.verdicts.outlook import Outlook
@@ -461,3 +462,35 @@ def test_a_stop_of_such_a_policy_that_a_guard_forbids_names_reason_and_guard() -
         "It had no new best for 7 twentieths of the run (patience), but no stop: There is"
     )
     assert verdict.sentence.endswith("Ask again at step 450.")
+
+
+BY_HEART = {"grokking": "fitting", "overfit": "overfitting"}
+
+
+def test_a_run_that_learns_by_heart_from_the_beginning_is_not_stopped_before_it_has_memorised() -> None:
+    steps = np.arange(10.0, 401, 10)
+    rising = make_situation(rivals=(finished(2.0),), states=BY_HEART, history=History(steps, np.linspace(4.0, 4.4, 40)))
+    verdict = judge(rising)
+    assert verdict.decision is Decision.UNDECIDED
+    assert [guard.name for guard in verdict.guards] == ["by_heart"]
+    for other in ({"grokking": "fitting", "overfit": "no sign"}, {"grokking": "too early", "overfit": "overfitting"}):
+        assert judge(replace(rising, states=other)).decision is Decision.STOP
+
+
+def test_a_run_that_overfits_what_it_had_learned_is_stopped() -> None:
+    values = np.concatenate([np.linspace(4.0, 2.8, 20), np.linspace(2.8, 3.2, 20)])
+    overfit = make_situation(
+        rivals=(finished(2.0),), states=BY_HEART, history=History(np.arange(10.0, 401, 10), values)
+    )
+    assert judge(overfit).decision is Decision.STOP
+
+
+@pytest.mark.parametrize("whole", [1.0, 100.0])
+def test_an_accuracy_learned_by_heart_counts_as_none_up_to_what_is_taken_for_a_turn(whole: float) -> None:
+    steps, states = np.arange(10.0, 401, 10), BY_HEART
+    low = make_situation(
+        rivals=(finished(2.0),), states=states, history=History(steps, -whole * np.linspace(0.02, 0.1, 40))
+    )
+    assert "by_heart" in [guard.name for guard in guards(low, None)]
+    learned = replace(low, history=History(steps, -whole * np.linspace(0.02, 0.4, 40)))
+    assert "by_heart" not in [guard.name for guard in guards(learned, None)]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -9,7 +12,10 @@ import pytest
 from app.forecasting.forecast import LEVELS
 from app.forecasting.scores import QuantileForecast
 from app.verdicts.history import History
+from app.verdicts.judging import judge
 from app.verdicts.outlook import Outlook
+from app.verdicts.rivals import RivalKind
+from app.verdicts.situation import Situation
 from app.verdicts.targets import arrive, pace_of, reach
 
 Z = np.array([-1.645, -0.674, 0.0, 0.674, 1.645])
@@ -28,40 +34,83 @@ def make_outlook(sign: float = 1.0) -> Outlook:
 HISTORY = History(np.arange(10.0, 101, 10), np.linspace(5.0, 3.0, 10))
 
 
+def make_situation(sign: float = 1.0, *, with_forecast: bool = True, **changes: Any) -> Situation:
+    history = HISTORY if sign > 0 else HISTORY.mirrored()
+    outlook = make_outlook(sign) if with_forecast else None
+    situation = Situation(outlook, history, total_steps=1100, now=100, lower_is_better=sign > 0)
+    return replace(situation, **changes)
+
+
 def test_the_median_path_says_when_a_level_is_reached_half_surely() -> None:
-    reaching = reach(make_outlook(), HISTORY, 2.5, budget_step=600)
+    reaching = reach(make_situation(), 2.5, budget_step=600)
     assert reaching.steps[0.5] == 600
     assert reaching.by_budget == pytest.approx(0.5, abs=0.01)
-    assert reaching.probability > 0.99
+    assert reaching.probability is not None
+    assert 0.98 < reaching.probability < 0.999  # nothing is surer than forecasts are
     early, late = reaching.steps[0.05], reaching.steps[0.95]
     assert early is not None
     assert late is not None
-    # A tenth of the unit either way is a hundred steps; 5 % and 95 % lie 1.645 of these off.
-    assert (early, late) == (440, 770)
+    # A tenth of the unit either way is a hundred steps; 5 % and 95 % lie 1.645 of these off, and a little.
+    assert (early, late) == (430, 780)
 
 
-def test_a_level_below_the_whole_fan_is_never_reached_and_has_no_step() -> None:
-    reaching = reach(make_outlook(), HISTORY, 1.0)
-    assert reaching.probability < 1e-6
+def test_a_level_below_the_whole_fan_takes_a_surprise_and_has_no_step() -> None:
+    reaching = reach(make_situation(), 1.0)
+    assert reaching.probability is not None
+    assert 1e-6 < reaching.probability < 0.01
     assert set(reaching.steps.values()) == {None}
     assert reaching.by_budget is None
 
 
+@pytest.mark.parametrize("target", [1.2, 1.9, 2.2])
+@pytest.mark.parametrize("states", [{}, {"grokking": "turning"}])
+def test_a_target_is_no_less_likely_reached_than_the_verdict_says_that_it_is_beaten(
+    target: float, states: dict[str, str]
+) -> None:
+    situation = make_situation(target=target, states=states)
+    against = next(one for one in judge(situation).comparisons if one.kind is RivalKind.TARGET)
+    reaching = reach(situation, target)
+    assert reaching.probability is not None
+    assert reaching.probability >= 1 - against.probability - 1e-12
+
+
 def test_a_level_that_was_reached_says_when() -> None:
-    reaching = reach(make_outlook(), HISTORY, 4.0, budget_step=50)
+    reaching = reach(make_situation(), 4.0, budget_step=50)
     assert reaching.reached_at is not None
-    assert 50 <= reaching.reached_at <= 80
-    assert reaching.probability == 1.0
+    assert 50 < reaching.reached_at <= 80
+    assert (reaching.probability, reaching.by_budget) == (1.0, 0.0)  # but too late
+    assert reach(make_situation(), 4.0, budget_step=80).by_budget == 1.0
 
 
-def test_where_high_is_better_a_level_is_reached_from_below() -> None:
-    reaching = reach(make_outlook(-1.0), HISTORY.mirrored(), -2.5)
-    assert reaching.steps == reach(make_outlook(), HISTORY, 2.5).steps
+@pytest.mark.parametrize("level", [2.5, 4.0, 1.0])
+def test_where_high_is_better_a_level_is_reached_from_below(level: float) -> None:
+    high, low = reach(make_situation(-1.0), -level), reach(make_situation(), level)
+    assert high.steps == low.steps
+    assert high.probability == pytest.approx(low.probability, rel=0.2)  # a loss has zero as its floor
+    assert high.reached_at == low.reached_at
 
 
-def test_without_a_forecast_only_the_past_counts() -> None:
-    assert reach(None, HISTORY, 4.0).probability == 1.0
-    assert reach(None, HISTORY, 1.0).probability == 0.0
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_without_a_forecast_only_the_past_counts_and_of_the_rest_nothing_is_known(sign: float) -> None:
+    situation = make_situation(sign, with_forecast=False)
+    assert reach(situation, sign * 4.0).probability == 1.0
+    unknown = reach(situation, sign * 1.0, budget_step=500)
+    assert (unknown.reached_at, unknown.probability, unknown.by_budget) == (None, None, None)
+    assert reach(situation, sign * 1.0, budget_step=90).by_budget == 0.0
+
+
+def test_a_loss_does_not_reach_what_lies_below_zero() -> None:
+    assert reach(make_situation(), -0.1).probability == 0.0
+
+
+@pytest.mark.parametrize(
+    "states", [{"grokking": "fitting", "overfit": "overfitting"}, {"grokking": "memorised", "overfit": "no sign"}]
+)
+def test_while_training_is_learned_by_heart_nothing_is_known_of_a_target(states: dict[str, str]) -> None:
+    """By its fan a validation loss that rises never comes down; of two that look like that one groks."""
+    rising = History(HISTORY.steps, np.linspace(3.0, 3.2, 10))
+    assert reach(make_situation(states=states, history=rising), 1.5).probability is None
+    assert reach(make_situation(states=states), 1.5).probability is not None  # it had learned something that holds
 
 
 def clock(

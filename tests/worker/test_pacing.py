@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import pytest
 
+from app.dashboard.pages.verdict import read, shown
 from app.runs import Batch
 from app.storage.database import Database
 from app.storage.goals import Goal, save_project_policy
@@ -19,7 +21,8 @@ from app.verdicts.durations import format_duration
 from app.verdicts.stopping import Mode
 from app.worker.pacing import MOST_MARKS, follow, joined, time_left
 from app.worker.refit import refit_run
-from tests.storing import compact, store
+from tests.dashboard.component_words import words
+from tests.storing import compact, make_batch, store
 
 BEGAN = 1.76e9  # 2025-10-09 08:53:20 UTC
 TOTAL = 2000
@@ -108,6 +111,23 @@ def test_a_target_is_told_in_steps_and_in_seconds(database: Database) -> None:
     assert reached, "2.18 is where the curve comes to at step 1,125"
     for name, step in reached.items():
         assert goal["seconds"][name] == pytest.approx(2.0 * (step - 799), rel=0.02)
+
+
+def test_an_accuracy_far_below_its_target_has_not_reached_it_and_of_its_way_nothing_is_known_yet(
+    database: Database,
+) -> None:
+    start(database)
+    with database.write() as connection:
+        goals = {"val_acc": Goal(target=0.9, budget_steps=1500)}
+        save_project_policy(
+            connection, "p", mode=Mode.ADVISE, policy="predictive", parameters={}, goals=goals, baselines=[]
+        )
+    store(database, make_batch([10, 20, 30], val_acc=[0.101, 0.102, 0.103]), run_id="run")
+    refit_run(database, "run", [])
+    goal = details(database)["goal"]
+    assert goal["reached_at"] is None
+    assert (goal["probability"], goal["within_budget"], set(goal["steps"].values())) == (None, None, {None})
+    assert "reaches 0.9000 not known yet" in words(shown(read(database, "run"), datetime.now(UTC)))
 
 
 def test_without_a_clock_of_the_job_ours_counts_and_without_time_nothing_is_said(database: Database) -> None:

@@ -89,8 +89,9 @@ REGRET_MEANING = (
     "that may still happen, have beaten the best of what it is compared with. In brackets the central 90 %."
 )
 GOAL_MEANING = (
-    "Probability of reaching the project's target, by the forecast's fan read as paths that keep their rank; and the "
-    "step by which it is as likely as not."
+    "Probability of reaching the project's target, by the forecast's fan read as paths that keep their rank, and as "
+    "wide as forecasts err; and the step by which it is as likely as not. Not known without a forecast, and while the "
+    "training data are learned by heart and validation has not turned."
 )
 TIME_MEANING = (
     "To the planned end, by the job's own clock: median, and in brackets 90 of 100 cases. Pauses and restarts are "
@@ -294,6 +295,8 @@ def _goal_fact(goal: Mapping[str, Any] | None) -> Component | None:
     target = format_value(goal["target"])
     if goal["reached_at"] is not None:
         return html.Span([f"target {target} reached at step ", html.B(format_step(goal["reached_at"]))])
+    if goal["probability"] is None:
+        return _fact(f"reaches {target}", GOAL_MEANING, "not known yet")
     within = goal["within_budget"]
     sure, until = (
         (goal["probability"], "") if within is None else (within, f" by step {format_step(goal['budget_steps'])}")
