@@ -16,15 +16,17 @@ from app import __version__
 from app.api.schemas import ErrorBody, Wire
 from app.api.service import ROUTE_ERRORS, ApiService, Service
 from app.errors import DiskFull, Unavailable
-from app.storage.health import StoredCounts, WorkHealth, free_bytes, read_stored_counts, read_work_health
+from app.storage.health import (
+    StoredCounts,
+    WorkHealth,
+    free_bytes,
+    lateness,
+    read_stored_counts,
+    read_work_health,
+    work_problems,
+)
 
 router = APIRouter(tags=["health"])
-
-WORKERLESS_SECONDS = 60.0
-"""A refit may wait so long while no worker shows itself: a restart takes a few seconds."""
-
-IDLE_SECONDS = 300.0
-"""A refit may wait so long while workers are there and none is made: the tasks before it in the queue take seconds."""
 
 LEAST_FREE_BYTES = 64 * 2**20
 """Postgres writes its log in files of 16 MiB and ends where it cannot begin one; a few for those at once."""
@@ -37,7 +39,7 @@ class HealthView(Wire):
         description="failing: points are not stored or runs not refit; unavailable: the database does not answer."
     )
     version: str = __version__
-    message: str | None = Field(None, description="What is wrong, where something is.")
+    message: str | None = Field(None, description="What is wrong; with status ok, what is late.")
     batches_waiting: int = Field(description="Batches that this process has taken and not yet stored.")
     workers: int | None = Field(None, description="Worker processes that have shown themselves in the last 30 s.")
     worker_heartbeat_seconds: float | None = Field(None, description="Since a worker last showed itself.")
@@ -84,10 +86,10 @@ async def _health(service: ApiService) -> HealthView:
 
 
 def _judged(service: ApiService, work: WorkHealth, free: int | None) -> HealthView:
-    problems = [*_storing_problems(service.commits.outage(), free), *_work_problems(work)]
+    problems = [*_storing_problems(service.commits.outage(), free), *work_problems(work)]
     return HealthView(
         status="failing" if problems else "ok",
-        message=" ".join(problems) or None,
+        message=" ".join(problems) or lateness(work),
         batches_waiting=service.commits.waiting,
         workers=work.workers,
         worker_heartbeat_seconds=_rounded(work.heartbeat_seconds),
@@ -103,18 +105,6 @@ def _storing_problems(outage: Unavailable | None, free: int | None) -> Iterator[
         yield "The disk of the database is full: nothing is stored."
     elif free is not None and free < LEAST_FREE_BYTES:
         yield f"The disk of the database has only {free / 2**20:.0f} MiB left."
-
-
-def _work_problems(work: WorkHealth) -> Iterator[str]:
-    """What keeps runs from being refit although some wait for it."""
-    waited = work.oldest_refit_seconds
-    if waited is None:
-        return
-    waits = f"Refits wait ({work.refits_waiting}, the first for {waited:.0f} s)"
-    if not work.workers and waited > WORKERLESS_SECONDS:
-        yield f"{waits}, and no worker runs (losscast work)."
-    elif waited > IDLE_SECONDS and (work.last_refit_seconds is None or work.last_refit_seconds > IDLE_SECONDS):
-        yield f"{waits}, and none was made meanwhile: see the workers' output."
 
 
 def _rounded(seconds: float | None) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
@@ -12,6 +13,15 @@ from app.storage.jobs import REFIT
 
 ALIVE_SECONDS = 30.0
 """A worker that has not shown itself for so long is dead; it does so every 5 s."""
+
+WORKERLESS_SECONDS = 60.0
+"""A refit may wait so long while no worker shows itself: a restart takes a few seconds."""
+
+IDLE_SECONDS = 300.0
+"""A refit may wait so long while workers are there and none is made: the tasks before it in the queue take seconds."""
+
+BEHIND_SECONDS = 60.0
+"""A refit that has waited so long while others are made is late: forecasts and diagnoses of runs come as late."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,3 +116,27 @@ def free_bytes(connection: Connection) -> int | None:
         return shutil.disk_usage(folder).free
     except OSError:
         return None
+
+
+def work_problems(work: WorkHealth) -> Iterator[str]:
+    """What keeps runs from being refit although some wait for it."""
+    waited = work.oldest_refit_seconds
+    if waited is None:
+        return
+    waits = f"Refits wait ({work.refits_waiting}, the first for {waited:.0f} s)"
+    if not work.workers and waited > WORKERLESS_SECONDS:
+        yield f"{waits}, and no worker runs (losscast work)."
+    elif waited > IDLE_SECONDS and (work.last_refit_seconds is None or work.last_refit_seconds > IDLE_SECONDS):
+        yield f"{waits}, and none was made meanwhile: see the workers' output."
+
+
+def lateness(work: WorkHealth) -> str | None:
+    """What to say of a worker that works but is behind; None where it is not."""
+    waited = work.oldest_refit_seconds
+    if waited is None or waited < BEHIND_SECONDS:
+        return None
+    runs = "1 run waits" if work.refits_waiting == 1 else f"{work.refits_waiting:,} runs wait"
+    return (
+        f"{runs} for a refit, the first for {waited:.0f} s: forecasts and diagnoses are late. "
+        "Running runs go first; more processes of losscast work are faster."
+    )

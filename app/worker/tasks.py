@@ -22,7 +22,7 @@ from app.storage.database import Database, driver_dsn
 from app.storage.diagnoses import runs_to_diagnose
 from app.storage.failures import given_up
 from app.storage.forecasts import runs_to_thin, thin_forecasts
-from app.storage.jobs import COMPACT, DELIVER, REFIT, SCORE, JobQueue
+from app.storage.jobs import COMPACT, DELIVER, REFIT, SCORE, SOON, JobQueue, let_running_runs_go_first
 from app.storage.priors import runs_to_offer
 from app.storage.scoring import runs_to_score
 from app.storage.verdicts import runs_to_judge
@@ -127,9 +127,11 @@ def make_app(
         deliveries.wake()
 
     @app.periodic(cron=SWEEP_CRON)
-    @app.task(name="sweep", queue="sweep", queueing_lock="sweep", pass_context=False)
+    @app.task(name="sweep", queue="sweep", queueing_lock="sweep", priority=SOON, pass_context=False)
     def sweep(timestamp: int) -> None:
-        """Find what a lost hint or a dead process left undone."""
+        """Find what a lost hint or a dead process left undone, and put what waits into its order."""
+        with database.write() as connection:
+            let_running_runs_go_first(connection)
         with database.read() as connection:
             behind = left_undone(connection)
             unscored = runs_to_score(connection)
@@ -148,7 +150,7 @@ def make_app(
             queue.ask_for_compaction(run_id)
 
     @app.periodic(cron=MEND_CRON)
-    @app.task(name="mend", queue="sweep", queueing_lock="mend", pass_context=True)
+    @app.task(name="mend", queue="sweep", queueing_lock="mend", priority=SOON, pass_context=True)
     async def mend(context: procrastinate.JobContext, timestamp: int) -> None:
         """Put jobs of dead workers back into the queue: nothing else would."""
         stalled = await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=STALLED_AFTER_SECONDS)

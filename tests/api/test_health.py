@@ -85,8 +85,11 @@ def test_a_long_queue_that_is_worked_off_is_healthy(database_url: str, database:
         append_loss(web, web.new_run())
         wait_for_waiting_refit(web)
         execute(database, "INSERT INTO procrastinate_workers DEFAULT VALUES")
+        assert health(web, 200)["message"] is None
         execute(database, LATER)
-        assert health(web, 200)["oldest_refit_seconds"] > 600
+        found = health(web, 200)
+        assert found["oldest_refit_seconds"] > 600
+        assert found["message"].startswith("1 run waits for a refit, the first for 6")
 
 
 @contextmanager

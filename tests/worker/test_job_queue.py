@@ -12,7 +12,7 @@ from app.runs import RunStatus
 from app.storage import runs
 from app.storage.compaction import runs_to_compact
 from app.storage.database import Database
-from app.storage.jobs import REFIT, JobQueue
+from app.storage.jobs import REFIT, JobQueue, let_running_runs_go_first
 from app.worker.refit import refit_run
 from app.worker.tasks import Alerting, make_app, take_up
 from tests.storing import compact, make_batch, start, store
@@ -53,6 +53,47 @@ def mend(database: Database, queue: JobQueue) -> int:
             return fetched
 
     return asyncio.run(run())
+
+
+def fetched(database: Database, queue: JobQueue) -> list[str]:
+    """The runs of waiting refits, in the order in which a worker would take them; everything else by its task."""
+    app = make_app(database, queue, Alerting())
+
+    async def run() -> list[str]:
+        async with app.open_async():
+            worker_id = await app.job_manager.register_worker()
+            found = []
+            while job := await app.job_manager.fetch_job(queues=None, worker_id=worker_id):
+                found.append(str(job.task_kwargs.get("run_id", job.task_name)))
+            return found
+
+    return asyncio.run(run())
+
+
+def test_running_runs_are_refit_before_those_that_are_over_and_alerts_before_both(
+    database: Database, queue: JobQueue
+) -> None:
+    for name in ("over", "running"):
+        start(database, name)
+    with database.write() as connection:
+        runs.finish_run(connection, "over", RunStatus.FINISHED, None)
+    queue.ask_for_refits(["over", "running"])
+    queue.ask_for_deliveries()
+    with database.write() as connection:
+        let_running_runs_go_first(connection)
+    assert fetched(database, queue) == ["deliver", "running", "over"]
+
+
+def test_a_run_that_is_over_does_not_wait_for_ever(database: Database, queue: JobQueue) -> None:
+    for name in ("over", "running"):
+        start(database, name)
+    with database.write() as connection:
+        runs.finish_run(connection, "over", RunStatus.FINISHED, None)
+    queue.ask_for_refits(["running", "over"])
+    with database.write() as connection:
+        connection.execute(text("UPDATE procrastinate_events SET at = at - interval '11 minutes'"))
+        let_running_runs_go_first(connection)
+    assert fetched(database, queue) == ["over", "running"]
 
 
 def test_a_job_of_a_dead_worker_is_taken_up(database: Database, queue: JobQueue) -> None:
