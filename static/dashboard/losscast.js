@@ -134,6 +134,13 @@
       });
     },
 
+    // app/dashboard/pages/what_if_form.py: what is looked for is not entered, and a stretched plan has no form of its own.
+    whatIfFields: function (family, length) {
+      var stretched = family === "stretched";
+      var searched = family === "any" || length === "best";
+      return [stretched || searched, stretched || searched, stretched];
+    },
+
     rememberQuery: function (query) {
       if (query) window.history.replaceState(window.history.state, "", window.location.pathname + "?" + query);
     },

@@ -333,12 +333,13 @@ def test_futures_are_compared_on_demand(desktop: Watched, seed: Seeder) -> None:
     half_done(seed)
     desktop.open("/runs/run")
     drawn(desktop, "train/loss")
-    desktop.page.get_by_placeholder("Cool-down steps").fill("50")
+    desktop.page.get_by_label("Over steps").fill("50")
     desktop.page.get_by_role("button", name="Compare").click()
     table = desktop.page.locator("#what-if-body table")
-    expect(table.get_by_role("row")).to_have_count(8)
+    expect(table.get_by_role("row")).to_have_count(7)
     expect(table).to_contain_text("As planned")
-    expect(table).to_contain_text("Cool down now over 50 steps")
+    expect(table).to_contain_text("Linear cool-down from step 1,000 to 1,050")
+    expect(table).to_contain_text("Linear cool-down now, over 200 steps")
     expect(table).to_contain_text("Best linear cool-down: from step")
 
 

@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import dash
-from dash import Input, Output, State, dcc, html
+from dash import Input, Output, State, html
 from dash.development.base_component import Component
 
 from app.calculations import Calculations
-from app.curves.config_keys import as_number
 from app.curves.curve import Curve
 from app.curves.measure import Measure
-from app.curves.plan import LARGEST_STEP, Plan
-from app.dashboard.components import BAND_MEANING, card, data, hint, named
-from app.dashboard.formatting import format_band, format_step, format_value, shortened
-from app.errors import BadInput, Busy, LosscastError
+from app.curves.plan import Plan
+from app.dashboard.components import BAND_MEANING, card, data, hint
+from app.dashboard.formatting import format_band, format_step, format_value
+from app.dashboard.pages import what_if_form
+from app.dashboard.pages.what_if_form import FAMILIES, STATES, Search, WhatIfForm, read_form
+from app.errors import Busy, LosscastError
 from app.forecasting.asked_plan import Cooldown, Question
 from app.forecasting.forecast import Forecast, forecast_curve
 from app.forecasting.unseen_rate import refuse_unheard_of
-from app.forecasting.what_if import answer, best_cooldown
+from app.forecasting.what_if import answer, best_cooldown, in_a_tie
 from app.laws.prior import Prior
 from app.storage.curves import read_fitted_run
 from app.storage.database import Database
 from app.storage.priors import read_priors
 
-COOLDOWN_SHARES = (0.1, 0.2)  # of the steps so far
+COOLDOWN_SHARE = 0.2  # of the steps so far
 LONGER = 1.2
 SAME = 5e-4  # of the loss: less than seeds differ by
 MEANING = (
@@ -63,45 +62,42 @@ class Subject:
 def what_if_card() -> Component:
     return card(
         hint("What if", MEANING),
+        what_if_form.form(),
         html.Div(
-            html.P("Compare the plan with other ways to go on from the last step.", className="muted"),
+            [
+                html.Button("Compare", id="what-if-ask", className="button button-main", n_clicks=0),
+                html.Span("Comparing…", id="what-if-busy", className="muted", hidden=True, role="status"),
+            ],
+            className="tools what-if-actions",
+        ),
+        html.Div(
+            html.P("Compare the plan with your question, and with other ways to go on.", className="muted"),
             id="what-if-body",
         ),
-        tools=[
-            named(
-                "Steps of a cool-down of your own",
-                dcc.Input(
-                    id="what-if-steps",
-                    # As text: of a number that it does not like the browser sends nothing, and nobody is told.
-                    type="text",
-                    inputMode="numeric",
-                    placeholder="Cool-down steps",
-                    className="search search-short",
-                ),
-            ),
-            html.Button("Compare", id="what-if-ask", className="button", n_clicks=0),
-        ],
     )
 
 
 def register(app: dash.Dash, database: Database, what_ifs: Calculations) -> None:
+    what_if_form.register(app)
+
     @app.callback(
         Output("what-if-body", "children"),
         Input("what-if-ask", "n_clicks"),
-        State("what-if-steps", "value"),
         State("run-metric", "value"),
         State("run-id", "data"),
+        *STATES,
         prevent_initial_call=True,
+        running=[(Output("what-if-ask", "disabled"), True, False), (Output("what-if-busy", "hidden"), False, True)],
     )
-    async def compare(_clicks: int, steps: str | None, metric: str | None, run_id: str) -> object:
+    async def compare(_clicks: int, metric: str | None, run_id: str, *entered: object) -> object:
         try:
-            return await what_ifs.run(compared, database, run_id, metric, (steps or "").strip() or None)
+            return await what_ifs.run(compared, database, run_id, metric, WhatIfForm.from_browser(entered))
         except Busy as error:
             return html.P(str(error), className="muted", role="alert")
 
 
-def compared(database: Database, run_id: str, metric: str | None, own_steps: str | None) -> Component:
-    """The table of futures, for the metric that is shown if it is forecast; `own_steps` as somebody wrote them."""
+def compared(database: Database, run_id: str, metric: str | None, said: WhatIfForm) -> Component:
+    """The table of futures, for the metric that is shown if it is forecast."""
     with database.read() as connection:
         fitted, priors = read_fitted_run(connection, run_id), read_priors(connection, run_id)
     try:
@@ -113,37 +109,49 @@ def compared(database: Database, run_id: str, metric: str | None, own_steps: str
         planned = forecast_curve(curve, plan, prior, measure=measure)
     except LosscastError as error:
         return html.P(str(error), className="muted")
-    rows = [Future("As planned", planned), *futures(Subject(curve, plan, prior, measure), own_steps)]
+    rows = [Future("As planned", planned), *futures(Subject(curve, plan, prior, measure), said)]
     return _table(name, rows, planned)
 
 
-def futures(about: Subject, own_steps: str | None) -> Iterator[Future]:
-    """The questions people ask, and their own."""
-    if own_steps is not None:
-        yield _own(about, own_steps)
-    for share in COOLDOWN_SHARES:
-        steps = max(1, round(share * about.curve.cutoff))
-        yield _future(about, f"Cool down now over {steps:,} steps", Question(cooldown=Cooldown(steps)))
-    yield _best(about)
+def futures(about: Subject, said: WhatIfForm) -> Iterator[Future]:
+    """What was entered, and the questions that people ask."""
+    yield _entered(about, said)
+    cutoff, total = about.curve.cutoff, about.plan.total_steps
+    steps = max(1, round(COOLDOWN_SHARE * cutoff))
+    now = Question(cooldown=Cooldown(steps))
+    yield _future(about, f"Linear cool-down now, over {steps:,} steps", now)
+    yield _best(about, Search(("linear",), None, 0.0, hold=False))
     yield _future(about, "Cosine to zero from here", Question(schedule={"family": "cosine"}))
-    longer = round(LONGER * about.plan.total_steps)
+    longer = round(LONGER * total)
     yield _future(about, f"{100 * (LONGER - 1):.0f} % longer, stretched", Question(total_steps=longer))
 
 
-def _own(about: Subject, said: str) -> Future:
+def _entered(about: Subject, said: WhatIfForm) -> Future:
     try:
-        steps = cooldown_steps(said)
-    except BadInput as error:
-        return Future(f"Cool down now over {shortened(said, longest=20)} steps", None, str(error))
-    return _future(about, f"Cool down now over {steps:,} steps", Question(cooldown=Cooldown(steps)))
+        asked = read_form(said, about.plan, about.curve.cutoff)
+    except LosscastError as error:
+        return Future(_titled(said.family), None, str(error))
+    if isinstance(asked, Search):
+        return _best(about, asked)
+    return _future(about, _in_words(asked, about.curve.cutoff), asked)
 
 
-def cooldown_steps(said: str) -> int:
-    """How many steps somebody means: 2000, 2,000, 2 000 or 2e3. Raises `BadInput`."""
-    number = as_number(re.sub(r"(?<=\d)[,\s](?=\d{3}(?!\d))", "", said))
-    if number is None or number != math.floor(number) or not 1 <= number < LARGEST_STEP:
-        raise BadInput("A cool-down takes a whole number of steps, at least 1: write 2000 or 2e3.")
-    return int(number)
+def _titled(family: str) -> str:
+    label = FAMILIES.get(family, family)
+    return label[:1].upper() + label[1:]
+
+
+def _in_words(asked: Question, cutoff: int) -> str:
+    """A question as the heading of its row; where it ends, the row says."""
+    if asked.cooldown is not None:
+        start = cutoff if asked.cooldown.start is None else asked.cooldown.start
+        words = f"{_titled(asked.cooldown.shape)} from step {start:,} to {start + asked.cooldown.steps:,}"
+    elif asked.schedule is not None:
+        start = cutoff if asked.start is None else asked.start
+        words = f"{_titled(asked.schedule['family'])} from step {start:,} on"
+    else:
+        return _titled(what_if_form.STRETCHED)
+    return words + (", rate as now until then" if asked.hold and start > cutoff else "")
 
 
 def _future(about: Subject, words: str, question: Question) -> Future:
@@ -154,14 +162,27 @@ def _future(about: Subject, words: str, question: Question) -> Future:
     return Future(words, found.forecast, caveat=found.caveat)
 
 
-def _best(about: Subject) -> Future:
+def _best(about: Subject, asked: Search) -> Future:
+    words = f"Best {FAMILIES[asked.shapes[0]]}" if len(asked.shapes) == 1 else "Best cool-down of any shape"
     try:
-        best = best_cooldown(about.curve, about.plan, prior=about.prior, measure=about.measure)[0]
+        tried = best_cooldown(
+            about.curve,
+            about.plan,
+            asked.shapes,
+            about.prior,
+            measure=about.measure,
+            total_steps=asked.total_steps,
+            final_fraction=asked.final_fraction,
+            hold=asked.hold,
+        )
     except LosscastError as error:
-        return Future("Best linear cool-down", None, str(error))
-    asked = best.question.cooldown
-    assert asked is not None  # cool-downs are all it tries
-    return Future(f"Best linear cool-down: from step {asked.start:,} to the planned end", best.forecast)
+        return Future(words, None, str(error))
+    best = tried[0].question.cooldown
+    assert best is not None  # cool-downs are all it tries
+    shape = "" if len(asked.shapes) == 1 else f" {FAMILIES[best.shape].removesuffix(' cool-down')},"
+    held = ", rate as now until then" if asked.hold else ""
+    caveat = " ".join(filter(None, [in_a_tie(tried), tried[0].caveat]))
+    return Future(f"{words}:{shape} from step {best.start:,}{held}", tried[0].forecast, caveat=caveat or None)
 
 
 def _table(metric: str, rows: Sequence[Future], planned: Forecast) -> Component:

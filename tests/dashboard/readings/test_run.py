@@ -8,6 +8,7 @@ from app.dashboard.pages.run_grounds import grounds
 from app.dashboard.pages.run_head import header
 from app.dashboard.pages.run_tiles import forecast_tile, tiles
 from app.dashboard.pages.what_if import compared
+from app.dashboard.pages.what_if_form import WhatIfForm
 from app.dashboard.readings.charts import read_chart
 from app.dashboard.readings.compared_runs import read_comparison
 from app.dashboard.readings.run import read_revision, read_run
@@ -90,7 +91,7 @@ def test_a_run_of_negative_steps_alone_has_no_bar_and_no_horizon(database: Datab
     reading = read_run(database, "run")
     assert "total not known" in str(header(reading))
     assert "-2 steps" not in str(tiles(reading))
-    assert "counted from 0 or 1" in str(compared(database, "run", None, None))
+    assert "counted from 0 or 1" in str(compared(database, "run", None, WhatIfForm()))
     with database.write() as connection:
         runs.describe_run(connection, "run", plan={"total_steps": 1000})
     seed.refit("run")
