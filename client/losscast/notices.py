@@ -6,6 +6,9 @@ import logging
 
 logger = logging.getLogger("losscast")
 
+LONGEST_NOTICE = 1000
+"""Characters. Servers' answers and exceptions are quoted in notices, and may be anything."""
+
 MAX_KEYS = 1000
 """Different things that are remembered as said; a job that finds more to complain about has heard enough."""
 
@@ -32,6 +35,14 @@ class Notices:
 
 def _speak(level: int, message: str, args: tuple[object, ...]) -> None:
     try:
-        logger.log(level, "losscast: " + message, *args)
+        logger.log(level, "losscast: %s", plain(message % args if args else message, LONGEST_NOTICE))
     except Exception:
         pass  # there is nobody left to tell
+
+
+def plain(text: str, longest: int) -> str:
+    """The text on one line and not too long: what moves a terminal's cursor or its direction of writing is escaped."""
+    cut = text if len(text) <= longest else text[:longest] + f"... ({len(text)} characters)"
+    if cut.isprintable():
+        return cut
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in cut)

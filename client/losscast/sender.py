@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.client
 import queue
 import random
+import re
 import sys
 import threading
 import time
@@ -21,7 +22,7 @@ from urllib.parse import quote
 from losscast.buffer import Buffer, Row
 from losscast.notices import Notices
 from losscast.registration import Registration
-from losscast.transport import Answer, Transport
+from losscast.transport import Answer, Transport, cause_of, reason_of
 from losscast.wire import Payload, batch_body, pack
 
 BATCH_ROWS = 500
@@ -329,7 +330,8 @@ class Sender:
         self.delivered += batch.points
         warnings = answer.body.get("warnings")
         for warning in warnings if isinstance(warnings, list) else ():
-            self._notices.once(f"server {warning}", "the server says: %s", warning)
+            without_counts = re.sub(r"\d+", "#", str(warning))
+            self._notices.once(f"server {without_counts}", "the server says: %s", warning)
 
     def _split(self, batch: Batch) -> bool:
         """Put two halves in the place of a batch that is too large; False when it is a single value.
@@ -432,10 +434,10 @@ class Sender:
         try:
             answer = self._transport.post(path, payload)
         except (OSError, http.client.HTTPException, ValueError) as error:
-            self._missed(str(error) or type(error).__name__)
+            self._missed(cause_of(error), reason_of(error))
             return None
         if not answer.final:
-            self._missed(answer.reason)
+            self._missed(str(answer.status), answer.reason)
         return answer
 
     def _reached(self) -> None:
@@ -444,10 +446,11 @@ class Sender:
             self._away = False
             self._notices.tell("%s answers again", self._transport.address)
 
-    def _missed(self, reason: str) -> None:
+    def _missed(self, cause: str, reason: str) -> None:
+        """Say why, once for each cause: the reason itself may quote what the other side sent, new bytes each time."""
         self._away = True
         self._notices.once(
-            f"away {reason}",
+            f"away {cause}",
             "%s does not take metrics (%s); they are kept in memory and sent when it does",
             self._transport.address,
             reason,

@@ -10,7 +10,7 @@ from typing import Union
 from urllib.parse import quote
 
 from losscast.notices import Notices
-from losscast.transport import Answer, Transport
+from losscast.transport import Answer, Transport, cause_of, reason_of
 
 ASK_SECONDS = 15.0
 """An answer younger than this is not asked for again."""
@@ -86,9 +86,9 @@ class StopWatch:
             try:
                 self._learn(self._transport.get(self._path))
             except (OSError, http.client.HTTPException, ValueError) as error:
-                self._missed(str(error) or type(error).__name__)
+                self._missed(cause_of(error), reason_of(error))
             except Exception as error:  # a fault of ours, or of an interpreter on its way out
-                self._missed(repr(error))
+                self._missed(cause_of(error), repr(error))
             self._asking = False
         self._transport.close()
 
@@ -97,7 +97,7 @@ class StopWatch:
         if not answer.ok or not isinstance(told, bool) or type(segment) is not int:
             # A run that is not there is not there yet, or was deleted; of that the sender warns, in the server's words.
             is_gone = answer.body.get("error") in ("run_not_found", "run_deleted")
-            self._missed(answer.reason, answer.retry_after_seconds, is_warned=not is_gone)
+            self._missed(str(answer.status), answer.reason, answer.retry_after_seconds, is_warned=not is_gone)
             return
         sentence = answer.body.get("sentence")
         self.reason = sentence if isinstance(sentence, str) else None
@@ -106,12 +106,14 @@ class StopWatch:
         self._ask_from = self._answered_at + ASK_SECONDS
         self._failures = 0
 
-    def _missed(self, reason: str, retry_after_seconds: float | None = None, is_warned: bool = True) -> None:
+    def _missed(
+        self, cause: str, reason: str, retry_after_seconds: float | None = None, is_warned: bool = True
+    ) -> None:
         """No word from the server; what it said before stands until it is too old."""
         self._failures += 1
         wait = min(ASK_SECONDS * 2.0 ** min(self._failures - 1, 10), LONGEST_BACK_OFF_SECONDS)
         self._ask_from = time.monotonic() + max(wait, retry_after_seconds or 0.0)
         if is_warned:
             self._notices.once(
-                f"verdict {reason}", "cannot ask whether to stop (%s); going on, and asking again", reason
+                f"verdict {cause}", "cannot ask whether to stop (%s); going on, and asking again", reason
             )

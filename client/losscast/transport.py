@@ -6,14 +6,17 @@ import base64
 import copy
 import email.utils
 import http.client
+import io
 import ipaddress
 import json
+import socket
 import sys
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Dict, Tuple
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from losscast.notices import plain
 from losscast.version import __version__
 from losscast.wire import Payload
 
@@ -21,7 +24,15 @@ if TYPE_CHECKING:
     import ssl
 
 TIMEOUT_SECONDS = 5.0
+"""For a connection, and for a whole request with its answer, however busily the server trickles."""
+
+SLOWEST_UPLOAD = 32 * 2**10
+"""Bytes per second that a line is granted beyond that: a large batch may take longer than a heartbeat."""
+
 LARGEST_ANSWER = 2**20
+LONGEST_QUOTE = 300
+"""Characters of what a server or an exception says that are quoted in a warning."""
+
 LONGEST_RETRY_AFTER_SECONDS = 300.0
 """A server may ask for patience, not for silence until next week."""
 
@@ -63,7 +74,20 @@ class Answer:
     @property
     def reason(self) -> str:
         """For people: the server's own words where it has some."""
-        return f"{self.status} {self.body.get('message') or http.client.responses.get(self.status, '')}".strip()
+        said = self.body.get("message") or http.client.responses.get(self.status, "")
+        return f"{self.status} {plain(str(said), LONGEST_QUOTE)}".strip()
+
+
+def cause_of(error: Exception) -> str:
+    """What went wrong, in the same words each time."""
+    return f"{type(error).__name__} {getattr(error, 'errno', None)}"
+
+
+def reason_of(error: Exception) -> str:
+    """What went wrong, for people."""
+    if isinstance(error, http.client.HTTPException):  # whose text is what the other side sent, or part of it
+        return f"no HTTP answer: {type(error).__name__} {plain(str(error), 60)}".strip()
+    return plain(str(error), LONGEST_QUOTE) or type(error).__name__
 
 
 class Transport:
@@ -132,9 +156,13 @@ class Transport:
             connection.sock.close()
 
     def _ask_once(self, method: str, path: str, payload: Payload) -> Answer:
+        deadline = _Deadline(TIMEOUT_SECONDS + len(payload.data) / SLOWEST_UPLOAD)
         try:
             if self._connection is None:
                 self._connection, self._target = self._connect()
+            self._connection.response_class = deadline.response  # type: ignore[assignment]
+            if self._connection.sock is not None:
+                self._connection.sock.settimeout(deadline.seconds_left())
             self._connection.request(
                 method, f"{self._target}/api/v1{path}", payload.data or None, {**self._headers, **payload.headers}
             )
@@ -160,6 +188,46 @@ class Transport:
             return secure, self._server.path
         plain = http.client.HTTPConnection(via.hostname or "", via.port, timeout=TIMEOUT_SECONDS)
         return plain, self._server.path if self._proxy is None else self.address
+
+
+class _Deadline:
+    """When a request must be over. A socket's own timeout starts anew with each byte that comes."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._until = time.monotonic() + seconds
+
+    def seconds_left(self) -> float:
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError(f"no whole answer within {self._seconds:.3g} s")
+        return left
+
+    def response(self, sock: socket.socket, *args: Any, **options: Any) -> http.client.HTTPResponse:
+        """A response that is read until then at most; what `http.client` makes of the socket."""
+        response = http.client.HTTPResponse(sock, *args, **options)
+        response.fp = io.BufferedReader(_TimedReader(response.fp.detach(), sock, self))
+        return response
+
+
+class _TimedReader(io.RawIOBase):
+    """Reads from a socket until a deadline."""
+
+    def __init__(self, reader: io.RawIOBase, sock: socket.socket, deadline: _Deadline) -> None:
+        self._reader = reader
+        self._sock = sock
+        self._deadline = deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        self._sock.settimeout(self._deadline.seconds_left())
+        return self._reader.readinto(buffer)
+
+    def close(self) -> None:
+        self._reader.close()
+        super().close()
 
 
 def _split_address(url: str) -> SplitResult:

@@ -65,7 +65,9 @@ class Fault:
     body: bytes = b'{"error": "fault", "message": "as the test wished"}'
     on: str = ""
     store_first: bool = False  # the request takes effect although its answer does not arrive
-    cut: str | None = None  # "silence": hang up without a byte; "reset": RST in the middle of the answer
+    cut: str | None = None
+    """"silence": hang up without a byte; "reset": RST in the middle of the answer; "garbage": `body` as it is, and hang
+    up; "trickle" and "trickled head": a byte every 20 ms, until nobody reads."""
     until: threading.Event | None = None  # answer only then
 
 
@@ -214,6 +216,10 @@ class LocalServer:
                 if fault.store_first:
                     body = json.dumps(server.answer(request)[1]).encode()
                 if fault.cut is not None:
+                    if fault.cut == "garbage":
+                        self.wfile.write(body)
+                    if fault.cut.startswith("trickle"):
+                        self._trickle("HTTP/1.1 200 OK\r\n" + "X" * 1000 if "head" in fault.cut else _LONG_ANSWER)
                     if fault.cut == "reset":
                         self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n" + body[:10])
                         # Linger 0: close() sends RST, not FIN.
@@ -221,6 +227,13 @@ class LocalServer:
                     self.close_connection = True
                     return
                 self._reply(fault.status or 200, body, fault.headers)
+
+            def _trickle(self, text: str) -> None:
+                head, rest = text.rsplit("\n", 1)
+                self.wfile.write(head.encode() + b"\n")
+                for byte in rest.encode():
+                    time.sleep(0.02)
+                    self.wfile.write(bytes([byte]))
 
             def _reply(self, status: int, body: dict[str, Any] | bytes, headers: dict[str, str] | None = None) -> None:
                 data = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -240,6 +253,9 @@ class LocalServer:
             if self.faults and self.faults[0].on in path:
                 return self.faults.pop(0)
         return None
+
+
+_LONG_ANSWER = "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + "x" * 1000
 
 
 class _QuietServer(ThreadingHTTPServer):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import random
 import threading
 import time
 from email.utils import formatdate
@@ -155,6 +157,52 @@ def test_a_registration_whose_answer_was_cut_off_opens_no_second_segment(
     assert len(server.run(run.id).descriptions) == 3
     assert list(server.run(run.id).segments.values()) == [1]
     assert_stored_once(server, run, range(10))
+
+
+@pytest.mark.parametrize("cut", ["trickle", "trickled head"])
+def test_an_answer_that_trickles_in_is_given_up_and_asked_for_again(
+    server: LocalServer, make_run: MakeRun, impatient: None, caplog: pytest.LogCaptureFixture, cut: str
+) -> None:
+    server.faults += [Fault(cut=cut, on="batches") for _ in range(2)]
+    run = make_run()
+    log_steps(run, range(10))
+    # A whole answer of that kind takes 20 s: with a timeout for each byte alone, this would wait in vain.
+    assert run.flush(10)
+    run.finish(timeout=20)
+    assert len(same_batch(server.sent_to("batches"))) >= 3
+    assert_stored_once(server, run, range(10))
+    assert caplog.text.count("does not take metrics") == 1
+
+
+def test_the_bytes_of_a_broken_server_reach_the_log_escaped_short_and_once(
+    server: LocalServer, make_run: MakeRun, caplog: pytest.LogCaptureFixture
+) -> None:
+    noise = random.Random(7)
+    # Printable beside control characters, with an escape sequence that would clear the reader's screen.
+    garbage = [b"\x1b[2J" + bytes(noise.choices(range(1, 256), k=5000)).replace(b"\n", b"") for _ in range(10)]
+    server.faults += [Fault(cut="garbage", body=body, on="batches") for body in garbage]
+    run = make_run()
+    log_steps(run, range(10))
+    run.finish(timeout=30)
+    assert_stored_once(server, run, range(10))
+    (said,) = [record.getMessage() for record in caplog.records if "does not take" in record.getMessage()]
+    assert said.isprintable()
+    assert "\\x1b[2J" in said
+    assert len(said) < 600
+
+
+def test_what_a_server_says_of_itself_is_escaped_and_said_once_for_each_status(
+    server: LocalServer, make_run: MakeRun, caplog: pytest.LogCaptureFixture
+) -> None:
+    said = [json.dumps({"error": "down", "message": f"\x1b[2J{n} " + "\u202e" * 5000}).encode() for n in range(5)]
+    server.faults += [Fault(503, body=body, on="batches") for body in said]
+    run = make_run()
+    log_steps(run, range(10))
+    run.finish(timeout=30)
+    (told,) = [record.getMessage() for record in caplog.records if "does not take" in record.getMessage()]
+    assert told.isprintable()
+    assert "503" in told
+    assert len(told) < 1100
 
 
 def test_an_answer_that_comes_too_late_is_asked_for_again(
