@@ -29,6 +29,9 @@ COOLDOWN_SHARE = 0.2
 FLOOR_SHARE = 0.2
 """A positive loss is not forecast to fall below zero: under this share of the level, paths bend towards it."""
 
+AS_MANY = 0.95
+"""Runs that count for at least this share of their number are told by their number alone."""
+
 
 @dataclass(frozen=True, slots=True)
 class LawForecaster:
@@ -48,7 +51,7 @@ class LawForecaster:
         posterior = infer(observations, plan.schedule, max(plan.total_steps, curve.cutoff), prior)
         notes: list[str] = []
         if prior.is_of_a_project:
-            notes.append(f"What training and annealing still give is judged from {_heard(prior)}.")
+            notes.append(f"What training and annealing still give is judged from {_heard(prior)}{_counting(prior)}.")
         if schedule_is_guessed(plan):
             n_decayed = round(DECAY_PROBABILITY * self.n_paths)
             decayed = cooled_down(plan.schedule, curve.cutoff, plan.total_steps)
@@ -79,6 +82,16 @@ def _heard(prior: Prior) -> str:
     if not prior.live_runs:
         return f"{finished} of this project"
     return f"{live} in this project" if not prior.finished_runs else f"{finished} of this project and {live}"
+
+
+def _counting(prior: Prior) -> str:
+    """What they count for, where that is not what their number says; a prior of before that was kept says nothing."""
+    heads = prior.finished_runs + prior.live_runs
+    if not 0 < prior.counted_as < AS_MANY * heads:
+        return ""
+    counts = "counts" if heads == 1 else "together count"
+    runs = "of a run" if prior.counted_as < 1 else "runs"
+    return f", which {counts} as {prior.counted_as:.2g} {runs} just like this one"
 
 
 def _counted(count: int, noun: str) -> str:

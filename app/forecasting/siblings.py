@@ -256,4 +256,5 @@ def learn_prior(siblings: Sequence[Sibling], population: Population) -> Prior:
         ]
         prior = project_prior(population, prior, moments, [each.similarity for _, each in seen])
     n_live = sum(each.total_steps is not None for _, each in seen)
-    return replace(prior, finished_runs=len(seen) - n_live, live_runs=n_live)
+    counted_as = float(sum(each.similarity for _, each in seen))
+    return replace(prior, finished_runs=len(seen) - n_live, live_runs=n_live, counted_as=counted_as)

@@ -124,6 +124,8 @@ class Prior:
     # Runs of one project that it was sharpened by, those that have ended and those still going; 0 for a population's.
     finished_runs: int = 0
     live_runs: int = 0
+    # What those count for together, by how alike they are: as many runs just like the one to forecast.
+    counted_as: float = 0.0
 
     @property
     def is_of_a_project(self) -> bool:

@@ -105,6 +105,19 @@ def test_the_same_siblings_give_the_same_prior_in_any_order() -> None:
     assert ours.exponent.log_deviation == pytest.approx(theirs.exponent.log_deviation)
 
 
+def test_the_note_tells_what_siblings_count_for_and_not_their_heads_alone() -> None:
+    def note(similarity: float, n: int) -> str:
+        siblings = [Sibling(curve_of(0.1, seed=seed), DECAYED, similarity) for seed in range(n)]
+        notes = forecast_curve(curve_of(0.1, last=2000), PLAN, learn_prior(siblings, shipped_population())).notes
+        (told,) = (each for each in notes if "judged from" in each)
+        return told
+
+    assert "judged from 4 finished runs of this project, which together count as 0.4 of a run just like" in note(0.1, 4)
+    assert "judged from 3 finished runs of this project, which together count as 1.5 runs just like" in note(0.5, 3)
+    assert "judged from one finished run of this project, which counts as 0.25 of a run just like" in note(0.25, 1)
+    assert "judged from 2 finished runs of this project." in note(1.0, 2)
+
+
 def test_siblings_too_short_or_too_different_say_nothing() -> None:
     population = shipped_population()
     short = Sibling(Curve.from_points([1, 2, 3], [3.0, 2.0, 1.5]), DECAYED)
