@@ -146,7 +146,9 @@ def _own_words(situation: Situation, verdict: Verdict, ruling: Ruling, forbidden
         return f"{saved}{forecast and f'{forecast}, {_regret(verdict)}.'}"
     if ruling.decision is Decision.STOP:
         return f"{reason}, but no stop: {forbidden}{forecast and f'{forecast}.'}{again}"
-    return f"{forbidden or f'{reason}.'}{again}"
+    if situation.outlook is None and forbidden:
+        return f"{forbidden}{again}"
+    return f"{reason}.{forecast and f'{forecast}.'}{again}"
 
 
 def _regret(verdict: Verdict) -> str:

@@ -26,6 +26,11 @@ errors was learned without, and of these the one that saved most (``python -m be
 STRIPS = 20
 """Policies that were made for evaluations every few epochs see a run as so many strips of equal length."""
 
+MOST_STRIPS = STRIPS - 2
+"""The last strip is whole only when the run is over, and the first one never waits: a rule of more stops nobody."""
+
+MOST_GRACE = 1 - 1 / STRIPS
+
 SIBLINGS = frozenset({RivalKind.FINISHED, RivalKind.STOPPED, RivalKind.LIVE, RivalKind.BASELINE})
 
 
@@ -68,7 +73,7 @@ class Predictive:
     tolerance: float = 0.01
 
     def __post_init__(self) -> None:
-        _check("confidence", self.confidence, 0.5, 1.0)
+        _check_between("confidence", self.confidence, 0.5, 1.0)
         _check("tolerance", self.tolerance, 0.0, np.inf)
 
     def rule(self, situation: Situation, estimate: Estimate | None) -> Ruling:
@@ -107,7 +112,7 @@ class LcPfn:
     least: float = 0.05
 
     def __post_init__(self) -> None:
-        _check("least", self.least, 0.0, 1.0)
+        _check_between("least", self.least, 0.0, 1.0)
 
     def rule(self, situation: Situation, estimate: Estimate | None) -> Ruling:
         outlook, best = situation.outlook, _incumbent(situation)
@@ -159,7 +164,7 @@ class ProgressQuotient:
 
     def __post_init__(self) -> None:
         _check("quotient", self.quotient, 0.0, np.inf)
-        _check("strips", self.strips, 2, STRIPS)
+        _check_count("strips", self.strips, 2, MOST_STRIPS)
 
     def rule(self, situation: Situation, estimate: Estimate | None) -> Ruling:
         values, k = _strips(situation), int(self.strips)
@@ -181,7 +186,7 @@ class Rising:
     strips: float = 3
 
     def __post_init__(self) -> None:
-        _check("strips", self.strips, 1, STRIPS)
+        _check_count("strips", self.strips, 1, MOST_STRIPS)
 
     def rule(self, situation: Situation, estimate: Estimate | None) -> Ruling:
         values, s = _strips(situation), int(self.strips)
@@ -192,14 +197,14 @@ class Rising:
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """Stop where the metric had no new lowest for so many strips; `Situation.delta` is what a new lowest must bring."""
+    """Stop where the metric had no new best for so many strips; `Situation.delta` is what a new best must bring."""
 
     name: ClassVar[str] = "patience"
 
     strips: float = 3
 
     def __post_init__(self) -> None:
-        _check("strips", self.strips, 1, STRIPS)
+        _check_count("strips", self.strips, 1, MOST_STRIPS)
 
     def rule(self, situation: Situation, estimate: Estimate | None) -> Ruling:
         waited = 0
@@ -230,8 +235,8 @@ class MedianRule:
     grace: float = 0.1
 
     def __post_init__(self) -> None:
-        _check("least", self.least, 1, np.inf)
-        _check("grace", self.grace, 0.0, 1.0)
+        _check_count("least", self.least, 1, np.inf)
+        _check("grace", self.grace, 0.0, MOST_GRACE)
 
     def rule(self, situation: Situation, estimate: Estimate | None) -> Ruling:
         step, best = situation.cutoff, situation.best_so_far
@@ -269,7 +274,7 @@ class Asha:
 
     def __post_init__(self) -> None:
         _check("reduction", self.reduction, 2, np.inf)
-        _check("first", self.first, 0.0, 1.0)
+        _check_between("first", self.first, 0.0, 1.0)
 
     def rule(self, situation: Situation, estimate: Estimate | None) -> Ruling:
         rung = self._rung(situation)
@@ -291,6 +296,18 @@ class Asha:
         if situation.cutoff < rung or rung <= 0:
             return None
         return rung * self.reduction ** int(np.log(situation.cutoff / rung) / np.log(self.reduction) + 1e-9)
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Stands for a policy that was stored when its parameters were still accepted: nobody is stopped by it."""
+
+    name: ClassVar[str] = "refused"
+
+    why: str
+
+    def rule(self, situation: Situation, estimate: Estimate | None) -> Ruling:
+        return Ruling(Decision.UNDECIDED, f"the project's policy is not accepted any more: {self.why.rstrip('.')}")
 
 
 POLICIES: Mapping[str, type[Policy]] = {
@@ -320,6 +337,18 @@ def parameters_of(name: str) -> dict[str, float]:
 def _check(name: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
         raise BadInput(f"{name} lies between {low:g} and {high:g}; got {value:g}.")
+
+
+def _check_between(name: str, value: float, low: float, high: float) -> None:
+    """At either end the policy would stop nobody, or everybody."""
+    if not low < value < high:
+        raise BadInput(f"{name} lies between {low:g} and {high:g}, and is neither; got {value:g}.")
+
+
+def _check_count(name: str, value: float, low: float, high: float) -> None:
+    _check(name, value, low, high)
+    if value != round(value):
+        raise BadInput(f"{name} is a whole number; got {value:g}.")
 
 
 def _siblings(situation: Situation) -> list[Rival]:

@@ -17,6 +17,7 @@ from app.curves.broken import is_broken
 from app.curves.curve import Curve
 from app.curves.plan import Plan
 from app.curves.reduction import Reduction
+from app.errors import BadInput
 from app.forecasting.forecast import Forecast
 from app.forecasting.unseen_rate import RiseToCome, rise_to_come
 from app.runs import RunStatus
@@ -31,7 +32,7 @@ from app.verdicts.guards import fall_to_come, guards, missed_share
 from app.verdicts.history import History
 from app.verdicts.judging import judge
 from app.verdicts.outlook import Outlook
-from app.verdicts.policies import policy_named
+from app.verdicts.policies import Policy, Refused, policy_named
 from app.verdicts.situation import TOO_LITTLE, Situation, last_raise
 from app.verdicts.stopping import has_held, is_confirmed
 from app.verdicts.targets import reach
@@ -123,7 +124,7 @@ def _judged(subject: RunToJudge, plan: Plan, around: Surroundings, metric: str, 
     )
     # Levels of 1e149 beside one of 2: how many widths lie between is beyond a float, and as good as infinite.
     with np.errstate(over="ignore"):
-        verdict = judge(situation, policy_named(policy.policy, policy.parameters))
+        verdict = judge(situation, _chosen(policy))
     since, looks = _held(around, metric, verdict, subject.run.segment, curve.cutoff)
     standing_for = {"since_step": since, "step": curve.cutoff, "looks": looks, "total_steps": plan.total_steps}
     confirmed = verdict.decision is Decision.STOP and is_confirmed(**standing_for, taken_back=around.taken_back)
@@ -151,6 +152,13 @@ def _judged(subject: RunToJudge, plan: Plan, around: Surroundings, metric: str, 
         details=details,
     )
     return Judged(metric, verdict, stored, goal, confirmed, settled)
+
+
+def _chosen(settings: ProjectPolicy) -> Policy:
+    try:
+        return policy_named(settings.policy, settings.parameters)
+    except BadInput as error:
+        return Refused(str(error))
 
 
 def _fall(situation: Situation) -> float:

@@ -216,6 +216,16 @@ def test_a_verdict_is_plain_json() -> None:
         ("luck", {}, "No policy named"),
         ("predictive", {"nerve": 1}, "no parameter nerve"),
         ("predictive", {"confidence": 2}, "between"),
+        ("predictive", {"confidence": 1}, "between 0.5 and 1, and is neither"),
+        ("asha", {"first": 0}, "between 0 and 1, and is neither"),
+        ("asha", {"first": 1}, "between 0 and 1, and is neither"),
+        ("lcpfn", {"least": 1}, "between 0 and 1, and is neither"),
+        ("median", {"grace": 1}, "between 0 and 0.95"),
+        ("median", {"least": 1.5}, "least is a whole number; got 1.5"),
+        ("patience", {"strips": 2.5}, "strips is a whole number; got 2.5"),
+        ("patience", {"strips": 19}, "between 1 and 18"),
+        ("up", {"strips": 0.5}, "between"),
+        ("pq", {"strips": 3.5}, "whole number"),
     ],
 )
 def test_a_policy_that_is_not_known_is_refused_in_words(name: str, parameters: dict[str, float], words: str) -> None:

@@ -74,6 +74,11 @@ def test_up_stops_after_so_many_rises_running() -> None:
     assert decide(Rising(strips=3), (3.0, 2.0, 2.1, 2.2, 2.3)) is Decision.STOP
 
 
+@pytest.mark.parametrize("policy", [Patience(strips=18), Rising(strips=18), ProgressQuotient(quotient=0.1, strips=18)])
+def test_the_longest_wait_that_is_accepted_is_one_that_a_run_can_live_to_see(policy: Policy) -> None:
+    assert decide(policy, tuple(1.0 + 0.001 * strip for strip in range(19))) is Decision.STOP
+
+
 def test_patience_waits_for_a_new_lowest() -> None:
     assert decide(Patience(strips=3), (3.0, 2.0, 2.5, 2.1)) is Decision.CONTINUE
     assert decide(Patience(strips=3), (3.0, 2.0, 2.5, 2.1, 2.2)) is Decision.STOP

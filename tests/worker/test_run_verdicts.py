@@ -381,15 +381,22 @@ def test_a_baseline_comes_first_however_old_and_goes_with_its_run(hopeless: Data
         assert read_project_policy(connection, PROJECT).baselines == ()
 
 
-def test_a_policy_of_another_version_costs_the_verdict_and_nothing_else(
-    hopeless: Database, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("policy", "parameters", "why"),
+    [
+        ("patience", {"strips": 2.5}, "strips is a whole number; got 2.5"),
+        ("of another version", {}, "No policy named 'of another version'. There are: "),
+    ],
+)
+def test_a_policy_that_another_version_accepted_stops_nobody_and_the_verdict_says_why(
+    hopeless: Database, policy: str, parameters: Mapping[str, float], why: str
 ) -> None:
-    set_policy(hopeless, policy="of another version")
-    refit(hopeless, "live")
-    assert "could not be judged" in caplog.text
-    with hopeless.read() as connection:
-        assert read_verdicts(connection, "live") == []
-        assert runs.read_summary(connection, "live").forecast is not None  # type: ignore[union-attr]
+    set_policy(hopeless, policy=policy, parameters=parameters)
+    confirm(hopeless)
+    found = verdict(hopeless)
+    assert found.decision == "undecided"
+    assert found.details["sentence"].startswith(f"The project's policy is not accepted any more: {why}")
+    assert " The forecast: " in found.details["sentence"]
     assert not is_told_to_stop(hopeless)
 
 
