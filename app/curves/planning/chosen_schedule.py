@@ -101,10 +101,12 @@ class _Statement:
     def is_of_known_height(self) -> bool:
         return self.family == "explicit" or self.parameters.get("peak") is not None
 
-    def built(self, total_steps: int, rate: Curve | None) -> Schedule | None:
+    def built(self, total_steps: int, rate: Curve | None, *, counted_from: int = 0) -> Schedule | None:
         """None where it cannot be."""
         try:
-            return build_schedule(self.family, total_steps, completed(self.parameters, self.family, rate))
+            parameters = completed(self.parameters, self.family, rate)
+            schedule = build_schedule(self.family, total_steps - counted_from, parameters)
+            return Schedule(schedule.steps + counted_from, schedule.rates) if counted_from else schedule
         except BadInput:
             return None
 
@@ -181,12 +183,9 @@ def _of_a_stretch(statement: _Statement, total_steps: int, stretches: Iterable[S
     for stretch in stretches:
         counts = [0] if stretch.restart is None or statement.family == "explicit" else [0, stretch.restart]
         for counted_from in counts:
-            stated = statement.built(total_steps - counted_from, stretch.rate)
-            if stated is None:
-                continue
-            stated = Schedule(stated.steps + counted_from, stated.rates)
-            factor = factor_between(stated, stretch.rate, AGREES_IN_PART)
-            if factor is None or (factor != 1.0 and statement.is_of_known_height):
+            stated = statement.built(total_steps, stretch.rate, counted_from=counted_from)
+            factor = None if stated is None else factor_between(stated, stretch.rate, AGREES_IN_PART)
+            if stated is None or factor is None or (factor != 1.0 and statement.is_of_known_height):
                 continue
             counted = ", counted from there" if counted_from else ""
             return _Newer(stated.scaled(factor), f"The logged rate follows it {stretch.since}{counted}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +11,7 @@ import pytest
 
 from app.curves.curve import Curve
 from app.curves.families import build_schedule
+from app.curves.planning.declared import validate_declared_plan
 from tests.curves.planning.made_plans import PEAK, cosine, log_rate, plan_of
 
 
@@ -76,3 +78,39 @@ def test_any_log_has_a_plan(seed: int) -> None:
     assert plan.total_steps >= steps[-1]
     assert np.isfinite(plan.schedule.rate_at([steps[-1], plan.total_steps])).all()
     assert len(plan.schedule) < 3_000
+
+
+DECLARATIONS: list[dict[str, Any]] = [
+    {"family": "cosine", "peak": 3e-4, "warmup_steps": 5},
+    {"family": "linear"},
+    {"family": "wsd_linear", "peak": 1e-4, "decay_steps": 7},
+    {"family": "wsd_exponential", "final_fraction": 0.1},
+    {"family": "step", "milestones": [3, 40], "factor": 0.5},
+    {"family": "constant"},
+    {"family": "inverse_sqrt", "warmup_steps": 100},
+    {"family": "cosine_restarts", "cycles": 3},
+    {"family": "explicit", "steps": [0, 3, 10], "rates": [0, 3e-4, 1e-4]},
+    {"family": "explicit", "steps": [2**40, 2**41], "rates": [3e-4, 0]},
+]
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_any_declaration_has_a_plan_whatever_was_logged_and_wherever_the_job_was_restarted(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    n = int(rng.choice([1, 2, 3, 5, 20, 200]))
+    first = int(rng.choice([0, 1, -50, 10**6, 2**40, 2**61]))
+    steps = first + np.cumsum(rng.integers(1, int(rng.choice([2, 20, 2**20])), n))
+    restart = int(rng.integers(0, n + 1))
+    rates = 3e-4 * SHAPES[seed % len(SHAPES)](np.linspace(0, 1, n), rng)
+    rates[restart:] *= rng.choice([1.0, 0.3, 2.0])
+    curve, cutoff = Curve.from_points(steps, rates), int(steps[-1])
+    total = min(max(int(cutoff * rng.choice([0.3, 0.99, 1.0, 3.0])), 10), 2**61)
+    declared = validate_declared_plan({"total_steps": total, "schedule": DECLARATIONS[seed % len(DECLARATIONS)]})
+    with np.errstate(all="raise", under="ignore"):
+        restarted_at = int(steps[restart]) if restart < n else cutoff + 1
+        plan = plan_of(declared, rate=curve, cutoff=cutoff, restarted_at=restarted_at)
+    assert plan.total_steps >= cutoff
+    assert plan.schedule.steps[0] <= steps[0]
+    assert np.isfinite(plan.schedule.rate_at([cutoff, plan.total_steps])).all()
+    assert plan.total_why.endswith(".")
+    assert plan.schedule_why.endswith(".")
