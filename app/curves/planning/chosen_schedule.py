@@ -129,7 +129,7 @@ def _as_told(statement: _Statement, total: Total, log: LoggedRate | None, inferr
         return Chosen(stated, source, family, says)
     if family == "explicit" and stated.steps[0] > log.curve.steps[-1]:
         return _still_to_begin(statement, stated, log.curve)
-    if (over := _over(statement, total, log.curve)) is not None:
+    if (over := _over(statement, total, log)) is not None:
         return over
     factor = factor_between(stated, log.curve)
     if factor == 1.0:
@@ -155,12 +155,14 @@ def _still_to_begin(statement: _Statement, stated: Schedule, rate: Curve) -> Cho
     return Chosen(stated, DECLARED, statement.family, why)
 
 
-def _over(statement: _Statement, total: Total, rate: Curve) -> Chosen | None:
+def _over(statement: _Statement, total: Total, log: LoggedRate) -> Chosen | None:
     """A schedule that the run followed to its end, and has gone on after."""
     if total.outrun is None or not (statement.needs_total or statement.family == "explicit"):
         return None
-    stated = statement.built(total.outrun, rate)
-    if stated is None or stated.steps[-1] > total.outrun or not agrees(stated, rate):
+    stated = statement.built(total.outrun, log.curve)
+    if stated is None or stated.steps[-1] > total.outrun:
+        return None
+    if not (agrees(stated, log.curve) and log.goes_on_as(stated)):
         return None
     why = f"{statement.in_words} It ended at step {total.outrun:,}; its last rate is taken to stay."
     return Chosen(stated, ASSUMED, statement.family, why)

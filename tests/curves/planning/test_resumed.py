@@ -144,3 +144,14 @@ def test_declared_rates_that_all_lie_ahead_are_the_plan_and_the_last_rate_stays_
     assert "begin at step 2,000" in plan.schedule_why
     now = float(FIRST.rate_at(1_500))
     np.testing.assert_allclose(plan.schedule.rate_at([1_800, 4_000, 5_500]), [now, PEAK, 0.5 * PEAK], rtol=0.02)
+
+
+@pytest.mark.parametrize("cutoff", [4_050, 4_600])
+def test_a_job_restarted_after_its_schedule_was_over_does_not_keep_its_last_rate(cutoff: int) -> None:
+    steps = np.arange(0, cutoff + 1, 10)
+    rate = Curve.from_points(steps, np.where(steps < 4_001, FIRST.rate_at(steps), PEAK))
+    declared = validate_declared_plan({"total_steps": 4_000, "schedule": {"family": "cosine", "peak": 2 * PEAK}})
+    plan = plan_of(declared, rate=rate, cutoff=cutoff, restarted_at=4_001)
+    assert (plan.schedule_source, plan.total_source) == ("assumed", "assumed")
+    assert "does not follow it" in plan.schedule_why
+    assert plan.schedule.rate_at(plan.total_steps) == pytest.approx(PEAK, rel=0.01)
