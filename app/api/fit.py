@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter
 from pydantic import Field, StringConstraints
 
-from app.api.schemas import Asked, Number, PathPoint, RunId, StepCount, StoredText, Wire, number, numbers
+from app.api.schemas import Asked, MetricName, Number, PathPoint, RunId, StepCount, Wire, number, numbers
 from app.api.service import BUSY, NO_RUN, ROUTE_ERRORS, Service
 from app.forecasting.other_schedules.candidate import candidate
 from app.forecasting.other_schedules.compare import MOST_CANDIDATES, compare_schedules
@@ -24,9 +24,7 @@ class AskedFit(Asked):
     """Finished runs of one recipe, and schedules that nobody has trained under yet."""
 
     runs: Annotated[list[RunId], Field(min_length=1, max_length=MOST_RUNS, description="Ids of runs that have ended.")]
-    metric: StoredText | None = Field(
-        None, max_length=600, description="Without it: the first run's loss that lists show."
-    )
+    metric: MetricName | None = Field(None, description="Without it: the first run's loss that lists show.")
     schedules: Annotated[
         list[dict[str, Any] | Annotated[str, StringConstraints(max_length=100)]],
         Field(

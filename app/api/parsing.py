@@ -21,8 +21,8 @@ from app.api.slips import ignored_fields
 from app.errors import BadInput
 from app.runs import Batch
 from app.storage.batches import LARGEST_COUNT
+from app.storage.metric_names import LONGEST_METRIC, stored_metric
 
-LONGEST_METRIC = 512  # characters; the database's index takes no more at four bytes each
 MOST_CELLS = 8_000_000  # rows x metrics of one batch: 72 MB while it is being read
 LOWEST_STEP, HIGHEST_STEP = -(2**63), 2**63 - 1
 RESERVED = ("step", "time")
@@ -200,11 +200,17 @@ def _stacked(columns: list[npt.NDArray[Any]], n_rows: int) -> npt.NDArray[Any]:
 
 
 def _metric_name(name: str, warnings: _Warnings) -> str:
-    clean = name.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
-    if len(clean) > LONGEST_METRIC:
-        warnings.add(f"a metric's name was cut to {LONGEST_METRIC} characters")
-        clean = clean[:LONGEST_METRIC]
-    return clean or "unnamed"
+    stored = stored_metric(name)
+    if not name:
+        warnings.add(f"a metric without a name is stored as {stored!r}")
+    elif len(name) > LONGEST_METRIC:
+        warnings.add(
+            f"a metric's name was cut to {LONGEST_METRIC} characters, the last of them a sum of the whole; it is found "
+            "under either"
+        )
+    elif stored != name:
+        warnings.add("characters that cannot be stored were replaced in a metric's name")
+    return stored
 
 
 def _steps(raw: list[Any], warnings: _Warnings) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:

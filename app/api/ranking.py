@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 from sqlalchemy import Connection
 
-from app.api.schemas import StoredText, Wire
+from app.api.schemas import MetricName, Wire
 from app.api.service import NO_PROJECT, ROUTE_ERRORS, ProjectPath, Service
 from app.storage.goals import read_project_policy
 from app.storage.verdicts import metric_rises, read_competitors, read_unforeseen, read_unranked, shared_metric
@@ -80,7 +80,7 @@ async def get_ranking(
     project: ProjectPath,
     service: Service,
     metric: Annotated[
-        StoredText | None, Query(max_length=600, description="Without it: the one by which most runs are judged.")
+        MetricName | None, Query(description="Without it: the one by which most runs are judged.")
     ] = None,
     keep: Annotated[float, Query(gt=0, lt=1, description="Share that a round of halving keeps.")] = 0.5,
     threshold: Annotated[

@@ -14,6 +14,7 @@ from app.api.schemas import (
     ErrorBody,
     ForecastHistory,
     ForecastView,
+    MetricName,
     PointsView,
     ProjectList,
     RunDetail,
@@ -87,7 +88,7 @@ def read_detail(connection: Connection, run_id: str) -> RunDetail:
 async def get_series(
     run_id: RunIdPath,
     service: Service,
-    metric: Annotated[StoredText | None, Query(max_length=600)] = None,
+    metric: MetricName | None = None,
     from_step: Annotated[Whole | None, Query(ge=-(2**63), lt=2**63)] = None,
     to_step: Annotated[Whole | None, Query(ge=-(2**63), lt=2**63)] = None,
     max_points: Annotated[

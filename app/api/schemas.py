@@ -22,6 +22,7 @@ from pydantic_core import PydanticCustomError
 
 from app.api.slips import ignored_fields
 from app.storage.json import storable_text
+from app.storage.metric_names import stored_metric
 
 # Anything a file system, a URL and a person can carry; "/" is left to the URL.
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]{0,199}")
@@ -41,6 +42,9 @@ RunId = Annotated[str, AfterValidator(_run_id), WithJsonSchema({"type": "string"
 
 StoredText = Annotated[str, AfterValidator(storable_text)]
 """Text as it is stored, so that what is looked up by it is found."""
+
+MetricName = Annotated[str, AfterValidator(stored_metric)]
+"""A metric as it was logged, or as it is stored."""
 
 Name = Annotated[StoredText, StringConstraints(min_length=1, max_length=500)]
 

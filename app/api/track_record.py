@@ -9,7 +9,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import Field
 
-from app.api.schemas import Number, StoredText, Wire, number
+from app.api.schemas import MetricName, Number, Wire, number
 from app.api.service import NO_PROJECT, NO_RUN, ROUTE_ERRORS, Metric, ProjectPath, RunIdPath, Service
 from app.forecasting.track_record import Bucket, Coverage, buckets, reliability
 from app.storage.project_record import ProjectTrackRecord, ScoredRun, project_track_record
@@ -124,9 +124,7 @@ async def get_run_track_record(
 async def get_project_track_record(
     project: ProjectPath,
     service: Service,
-    metric: Annotated[
-        StoredText | None, Query(max_length=600, description="Without it: of each run the loss that lists show.")
-    ] = None,
+    metric: Annotated[MetricName | None, Query(description="Without it: of each run the loss that lists show.")] = None,
 ) -> ProjectRecord:
     found = await service.read(lambda connection: project_track_record(connection, project, metric))
     return _project_record(project, found)

@@ -10,7 +10,7 @@ from fastapi import APIRouter
 from pydantic import Field
 from sqlalchemy import Connection
 
-from app.api.schemas import Asked, Number, PathPoint, PriorView, StepCount, StoredText, Whole, Wire, numbers
+from app.api.schemas import Asked, MetricName, Number, PathPoint, PriorView, StepCount, Whole, Wire, numbers
 from app.api.service import BUSY, NO_RUN, ROUTE_ERRORS, RunIdPath, Service
 from app.api.views import prior_view
 from app.curves.curve import Curve
@@ -55,9 +55,7 @@ class AskedBest(Asked):
 class WhatIf(Asked):
     """One of: a cooldown, another schedule for what is left, the best decay for a budget, or only another total."""
 
-    metric: StoredText | None = Field(
-        None, max_length=600, description="A loss or an accuracy; without it: the one that lists show."
-    )
+    metric: MetricName | None = Field(None, description="A loss or an accuracy; without it: the one that lists show.")
     total_steps: StepCount | None = Field(None, description="The budget; left out: where the plan ends.")
     cooldown: AskedCooldown | None = None
     schedule: dict[str, Any] | None = Field(

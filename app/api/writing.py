@@ -26,6 +26,7 @@ from app.runs import Batch, Run, RunStatus
 from app.storage import runs
 from app.storage.batches import PendingBatch, StoredBatch
 from app.storage.json import storable_text
+from app.storage.metric_names import stored_metric
 
 router = APIRouter(prefix="/api/v1", responses=ROUTE_ERRORS)
 
@@ -272,4 +273,4 @@ def _known_roles(said: dict[str, str]) -> dict[str, str]:
     unknown = sorted(set(said.values()) - set(ROLES))
     if unknown:
         raise BadInput(f"No role is called {unknown[0]!r}. The roles: {', '.join(ROLES)}.")
-    return said
+    return {stored_metric(metric): role for metric, role in said.items()}

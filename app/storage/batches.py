@@ -24,8 +24,6 @@ from app.storage.runs import gone
 LARGEST_COUNT = 2**53
 """No run makes so many steps; beyond it not even every step is a double of its own."""
 
-LONGEST_METRIC = 512  # characters; a btree entry must stay under 2,704 bytes at 4 bytes each
-
 
 @dataclass(frozen=True, slots=True)
 class PendingBatch:

@@ -13,12 +13,12 @@ from losscast.buffer import Buffer
 from losscast.environment import Environment, read_environment
 from losscast.notices import Notices
 from losscast.registration import Registration
-from losscast.run import FINISH_SECONDS, Run
+from losscast.run import FINISH_SECONDS, UNNAMED, Run
 from losscast.schedule import describe_schedule
 from losscast.sender import Sender
 from losscast.stop_watch import StopWatch
 from losscast.transport import BadAddress, Transport
-from losscast.values import to_json, to_step, to_text
+from losscast.values import to_json, to_name, to_step, to_text
 
 LARGEST_CONFIG = 2**20
 """Bytes of JSON."""
@@ -202,7 +202,7 @@ def _tags(tags: Any, notices: Notices) -> tuple[str, ...]:
 
 def _roles(roles: Any, notices: Notices) -> Dict[str, str]:
     try:
-        return {to_text(metric) or "": to_text(role) or "" for metric, role in dict(roles or {}).items()}
+        return {to_name(metric) or UNNAMED: to_text(role) or "" for metric, role in dict(roles or {}).items()}
     except Exception as error:
         notices.warn("the roles are not sent: %r", error)
         return {}

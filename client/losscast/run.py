@@ -19,6 +19,8 @@ from losscast.values import LONGEST_NAME, to_float, to_name, to_step, to_text
 FINISH_SECONDS = 5.0
 STATUSES = ("finished", "failed", "stopped")
 
+UNNAMED = "unnamed"
+
 _STEP_LIMIT = 2**63
 
 
@@ -201,9 +203,25 @@ class Run:
                     continue
                 value = number
             if type(name) is not str or not 0 < len(name) <= LONGEST_NAME or not name.isprintable():
-                name = to_name(name) or "unnamed"
+                name = self._mended_name(name)
             values[name] = value
         return values
+
+    def _mended_name(self, name: Any) -> str:
+        mended = to_name(name)
+        if mended is None:
+            self._notices.once("no name", "a metric without a name is sent as %r", UNNAMED)
+            return UNNAMED
+        if type(name) is str and len(name) > LONGEST_NAME:
+            self._notices.once(
+                "long name",
+                "a metric's name is longer than %d characters; such names are cut, and end in a sum of the whole: %s",
+                LONGEST_NAME,
+                mended,
+            )
+        elif type(name) is str and mended != name:
+            self._notices.once("odd name", "control characters in a metric's name are sent as \ufffd: %r", mended)
+        return mended
 
     def _step(self, step: Any) -> int:
         if type(step) is int and -_STEP_LIMIT <= step < _STEP_LIMIT:

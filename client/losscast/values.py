@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
 import sys
 from collections.abc import Mapping
@@ -50,20 +51,31 @@ def to_step(value: Any) -> int | None:
 
 
 def to_name(value: Any) -> str | None:
-    """A metric's name that the server can keep: text without control characters, not too long."""
-    name = to_text(value)
-    return name[:LONGEST_NAME] if name else None
+    """A metric's name that the server can keep: text without control characters, not too long.
+
+    A longer one ends in a sum of the whole, as the server would make it: two that begin alike stay two metrics.
+    """
+    name = _mended(value)
+    if name is not None and len(name) > LONGEST_NAME:
+        ending = "~" + hashlib.sha256(name.encode()).hexdigest()[:8]
+        name = name[: LONGEST_NAME - len(ending)] + ending
+    return name or None
 
 
 def to_text(value: Any) -> str | None:
     """Text that JSON and Postgres can carry: no NUL, no half surrogates, no control characters but line ends."""
+    text = _mended(value)
+    return None if text is None else text[:LONGEST_TEXT]
+
+
+def _mended(value: Any) -> str | None:
     try:
         text = value if isinstance(value, str) else str(value)
     except Exception:
         return None
     if not text.isprintable():
         text = "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
-    return text[:LONGEST_TEXT]
+    return text
 
 
 def to_json(value: Any, depth: int = 0) -> Any:

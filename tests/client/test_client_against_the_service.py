@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -77,6 +78,34 @@ def test_a_restart_replaces_what_came_after_its_checkpoint(web: Web) -> None:
     assert web.points(run_id) == {step: 1.0 if step < 51 else 2.0 for step in range(1, 81)}
     assert web.points(run_id, metric="val_loss") == {50: 1.5}
     assert len(web.get(f"/runs/{run_id}")["segments"]) == 2
+
+
+def test_a_metric_with_a_long_name_is_found_by_it_however_it_was_sent(web: Web) -> None:
+    long, longer = "val/loss/" + "x" * 600, "val/loss/" + "x" * 6000
+    run = losscast.init(url=web.url, id=new_id("client"), roles={long: "val_loss"})
+    run.log({long: 1.0, longer: 2.0}, step=1)
+    assert run.flush(60)
+    columns: dict[str, Any] = {long: [3.0, 4.0], longer: [5.0, 6.0]}
+    sent = web.append(run.id, [2, 3], **columns)
+    run.finish(timeout=60)
+    assert "was cut to 512 characters" in str(sent["warnings"])
+    assert web.points(run.id, metric=long) == {1: 1.0, 2: 3.0, 3: 4.0}
+    assert web.points(run.id, metric=longer) == {1: 2.0, 2: 5.0, 3: 6.0}
+    listed = [series["metric"] for series in web.get(f"/runs/{run.id}/series")["series"]]
+    assert len(listed) == 2
+    assert {len(metric) for metric in listed} == {512}
+    for metric in listed:
+        assert len(web.points(run.id, metric=metric)) == 3
+
+
+def test_a_metric_without_a_name_and_one_with_a_nul_are_stored_with_a_warning(web: Web) -> None:
+    run_id = web.new_run()
+    columns: dict[str, Any] = {"": [1.0], "a\x00b": [2.0]}
+    sent = web.append(run_id, [1], **columns)
+    assert web.points(run_id, metric="unnamed") == {1: 1.0}
+    assert web.points(run_id, metric="a\x00b") == {1: 2.0}
+    assert "stored as 'unnamed'" in str(sent["warnings"])
+    assert "characters that cannot be stored" in str(sent["warnings"])
 
 
 def test_curl_and_the_client_may_log_to_one_run(web: Web) -> None:

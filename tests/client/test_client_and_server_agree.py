@@ -13,9 +13,11 @@ from app.api.parsing import parse_batch
 from app.api.schemas import CreateRun
 from app.curves.planning.declared import validate_declared_plan
 from app.curves.planning.resolve import resolve_plan
+from app.storage.metric_names import stored_metric
 from losscast.notices import Notices
 from losscast.registration import Registration
 from losscast.schedule import describe_schedule
+from losscast.values import to_name
 from losscast.wire import batch_body
 
 TOTAL = 5000
@@ -70,6 +72,16 @@ def test_a_batch_of_the_client_is_read_by_the_server_as_it_was_logged() -> None:
     found = {name: parsed.batch.values[at][parsed.batch.present[at]] for at, name in enumerate(parsed.batch.metrics)}
     assert found["loss"].tolist() == [0.1, -math.inf]
     assert np.isnan(found["lr"]).tolist() == [True]
+
+
+@pytest.mark.parametrize(
+    "name", ["loss", "x" * 512, "x" * 513, "é" * 600, "layer/" * 20_000, "a b" * 400, "\U0001f600" * 513]
+)
+def test_a_metric_has_one_name_whoever_cuts_it(name: str) -> None:
+    stored = stored_metric(name)
+    assert to_name(name) == stored
+    assert len(stored) <= 512
+    assert stored_metric(stored) == stored
 
 
 @pytest.mark.parametrize("name", ["constant", "reactive", "cosine", "wsd_linear"])

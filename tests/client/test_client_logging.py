@@ -18,6 +18,7 @@ import pytest
 
 import losscast
 from losscast import sender
+from losscast.values import to_name
 from losscast.wire import batch_body, pack
 from tests.client.conftest import MakeRun
 from tests.client.local_server import Fault, LocalServer
@@ -165,13 +166,29 @@ def test_logging_something_that_is_no_mapping_only_warns(
     assert "log() could not use" in caplog.text
 
 
-def test_metric_names_that_the_server_could_not_keep_are_mended(server: LocalServer, make_run: MakeRun) -> None:
+def test_metric_names_that_the_server_could_not_keep_are_mended_with_a_warning_for_each_kind(
+    server: LocalServer, make_run: MakeRun, caplog: pytest.LogCaptureFixture
+) -> None:
     run = make_run()
     odd: dict[Any, float] = {"a\x00b": 1.0, "c\ud800": 2.0, 5: 3.0, "": 4.0, "x" * 1000: 5.0}
-    run.log(odd, step=1)
+    for step in range(3):
+        run.log(odd, step=step)
+    run.finish()
+    metrics = {metric for batch in server.run(run.id).batches.values() for metric in batch["metrics"]}
+    assert metrics == {"a\ufffdb", "c\ufffd", "5", "unnamed", to_name("x" * 1000)}
+    assert [caplog.text.count(said) for said in ("control characters", "without a name", "longer than 512")] == [1] * 3
+    assert len(caplog.records) == 3
+
+
+def test_long_metric_names_that_begin_alike_stay_different_metrics(server: LocalServer, make_run: MakeRun) -> None:
+    names = ["x" * length for length in (512, 513, 5000, 100_000, 100_001)]
+    run = make_run(roles={names[3]: "train_loss"})
+    run.log({name: float(len(name)) for name in names}, step=1)
     run.finish()
     (batch,) = server.run(run.id).batches.values()
-    assert set(batch["metrics"]) == {"a\ufffdb", "c\ufffd", "5", "unnamed", "x" * 512}
+    assert sorted(column[0] for column in batch["metrics"].values()) == [512.0, 513.0, 5000.0, 100_000.0, 100_001.0]
+    assert max(map(len, batch["metrics"])) == 512
+    assert server.run(run.id).descriptions[0]["roles"] == {to_name(names[3]): "train_loss"}
 
 
 def test_without_a_step_the_run_counts_on_from_the_last(server: LocalServer, make_run: MakeRun) -> None:
