@@ -61,7 +61,10 @@ class VerdictView(Wire):
     saved_steps: int | None
     regret: float | None = Field(description="Expected loss of stopping now, in the metric's unit.")
     regret_interval: tuple[float, float] | None = Field(description="Central 90 % of that loss.")
-    next_step: int | None = Field(description="The next step at which the answer can change.")
+    next_step: int | None = Field(
+        description="When to look again: the next twentieth of the run, or where its planned rate begins to fall. "
+        "Each new forecast is judged, so the answer may change before. Null for a stop, and where nothing is left."
+    )
     guards: list[GuardView] = Field(description="What forbade a stop.")
     comparisons: list[ComparisonView]
     evidence: dict[str, float | str]

@@ -13,8 +13,9 @@ from app.verdicts.rivals import RivalKind
 from app.verdicts.situation import Situation
 from app.verdicts.verdict import Comparison, Decision, Verdict
 
-NEXT_LOOK = 0.05
-"""Unless something is known to happen earlier, a verdict can change when so much more of the run has been seen."""
+LOOKS = 20
+"""A run is worth looking at again at the next of so many marks along its way, those at which verdicts were measured,
+or where its rate begins to fall. Marks stay where they are however often it is judged."""
 
 
 def judge(situation: Situation, policy: Policy | None = None) -> Verdict:
@@ -96,7 +97,8 @@ def _broken(situation: Situation, policy: Policy) -> Verdict:
 def _next_step(situation: Situation, decision: Decision) -> int | None:
     if decision is Decision.STOP or situation.steps_left == 0:
         return None
-    step = min(situation.cutoff + max(round(NEXT_LOOK * situation.total_steps), 1), situation.total_steps)
+    mark = situation.cutoff * LOOKS // situation.total_steps + 1
+    step = max(math.ceil(mark * situation.total_steps / LOOKS), situation.cutoff + 1)
     start = None if situation.outlook is None else situation.outlook.decay_start
     return step if start is None or start <= situation.cutoff else min(step, start)
 

@@ -54,7 +54,8 @@ class Verdict:
     saved_steps : the same in steps
     regret : expected loss of stopping now: by how much the best of all references would have been beaten
     regret_interval : central 90 % of that loss                                          [of the metric]
-    next_step : the next step at which the answer can change; None where it cannot any more
+    next_step : when to look again: the next twentieth of the run, or where its planned rate begins to fall; None for a
+        stop, and where nothing is left. Each new forecast is judged, so that the answer may change before
     guards : what forbids a stop now, whether or not one was asked for
     comparisons : every reference by itself, the lowest first
     evidence : numbers behind it, by name

@@ -128,7 +128,7 @@ def test_of_a_job_that_has_fallen_silent_no_time_left_is_told_and_its_rank_is_sa
     before = read(database, "run")
     heard = words(shown(before, datetime.now(UTC)))
     assert "time left" in heard
-    assert "can change at step" in heard
+    assert "look again at step" in heard
     with database.write() as connection:
         connection.execute(text("UPDATE run_progress SET last_seen_at = now() - interval '6 minutes'"))
     after = read(database, "run")
@@ -136,7 +136,7 @@ def test_of_a_job_that_has_fallen_silent_no_time_left_is_told_and_its_rank_is_sa
     assert after.revision != before.revision, "an open page would not hear of it"
     assert "nothing heard for 6 min" in silent
     assert "time left" not in silent
-    assert "can change at step" not in silent
+    assert "look again at step" not in silent
     reading, _ = read_ranking(database, "lm")
     assert reading is not None
     said = words(not_ranked(reading))

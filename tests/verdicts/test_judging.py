@@ -72,6 +72,15 @@ def test_what_is_not_sure_is_undecided_and_says_when_to_ask_again() -> None:
     assert verdict.next_step == 450
 
 
+def test_when_to_look_again_stays_where_it_is_until_the_run_has_come_there() -> None:
+    situation = make_situation(rivals=(finished(2.99),))
+    asked = [judge(replace(situation, now=step)).next_step for step in (400, 410, 430, 449, 450, 960, 999)]
+    assert asked == [450, 450, 450, 450, 500, 1000, 1000]
+    falling = np.where(np.arange(60) < 2, 1.0, 0.5)
+    assert judge(with_rates(situation, falling)).next_step == 430
+    assert judge(make_situation(rivals=(finished(2.99),), total_steps=7, now=6)).next_step == 7
+
+
 def test_without_a_forecast_nothing_is_decided_and_the_verdict_says_so() -> None:
     verdict = judge(replace(make_situation(rivals=(finished(2.0),)), outlook=None))
     assert verdict.decision is Decision.UNDECIDED

@@ -97,7 +97,10 @@ TIME_MEANING = (
     "To the planned end, by the job's own clock: median, and in brackets 90 of 100 cases. Pauses and restarts are "
     "taken to come back as often and as long as they did."
 )
-NEXT_MEANING = "The next step at which the answer can change."
+NEXT_MEANING = (
+    "The next twentieth of the run, or where its planned learning rate begins to fall. Each new forecast is judged, so "
+    "the answer may change before."
+)
 SILENT_MEANING = (
     "Neither metrics nor heartbeats. The verdict is the one from before, and holds if the job still runs; how long it "
     "takes, nobody can tell now."
@@ -262,7 +265,7 @@ def _facts(reading: VerdictReading, verdict: StoredVerdict, now: datetime) -> li
         _fact("expected regret", REGRET_MEANING, regret_text(said)) if regret is not None else None,
         _goal_fact(said.get("goal")),
         _time_fact(said.get("time")) if is_heard else None,
-        _fact("can change at step", NEXT_MEANING, format_step(next_step))
+        _fact("look again at step", NEXT_MEANING, format_step(next_step))
         if next_step is not None and is_heard
         else None,
         None if is_heard else _fact("nothing heard", SILENT_MEANING, f"for {_silence(run, now)}"),
