@@ -120,7 +120,8 @@ def futures(about: Subject, said: WhatIfForm) -> Iterator[Future]:
     steps = max(1, round(COOLDOWN_SHARE * cutoff))
     now = Question(cooldown=Cooldown(steps))
     yield _future(about, f"Linear cool-down now, over {steps:,} steps", now)
-    yield _best(about, Search(("linear",), None, 0.0, hold=False))
+    # As now until then: where the plan decays by itself, later cool-downs would all end where it does.
+    yield _best(about, Search(("linear",), None, 0.0, hold=True))
     yield _future(about, "Cosine to zero from here", Question(schedule={"family": "cosine"}))
     longer = round(LONGER * total)
     yield _future(about, f"{100 * (LONGER - 1):.0f} % longer, stretched", Question(total_steps=longer))
