@@ -62,7 +62,7 @@ def main() -> None:
         "within": population.within,
     }
     if given.check:
-        _check(content, json.loads(given.output.read_text(encoding="utf-8")), given.output)
+        check(content, json.loads(given.output.read_text(encoding="utf-8")), given.output)
     else:
         given.output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     print(f"{given.output}: {content['families']}")
@@ -94,7 +94,7 @@ def learn(families: Mapping[str, Sequence[RecordedRun]]) -> Population:
     return Population(prior, within_families(prior, moments))
 
 
-def _check(made: Mapping[str, Any], kept: Mapping[str, Any], where: Path) -> None:
+def check(made: Mapping[str, Any], kept: Mapping[str, Any], where: Path) -> None:
     """Exits with what differs between the prior that this code makes and the one that is kept."""
     now, then = (dict(_numbers({part: given[part] for part in ("prior", "within")})) for given in (made, kept))
     strays = [

@@ -98,7 +98,7 @@ def fit_point(
 
 
 def _huber_of_log(parameters: Array, log_x: Array, response: Array, logs: Array) -> tuple[float, Array]:
-    """Mean Huber loss of the log residual and its gradient."""
+    """Mean Huber loss of the log residual and its gradient, in units of HUBER^2: L-BFGS-B stops at slopes of 1e-5."""
     level, scale, gain, exponent = np.exp(parameters)
     power = np.exp(-exponent * log_x)
     predicted = level + scale * power - gain * response
@@ -108,7 +108,7 @@ def _huber_of_log(parameters: Array, log_x: Array, response: Array, logs: Array)
     loss = np.where(size < HUBER, residual**2 / 2, HUBER * (size - HUBER / 2))
     outer = np.clip(residual, -HUBER, HUBER) / safe * (predicted > 1e-9) / len(logs)
     inner = np.stack([np.full_like(power, level), scale * power, -gain * response, -scale * power * log_x * exponent])
-    return float(loss.mean()), inner @ outer
+    return float(loss.mean()) / HUBER**2, inner @ outer / HUBER**2
 
 
 def _plan(total: int) -> Plan:
