@@ -19,6 +19,7 @@ from app.curves.config_keys import Config
 from app.curves.curve import Curve
 from app.curves.schedule import Schedule
 from app.errors import CurveTooShort
+from app.forecasting import hindsight
 from app.forecasting.observations import observe
 from app.laws.inference.posterior import Observations, infer
 from app.laws.population import Population, project_prior
@@ -233,8 +234,9 @@ def _likeness(own: Traits, level: float, share: float, other: Candidate) -> floa
 def learn_prior(siblings: Sequence[Sibling], population: Population) -> Prior:
     """The prior for a run of a project, from the population and the project's other runs.
 
-    Without siblings that say something, the population's own. Pure; some ten milliseconds a sibling and round: learn
-    it when a run ends or has come a good deal further, not with each refit.
+    Without siblings that say something, the population's own. Pure; some ten milliseconds a sibling and round, and as
+    much again for what finished ones say of the band's width: learn it when a run ends or has come a good deal further,
+    not with each refit.
 
     Those that have ended are heard first: one that is still going takes no finished run's place.
     """
@@ -248,13 +250,24 @@ def learn_prior(siblings: Sequence[Sibling], population: Population) -> Prior:
             continue
     if not seen:
         return population.prior
+    runs = [each for _, each in seen]
+    alike = [each.similarity for each in runs]
     prior = population.prior
     for _ in range(ROUNDS):
+        current = prior
         moments = [
-            infer(observations, each.schedule, each.horizon, prior).moments(each.schedule)
+            infer(observations, each.schedule, each.horizon, current).moments(each.schedule)
             for observations, each in seen
         ]
-        prior = project_prior(population, prior, moments, [each.similarity for _, each in seen])
-    n_live = sum(each.total_steps is not None for _, each in seen)
-    counted_as = float(sum(each.similarity for _, each in seen))
-    return replace(prior, finished_runs=len(seen) - n_live, live_runs=n_live, counted_as=counted_as)
+        prior = project_prior(population, current, moments, alike)
+    finished = [place for place, each in enumerate(runs) if each.total_steps is None]
+    if finished:
+        unheard = []
+        for one in finished:
+            others = [place for place in range(len(runs)) if place != one]
+            heard = [moments[other] for other in others], [alike[other] for other in others]
+            unheard.append(project_prior(population, current, *heard))
+        prior = replace(prior, past_errors=hindsight.past_errors([runs[one] for one in finished], unheard))
+    return replace(
+        prior, finished_runs=len(finished), live_runs=len(runs) - len(finished), counted_as=float(sum(alike))
+    )

@@ -8,11 +8,13 @@ knowledge of the metric. Everything nonlinear is a grid with weights, everything
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from app.laws.past_errors import PastErrors
 
 Array = npt.NDArray[np.float64]
 
@@ -126,6 +128,8 @@ class Prior:
     live_runs: int = 0
     # What those count for together, by how alike they are: as many runs just like the one to forecast.
     counted_as: float = 0.0
+    # Of the finished ones, forecast in hindsight (`app.forecasting.hindsight`).
+    past_errors: PastErrors = field(default_factory=PastErrors)
 
     @property
     def is_of_a_project(self) -> bool:
@@ -161,6 +165,8 @@ def prior_from_dict(given: Mapping[str, Any]) -> Prior:
             values[name] = Skewed(**value)
         elif name == "reducible":
             values[name] = Gaussian(**value)
+        elif name == "past_errors":
+            values[name] = PastErrors(**{each: tuple(numbers) for each, numbers in value.items()})
         elif name == "unusual":
             first, second = (Gaussian(**each) for each in value)
             values[name] = (first, second)
