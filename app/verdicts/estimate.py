@@ -29,7 +29,7 @@ ERRORS_BEFORE_A_RAISE = Errors(surprise=1.0, reach=5.8)
 WHOLE_PERCENT = 100.0
 """What is whole of an accuracy that is logged above 1."""
 
-OWN_BEST = "its own best so far"
+OWN_BEST = "the best level that it has held itself"
 TARGET = "the target"
 
 

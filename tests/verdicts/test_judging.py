@@ -394,7 +394,7 @@ def test_a_run_that_leads_is_said_to_lead_all_and_how_far_the_hardest() -> None:
 def test_where_others_must_be_beaten_by_a_margin_the_sentence_names_it() -> None:
     verdict = judge(make_situation(final=3.15, deviation=0.005, delta=0.3), Predictive(tolerance=1.0))
     assert verdict.decision is Decision.STOP
-    assert "sure that this does not end more than 0.3 below its own best so far" in verdict.sentence
+    assert "sure that this does not end more than 0.3 below the best level that it has held itself" in verdict.sentence
 
 
 def test_a_run_whose_rate_goes_where_nobody_has_seen_one_is_not_stopped_and_stops_nobody() -> None:

@@ -85,7 +85,7 @@ def alert_lists(open_ones: Sequence[StoredAlert], others: Sequence[StoredAlert],
         )
         for title, meaning, alerts in (
             ("Open", None, severest_first(open_ones)),
-            ("Run is over", OVER_MEANING, [alert for alert in others if alert.state is AlertState.RUN_OVER]),
+            ("Of runs that are over", OVER_MEANING, [alert for alert in others if alert.state is AlertState.RUN_OVER]),
             ("Resolved", None, [alert for alert in others if alert.state is AlertState.RESOLVED]),
         )
         if alerts

@@ -101,11 +101,11 @@ def _chance(forecast: StoredForecast) -> Component | None:
     where = "above its highest level so far" if forecast.rises else "below its lowest level so far"
     return html.P(
         [
-            f"Chance that the {'accuracy' if forecast.rises else 'loss'} still goes ",
+            f"Chance that the {'accuracy' if forecast.rises else 'loss'} goes, at some step before the end, ",
             hint(
                 where,
-                "Of the smoothed level, at any step before the end, by the network. Under 5 % is where the authors of "
-                "LC-PFN would stop a run.",
+                "Of the smoothed level, at any step before the end, by the network. The verdict asks another question: "
+                "where the run ends. Under 5 % is where the authors of LC-PFN would stop a run.",
             ),
             ": ",
             html.Span(format_percent(forecast.improvement), className="number"),
