@@ -44,6 +44,9 @@ N_FUTURES = 400
 MOST_BLOCKS = 200
 """A future of more blocks goes at their mean pace: what single ones add to it has averaged out."""
 
+ROUNDING = 1e-9
+"""Of sums of probabilities."""
+
 SLOWER = 1.25
 """The pace has dropped where the median step takes so many times what it did before, and more than nine in ten did."""
 
@@ -58,6 +61,8 @@ class Reaching:
     probability : that it is reached by the horizon; None where nothing is known of what is to come
     steps : level of probability -> step by which it is reached so surely; None: not by then, or not known [steps]
     by_budget : probability that it is reached within the budget that was given; None without one, or not known
+    passage : steps to come, and the probability that it has been reached by each; None where there is nothing to come,
+        or not known
     """
 
     level: float
@@ -65,6 +70,7 @@ class Reaching:
     probability: float | None
     steps: Mapping[float, int | None]
     by_budget: float | None = None
+    passage: tuple[npt.NDArray[np.int64], Array] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +131,7 @@ def reach(situation: Situation, level: float, *, budget_step: int | None = None)
     steps, chances = first_passage(lower.outlook, wanted, errors_of(lower, shipped_errors()))
     by = {quantile: _first(steps, chances, quantile) for quantile in QUANTILES}
     within = None if budget_step is None else _chance_by(steps, chances, budget_step)
-    return Reaching(level, None, float(chances[-1]), by, within)
+    return Reaching(level, None, float(chances[-1]), by, within, (steps, chances))
 
 
 def first_passage(outlook: Outlook, level: float, errors: Errors) -> tuple[npt.NDArray[np.int64], Array]:
@@ -175,18 +181,48 @@ def arrive(steps: npt.ArrayLike, times: npt.ArrayLike, step: int, *, rng: np.ran
     pace = pace_of(steps, times)
     if pace is None:
         return None
-    per_step, gaps, widths = _intervals(steps, times)
     left = step - float(np.asarray(steps, dtype=np.float64)[-1])
     if left <= 0:
         return Arrival(step, dict.fromkeys(QUANTILES, 0.0), pace)
+    drawn = _drawn(steps, times, pace, np.array([left]), rng)[:, 0]
+    seconds = {quantile: float(np.quantile(drawn, quantile)) for quantile in QUANTILES}
+    return Arrival(step, seconds, pace)
+
+
+def time_to_reach(
+    reaching: Reaching, steps: npt.ArrayLike, times: npt.ArrayLike, *, rng: np.random.Generator
+) -> dict[float, float | None]:
+    """Level of probability -> by how many seconds from the last point the level is reached so surely.    [s]
+
+    At which step it is reached and how long steps take are uncertain both, and independently. None: not by the end of
+    the run, or not known. The pace is that of `arrive`.
+    """
+    pace = pace_of(steps, times)
+    if pace is None or (reaching.passage is None and reaching.reached_at is None):
+        return dict.fromkeys(QUANTILES)
+    if reaching.passage is None:
+        return dict.fromkeys(QUANTILES, 0.0)
+    ahead, chances = reaching.passage
+    left = np.maximum(ahead - float(np.asarray(steps, dtype=np.float64)[-1]), 0.0)
+    drawn = _drawn(steps, times, pace, left, rng)
+    order = np.argsort(drawn, axis=None)
+    reached = np.cumsum(np.broadcast_to(np.diff(chances, prepend=0.0) / len(drawn), drawn.shape).ravel()[order])
+    places = np.searchsorted(reached, np.array(QUANTILES) - ROUNDING)
+    ordered = drawn.ravel()[order]
+    return {
+        quantile: float(ordered[place]) if place < len(ordered) else None
+        for quantile, place in zip(QUANTILES, places, strict=True)
+    }
+
+
+def _drawn(steps: npt.ArrayLike, times: npt.ArrayLike, pace: Pace, left: Array, rng: np.random.Generator) -> Array:
+    """Seconds that each of many futures takes for so many steps, shape (N_FUTURES, n)."""
+    per_step, gaps, widths = _intervals(steps, times)
     is_pause = per_step > PAUSE_FACTOR * float(np.median(per_step))
     # What was running is brought to the pace of now; what was a pause keeps its length.
     rescaled = np.where(is_pause, gaps, gaps * _to_now(per_step, is_pause, pace.seconds))
     bounds = np.unique(np.linspace(0, len(gaps), BLOCKS + 1).astype(np.intp))[:-1]
-    block_seconds, block_steps = np.add.reduceat(rescaled, bounds), np.add.reduceat(widths, bounds)
-    drawn = _futures(block_seconds, block_steps, left, rng)
-    seconds = {quantile: float(np.quantile(drawn, quantile)) for quantile in QUANTILES}
-    return Arrival(step, seconds, pace)
+    return _futures(np.add.reduceat(rescaled, bounds), np.add.reduceat(widths, bounds), left, rng)
 
 
 def _intervals(steps: npt.ArrayLike, times: npt.ArrayLike) -> tuple[Array, Array, Array]:
@@ -207,18 +243,18 @@ def _to_now(per_step: Array, is_pause: npt.NDArray[np.bool_], seconds: float) ->
     return np.asarray(seconds / np.interp(np.arange(len(per_step)), centres, local))
 
 
-def _futures(seconds: Array, steps: Array, left: float, rng: np.random.Generator) -> Array:
-    """Seconds that each of many futures takes for `left` steps, put together from blocks of the past.
+def _futures(seconds: Array, steps: Array, left: Array, rng: np.random.Generator) -> Array:
+    """Seconds that each of many futures takes for each of `left` steps, put together from blocks of the past.
 
     Each future draws from blocks that were themselves drawn from the past: with twenty of them, how often a pause
     comes is not known well, and a future of many blocks would look surer than it is.
     """
     n = len(seconds)
-    ends = np.empty(N_FUTURES)
+    ends = np.empty((N_FUTURES, len(left)))
     for future in range(N_FUTURES):
         pool = rng.integers(n, size=n)
         per_block = float(steps[pool].mean())
-        count = int(np.ceil(1.5 * left / per_block)) + 2
+        count = int(np.ceil(1.5 * float(left.max()) / per_block)) + 2
         if count > MOST_BLOCKS:
             ends[future] = left * float(seconds[pool].sum()) / float(steps[pool].sum())
             continue

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from sqlalchemy.exc import SQLAlchemyError
@@ -35,7 +35,7 @@ from app.verdicts.outlook import Outlook
 from app.verdicts.policies import Policy, Refused, policy_named
 from app.verdicts.situation import TOO_LITTLE, Situation, last_raise
 from app.verdicts.stopping import has_held, is_confirmed
-from app.verdicts.targets import reach
+from app.verdicts.targets import reach, time_to_reach
 from app.verdicts.verdict import Decision, Verdict
 from app.worker import pacing
 from app.worker.consequences import act, conclude
@@ -44,6 +44,8 @@ from app.worker.judged_run import Judged, RunToJudge
 from app.worker.surroundings import Surroundings, decisive_metric, surroundings_of
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 LOOK_SHARE = 0.005
 """Without a new forecast a run is judged again when it has come so much further."""
@@ -137,7 +139,7 @@ def _judged(subject: RunToJudge, plan: Plan, around: Surroundings, metric: str, 
         "fall": _fall(situation),
         "is_trusted": situation.outlook is not None and not guards(situation.oriented(), None),
         "is_unforeseen": rise is not None,
-        "goal": None if goal.target is None else _goal(situation, goal, goal.target, time),
+        "goal": None if goal.target is None else _goal(situation, goal, goal.target, around.pace.marks),
         "time": time,
     }
     stored = NewVerdict(
@@ -210,25 +212,26 @@ def _time_left(around: Surroundings, metric: str, total_steps: int) -> dict[str,
     return pacing.time_left(marks, total_steps)
 
 
-def _goal(situation: Situation, goal: Goal, target: float, time: Mapping[str, Any] | None) -> dict[str, Any]:
-    """When the target is reached, in steps and by the pace that is expected of the rest of the run."""
+def _goal(situation: Situation, goal: Goal, target: float, marks: Sequence[tuple[int, float]]) -> dict[str, Any]:
+    """When the target is reached, in steps and by the clock of the job."""
     found = reach(situation, target, budget_step=goal.budget_steps)
-    steps = {f"p{round(100 * level):02d}": step for level, step in found.steps.items()}
-    per_step = None
-    if time is not None and time["total_steps"] > time["at_step"]:
-        per_step = time["seconds_left"]["p50"] / (time["total_steps"] - time["at_step"])
+    at, when = np.array(marks, dtype=np.float64).reshape(-1, 2).T
+    # The same marks give the same answer: what is drawn is seeded by where the run stands.
+    rng = np.random.default_rng(marks[-1][0] if marks and marks[-1][0] > 0 else 0)
+    seconds = time_to_reach(found, at, when, rng=rng)
     return {
         "target": target,
         "reached_at": found.reached_at,
         "probability": found.probability,
-        "steps": steps,
-        "seconds": {
-            name: None if step is None or per_step is None else max(step - situation.cutoff, 0) * per_step
-            for name, step in steps.items()
-        },
+        "steps": _by_name(found.steps),
+        "seconds": _by_name(seconds),
         "budget_steps": goal.budget_steps,
         "within_budget": found.by_budget,
     }
+
+
+def _by_name(quantiles: Mapping[float, T]) -> dict[str, T]:
+    return {f"p{round(100 * level):02d}": value for level, value in quantiles.items()}
 
 
 def _held(around: Surroundings, metric: str, verdict: Verdict, segment: int, step: int) -> tuple[int, int]:

@@ -16,7 +16,7 @@ from app.verdicts.judging import judge
 from app.verdicts.outlook import Outlook
 from app.verdicts.rivals import RivalKind
 from app.verdicts.situation import Situation
-from app.verdicts.targets import arrive, pace_of, reach
+from app.verdicts.targets import QUANTILES, arrive, pace_of, reach, time_to_reach
 
 Z = np.array([-1.645, -0.674, 0.0, 0.674, 1.645])
 
@@ -177,6 +177,47 @@ def test_one_seed_gives_one_answer() -> None:
     assert first is not None
     assert second is not None
     assert first.seconds == second.seconds
+
+
+def test_at_an_even_pace_the_time_to_a_level_is_that_of_the_steps_to_it() -> None:
+    reaching = reach(make_situation(), 2.4)
+    steps, times = np.arange(101), 1e9 + 2.0 * np.arange(101)
+    seconds = time_to_reach(reaching, steps, times, rng=np.random.default_rng(2))
+    assert reaching.steps[0.95] is not None
+    for quantile, step in reaching.steps.items():
+        assert step is not None
+        assert seconds[quantile] == pytest.approx(2.0 * (step - 100))
+
+
+def test_pauses_to_come_are_in_the_time_to_a_level_too() -> None:
+    reaching = reach(make_situation(), 2.4)
+    rng = np.random.default_rng(2)
+    gaps = np.full(100, 2.0)
+    even = time_to_reach(reaching, np.arange(101), np.append(0.0, np.cumsum(gaps)), rng=rng)
+    gaps[[20, 60]] += 3600.0
+    paused = time_to_reach(reaching, np.arange(101), np.append(0.0, np.cumsum(gaps)), rng=rng)
+    assert even[0.5] is not None
+    assert even[0.95] is not None
+    assert paused[0.5] is not None
+    assert paused[0.95] is not None
+    assert paused[0.5] > even[0.5] + 3600
+    assert paused[0.95] - paused[0.5] > 10 * (even[0.95] - even[0.5])  # how many pauses come, nobody knows
+
+
+def test_a_level_that_is_hardly_reached_has_no_time_and_one_that_was_none_to_go() -> None:
+    steps, times = clock(101)
+    unlikely = reach(make_situation(), 1.95)
+    assert unlikely.probability is not None
+    assert 0.25 < unlikely.probability < 0.5
+    seconds = time_to_reach(unlikely, steps, times, rng=np.random.default_rng(2))
+    assert [quantile for quantile, value in seconds.items() if value is None] == [0.5, 0.75, 0.95]
+    reached = time_to_reach(reach(make_situation(), 4.0), steps, times, rng=np.random.default_rng(2))
+    assert set(reached.values()) == {0.0}
+    for nothing in (
+        time_to_reach(unlikely, steps, np.full(101, np.nan), rng=np.random.default_rng(2)),
+        time_to_reach(reach(make_situation(with_forecast=False), 1.0), steps, times, rng=np.random.default_rng(2)),
+    ):
+        assert nothing == dict.fromkeys(QUANTILES)
 
 
 def test_the_chances_along_the_path_are_those_of_each_of_its_forecasts() -> None:

@@ -111,6 +111,8 @@ def test_a_target_is_told_in_steps_and_in_seconds(database: Database) -> None:
     assert reached, "2.18 is where the curve comes to at step 1,125"
     for name, step in reached.items():
         assert goal["seconds"][name] == pytest.approx(2.0 * (step - 799), rel=0.02)
+    assert "about at step 1" in (said := words(shown(read(database, "run"), datetime.now(UTC))))
+    assert f", in about {format_duration(goal['seconds']['p50'])}" in said
 
 
 def test_an_accuracy_far_below_its_target_has_not_reached_it_and_of_its_way_nothing_is_known_yet(

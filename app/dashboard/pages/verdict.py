@@ -90,8 +90,8 @@ REGRET_MEANING = (
 )
 GOAL_MEANING = (
     "Probability of reaching the project's target, by the forecast's fan read as paths that keep their rank, and as "
-    "wide as forecasts err; and the step by which it is as likely as not. Not known without a forecast, and while the "
-    "training data are learned by heart and validation has not turned."
+    "wide as forecasts err; and the step and the time by which it is as likely as not. Not known without a forecast, "
+    "and while the training data are learned by heart and validation has not turned."
 )
 TIME_MEANING = (
     "To the planned end, by the job's own clock: median, and in brackets 90 of 100 cases. Pauses and restarts are "
@@ -263,7 +263,7 @@ def _facts(reading: VerdictReading, verdict: StoredVerdict, now: datetime) -> li
         if saved
         else None,
         _fact("expected regret", REGRET_MEANING, regret_text(said)) if regret is not None else None,
-        _goal_fact(said.get("goal")),
+        _goal_fact(said.get("goal"), is_heard=is_heard),
         _time_fact(said.get("time")) if is_heard else None,
         _fact("look again at step", NEXT_MEANING, format_step(next_step))
         if next_step is not None and is_heard
@@ -291,8 +291,8 @@ def _chance_against_one(said: Mapping[str, Any]) -> Component | None:
     return _fact(f"to beat {said['reference']}", CHANCE_MEANING, format_chance(1 - probability))
 
 
-def _goal_fact(goal: Mapping[str, Any] | None) -> Component | None:
-    """When the target is reached: already, by its budget, or by the end."""
+def _goal_fact(goal: Mapping[str, Any] | None, *, is_heard: bool) -> Component | None:
+    """When the target is reached: already, by its budget, or by the end; and in how long, if the job still runs."""
     if goal is None:
         return None
     target = format_value(goal["target"])
@@ -306,6 +306,9 @@ def _goal_fact(goal: Mapping[str, Any] | None) -> Component | None:
     )
     expected = goal["steps"].get("p50")
     around = "" if expected is None else f", about at step {format_step(expected)}"
+    seconds = goal["seconds"].get("p50")
+    if seconds is not None and is_heard:
+        around += f", in about {format_duration(seconds)}"
     return _fact(f"reaches {target}{until}", GOAL_MEANING, f"{format_chance(sure)}{around}")
 
 
