@@ -2,6 +2,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from app.dashboard.figures.axes import value_ticks
 from app.dashboard.figures.history import history_figure, standing
 from app.dashboard.theme import Display
 from app.runs import ForecastPoint
@@ -34,3 +35,11 @@ def test_a_single_forecast_shows_its_band_as_a_bar() -> None:
     drawn = history_figure([made_at(10)], Display()).data[-1]
     assert drawn.error_y.visible
     assert drawn.error_y.array[0] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [(2.0, 3.0, ".4~g"), (-1.001, -0.999, ".5~g"), (1e-9, 2e-9, ".4~g"), (1.0, 1.0, ".4~g"), (0.0, 0.0, ".4~g")],
+)
+def test_numbers_along_an_axis_have_the_digits_that_tell_them_apart(low: float, high: float, ticks: str) -> None:
+    assert value_ticks(low, high) == ticks

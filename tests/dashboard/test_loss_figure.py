@@ -70,6 +70,20 @@ def test_the_fan_has_both_bands_and_the_median() -> None:
     assert before["y"][0] == pytest.approx(3.0)
 
 
+def test_the_outer_band_has_an_edge_and_the_inner_has_none() -> None:
+    figure = draw(forecast=forecast())
+    assert trace(figure, "90 % band")["line"]["width"] == 1
+    assert trace(figure, "50 % band")["line"]["width"] == 0
+
+
+def test_a_loss_that_hardly_moves_has_no_number_twice_on_its_axis() -> None:
+    axis = draw(points=points(np.linspace(1.0003, 0.9998, 500)))["layout"]["yaxis"]
+    low, high = axis["range"]
+    digits = int(axis["tickformat"].removeprefix(".").removesuffix("~g"))
+    written = [f"{value:.{digits}g}" for value in np.arange(np.ceil(low * 1e4), high * 1e4) / 1e4]
+    assert len(written) == len(set(written)) > 4
+
+
 def test_nothing_travels_as_a_typed_array() -> None:
     text = loss_figure(LossChart("loss", falling(), forecast=forecast()), Display()).to_json()
     assert '"bdata"' not in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ import plotly.graph_objects as go
 from app.dashboard.theme import FONT, Palette
 
 Floats = npt.NDArray[np.float64]
+
+MOST_DIGITS = 15  # what a float tells apart
 
 POINTS_A_TRACE = 3000  # SVG stays quick up to here: 20 traces of 3000 points draw in half a second
 
@@ -71,6 +74,16 @@ def axis(palette: Palette, **extra: Any) -> dict[str, Any]:
         "tickfont": {"color": palette.muted, "size": 11},
         **extra,
     }
+
+
+def value_ticks(low: float, high: float, *, digits: int = 4) -> str:
+    """How numbers along an axis are written: in as many digits, `digits` at least, as tell neighbours apart."""
+    span, size = high - low, max(abs(low), abs(high))
+    if not (math.isfinite(span) and span > 0.0 and size > 0.0):
+        return f".{digits}~g"
+    apart = span / 10.0  # at least: an axis here has at most eight numbers
+    needed = math.floor(math.log10(size)) - math.floor(math.log10(apart)) + 1
+    return f".{min(max(digits, needed), MOST_DIGITS)}~g"
 
 
 def step_axis(palette: Palette, **extra: Any) -> dict[str, Any]:

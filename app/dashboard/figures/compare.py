@@ -10,7 +10,16 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from app.dashboard.figures.axes import Floats, axis, axis_title, base_layout, plain_list, step_axis, value_range
+from app.dashboard.figures.axes import (
+    Floats,
+    axis,
+    axis_title,
+    base_layout,
+    plain_list,
+    step_axis,
+    value_range,
+    value_ticks,
+)
 from app.dashboard.figures.empty import sentence
 from app.dashboard.figures.loss_chart import Scale
 from app.dashboard.figures.loss_marks import LABEL_OPACITY
@@ -137,7 +146,7 @@ def compare_figure(chart: CompareChart, display: Display) -> go.Figure:
             range=list(values),
             fixedrange=True,
             uirevision=f"{chart.scale}|{values}",
-            tickformat="~g" if chart.scale is Scale.LOG else ".4~g",
+            tickformat="~g" if chart.scale is Scale.LOG else value_ticks(*values),
             nticks=8,
         ),
         "annotations": [*_numbers(chart, along, values, palette), *_outside_note(outside, chart.rises, palette)],

@@ -17,6 +17,7 @@ from app.dashboard.figures.axes import (
     plain_list,
     step_axis,
     value_range,
+    value_ticks,
 )
 from app.dashboard.formatting import chart_text, format_band, format_rate
 from app.dashboard.theme import Display, Palette, translucent
@@ -39,6 +40,7 @@ def fit_figure(found: Comparison, display: Display) -> go.Figure:
         figure.add_traces(_prediction_traces(one, position, palette))
     layout = base_layout(palette, narrow=display.narrow)
     layout["margin"]["t"] = 34 if display.narrow else 62
+    low, high = _loss_range(found)
     layout |= {
         "uirevision": "fit",
         "showlegend": not display.narrow,
@@ -55,7 +57,12 @@ def fit_figure(found: Comparison, display: Display) -> go.Figure:
             palette, anchor="y2", showspikes=True, spikemode="across", spikethickness=1, spikedash="dot"
         ),
         "yaxis": axis(
-            palette, domain=[BOTTOM, 1.0], range=list(_loss_range(found)), fixedrange=True, tickformat=".4~g", nticks=8
+            palette,
+            domain=[BOTTOM, 1.0],
+            range=[low, high],
+            fixedrange=True,
+            tickformat=value_ticks(low, high),
+            nticks=8,
         ),
         "yaxis2": axis(
             palette,

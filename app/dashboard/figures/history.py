@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from app.dashboard.figures.axes import axis, axis_title, base_layout, padded, plain_list, step_axis
+from app.dashboard.figures.axes import axis, axis_title, base_layout, padded, plain_list, step_axis, value_ticks
 from app.dashboard.formatting import format_band, format_step, format_value
 from app.dashboard.theme import Display, Palette, translucent
 from app.runs import ForecastPoint
@@ -22,6 +22,7 @@ def history_figure(history: Sequence[ForecastPoint], display: Display, *, actual
     palette = display.palette
     history = standing(history)
     figure = go.Figure([*_band(history, palette), _medians(history, palette)])
+    low, high = _range(history, actual)
     layout = base_layout(palette, narrow=display.narrow) | {
         "uirevision": "history",
         "xaxis": step_axis(
@@ -30,7 +31,7 @@ def history_figure(history: Sequence[ForecastPoint], display: Display, *, actual
             fixedrange=True,
             range=[0, 1.04 * max((point.cutoff for point in history), default=1)],
         ),
-        "yaxis": axis(palette, range=list(_range(history, actual)), fixedrange=True, tickformat=".4~g", nticks=6),
+        "yaxis": axis(palette, range=[low, high], fixedrange=True, tickformat=value_ticks(low, high), nticks=6),
     }
     if actual is not None and np.isfinite(actual):
         layout |= _line_at(actual, palette)

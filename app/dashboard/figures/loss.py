@@ -7,7 +7,16 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from app.dashboard.figures.axes import Floats, axis, axis_holders, base_layout, panel_title, plain_list, step_axis
+from app.dashboard.figures.axes import (
+    Floats,
+    axis,
+    axis_holders,
+    base_layout,
+    panel_title,
+    plain_list,
+    step_axis,
+    value_ticks,
+)
 from app.dashboard.figures.loss_chart import LossChart, Scale
 from app.dashboard.figures.loss_marks import beyond_notes, cut_off_note, cutoff_mark, restart_marks
 from app.dashboard.figures.loss_rate import rate_lines, rate_traces
@@ -18,6 +27,7 @@ from app.dashboard.theme import Display, Palette, translucent
 from app.runs import Points, StoredForecast
 
 FEW_POINTS = 80  # below this each point gets a dot
+EDGE_OPACITY = 0.65  # of the outer band's edge: 3:1 against the card in both themes
 
 
 def loss_figure(chart: LossChart, display: Display) -> go.Figure:
@@ -74,7 +84,7 @@ def _layout(chart: LossChart, display: Display, *, has_rate: bool) -> dict[str, 
             # The height always fits what is in view; zooming is along the steps.
             fixedrange=True,
             uirevision=f"{chart.scale}|{values.low}|{values.high}",
-            tickformat="~g" if chart.scale is Scale.LOG else ".4~g",
+            tickformat="~g" if chart.scale is Scale.LOG else value_ticks(values.low, values.high),
             nticks=8,
         ),
         "yaxis2": axis(
@@ -117,13 +127,15 @@ def _fan(chart: LossChart, palette: Palette) -> list[go.Scatter]:
     steps = forecast.path_steps.tolist()
     rows = {level: _drawable(forecast.quantiles[i], chart.scale) for i, level in enumerate(forecast.levels)}
     traces = []
-    for low, high, name, opacity in (
-        (0.05, 0.95, "90 % band", palette.outer_opacity),
-        (0.25, 0.75, "50 % band", palette.inner_opacity),
+    # The outer band is pale against the card, and in the legend like the inner one: an edge tells them apart.
+    edge = {"width": 1, "color": translucent(palette.loss, EDGE_OPACITY)}
+    for low, high, name, opacity, line in (
+        (0.05, 0.95, "90 % band", palette.outer_opacity, edge),
+        (0.25, 0.75, "50 % band", palette.inner_opacity, {"width": 0}),
     ):
         if low not in rows or high not in rows:
             continue
-        hidden = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "legendgroup": name}
+        hidden = {"mode": "lines", "line": line, "hoverinfo": "skip", "legendgroup": name}
         traces.append(go.Scatter(x=steps, y=plain_list(rows[low]), showlegend=False, **hidden))
         traces.append(
             go.Scatter(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import plotly.graph_objects as go
 
-from app.dashboard.figures.axes import axis, base_layout, plain_list, step_axis
+from app.dashboard.figures.axes import axis, base_layout, plain_list, step_axis, value_ticks
 from app.dashboard.theme import Display
 from app.runs import Points
 
@@ -40,8 +41,13 @@ def metric_figure(points: Points, display: Display, *, view: tuple[float, float]
     layout |= {
         "dragmode": False,
         "xaxis": step_axis(palette, title=None, nticks=5, fixedrange=True, **({"range": list(view)} if view else {})),
-        "yaxis": axis(palette, nticks=5, tickformat=".3~g", fixedrange=True),
+        "yaxis": axis(palette, nticks=5, tickformat=_ticks(points.values), fixedrange=True),
         "yaxis2": {"overlaying": "y", "range": [0, 1], "visible": False, "fixedrange": True},
     }
     figure.update_layout(layout)
     return figure
+
+
+def _ticks(values: npt.NDArray[np.float64]) -> str:
+    finite = values[np.isfinite(values)]
+    return value_ticks(float(finite.min()), float(finite.max()), digits=3) if len(finite) else ".3~g"
