@@ -3,7 +3,9 @@
 Run ``python -m benchmarks.across_runs [DIRECTORY]``, with folders as for `benchmarks.forecast_accuracy`. Sets of one,
 two and three runs of a recipe are drawn by chance (always the same), fitted by `app.forecasting.other_schedules`, and
 asked for the final validation loss of every other run of the recipe. The model and data are one recipe; peak rate,
-length and schedule differ. Printed apart: where the other run has a peak rate, or a length, beyond all fitted ones.
+length and schedule differ. Printed apart: where the other run has a peak rate, or a length, beyond all fitted ones;
+and, of two others of one length with peak rates within the fitted ones and above them, how often the one that was
+predicted to end lower did.
 """
 
 from __future__ import annotations
@@ -12,20 +14,24 @@ import itertools
 import os
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from app.errors import BadInput
+from app.forecasting.across_runs import SAME_PEAK
 from app.forecasting.other_schedules.candidate import Candidate
 from app.forecasting.other_schedules.compare import MOST_CANDIDATES, compare_schedules
+from app.forecasting.other_schedules.comparison import Prediction
 from app.forecasting.recorded_run import RecordedRun
 from app.importers.recorded_run_file import NotARecordedRun, read_recorded_run
 from benchmarks.usage import tell_if_asked
 
 METRIC = "val_loss"
 SETS = 16  # drawn of each size
+RATIOS = (2.1, 5.1, np.inf)  # of a peak rate to the highest fitted one
 MPL_WARMUP_STEPS = 2160
 
 RECIPES: Mapping[str, Callable[[str], str | None]] = {
@@ -47,8 +53,12 @@ def main() -> None:
     print(f"{'recipe':22} fitted {'the other':12}    n  median    mean cover90 cover50   band")
     for folder, recipe_of in RECIPES.items():
         for recipe, runs in read_recipes(directory / folder, recipe_of).items():
+            asked = []
             for size in (1, 2, 3):
-                _print_rows(f"{folder} {recipe}", size, scored(runs, size))
+                of_size = list(predicted(runs, size))
+                _print_rows(f"{folder} {recipe}", size, scored(of_size))
+                asked += of_size
+            _print_order(f"{folder} {recipe}", ranked(asked))
 
 
 def read_recipes(folder: Path, recipe_of: Callable[[str], str | None]) -> dict[str, list[RecordedRun]]:
@@ -68,12 +78,25 @@ def read_recipes(folder: Path, recipe_of: Callable[[str], str | None]) -> dict[s
     return recipes
 
 
-def scored(runs: Sequence[RecordedRun], size: int) -> dict[str, list[tuple[float, float, float, float]]]:
-    """(|error|, inside 90 %, inside 50 %, width of the 90 % band), relative, by how far the other run goes."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Asked:
+    """What a set of fitted runs said of others.
+
+    lowest, highest : of the fitted runs' peak rates
+    predictions, actual : of each other run, and where it ended
+    """
+
+    lowest: float
+    highest: float
+    predictions: tuple[Prediction, ...]
+    actual: Mapping[str, float]
+
+
+def predicted(runs: Sequence[RecordedRun], size: int) -> Iterator[Asked]:
+    """Sets of one size, drawn by chance, each asked for other runs of the recipe."""
     sets = list(itertools.combinations(range(len(runs)), size))
     rng = np.random.default_rng(size)
     chosen = rng.permutation(len(sets))[:SETS]
-    rows: dict[str, list[tuple[float, float, float, float]]] = defaultdict(list)
     for fitted in (sets[i] for i in chosen):
         left = [i for i in range(len(runs)) if i not in fitted]
         others = {runs[i].name: runs[i] for i in rng.permutation(left)[:MOST_CANDIDATES]}
@@ -87,8 +110,16 @@ def scored(runs: Sequence[RecordedRun], size: int) -> dict[str, list[tuple[float
         except BadInput as error:
             print(f"  left out: {error}")
             continue
-        for one in predictions:
-            actual, final = others[one.candidate.words].final_loss(), one.final_quantiles
+        peaks = [run.schedule.peak for run in (runs[i] for i in fitted) if run.schedule is not None]
+        yield Asked(min(peaks), max(peaks), predictions, {name: run.final_loss() for name, run in others.items()})
+
+
+def scored(asked: Sequence[Asked]) -> dict[str, list[tuple[float, float, float, float]]]:
+    """(|error|, inside 90 %, inside 50 %, width of the 90 % band), relative, by how far the other run goes."""
+    rows: dict[str, list[tuple[float, float, float, float]]] = defaultdict(list)
+    for one_set in asked:
+        for one in one_set.predictions:
+            actual, final = one_set.actual[one.candidate.words], one.final_quantiles
             notes = " ".join(one.notes)
             reach = "beyond peak" if "peak rate" in notes else "longer" if "as long" in notes else "within"
             rows[reach].append(
@@ -102,6 +133,23 @@ def scored(runs: Sequence[RecordedRun], size: int) -> dict[str, list[tuple[float
     return rows
 
 
+def ranked(asked: Sequence[Asked]) -> dict[str, list[bool]]:
+    """Whether the lower prediction of a pair ended lower, by how far the higher peak lies above the fitted ones."""
+    rows: dict[str, list[bool]] = defaultdict(list)
+    for one_set in asked:
+        for pair in itertools.combinations(one_set.predictions, 2):
+            low, high = sorted(pair, key=lambda one: one.candidate.schedule.peak)
+            ratio = high.candidate.schedule.peak / one_set.highest
+            is_one_length = low.candidate.total_steps == high.candidate.total_steps
+            is_within = one_set.lowest / SAME_PEAK <= low.candidate.schedule.peak <= one_set.highest * SAME_PEAK
+            if not is_one_length or not is_within or ratio <= SAME_PEAK:
+                continue
+            ends = [one_set.actual[one.candidate.words] for one in (low, high)]
+            reach = next(f"up to {top:g} times" for top in RATIOS if ratio <= top)
+            rows[reach].append((low.final_mean < high.final_mean) == (ends[0] < ends[1]))
+    return rows
+
+
 def _print_rows(label: str, size: int, rows: Mapping[str, Sequence[tuple[float, float, float, float]]]) -> None:
     for reach, scores in sorted(rows.items()):
         errors, inside, inside_half, widths = 100 * np.array(scores, dtype=np.float64).T
@@ -110,6 +158,11 @@ def _print_rows(label: str, size: int, rows: Mapping[str, Sequence[tuple[float, 
             f"{inside.mean():7.0f} {inside_half.mean():7.0f} {np.median(widths):6.2f}",
             flush=True,
         )
+
+
+def _print_order(label: str, rows: Mapping[str, Sequence[bool]]) -> None:
+    for reach, right in sorted(rows.items()):
+        print(f"{label:22} one peak {reach} the fitted: {100 * np.mean(right):.0f} % of {len(right)} pairs in order")
 
 
 if __name__ == "__main__":

@@ -97,6 +97,8 @@ def test_what_cannot_be_fitted_is_said_on_the_page(desktop: Watched) -> None:
     expect(page.get_by_role("alert")).to_contain_text("at least one finished run")
     desktop.open("/fit?run=no-such-run")
     expect(page.get_by_role("alert")).to_contain_text("no-such-run")
+    desktop.open("/fit?run=cosine_24000&schedule=cosine+peak=30")
+    expect(page.get_by_role("alert")).to_contain_text("more than 10 times the highest of the fitted runs")
     desktop.open("/fit?run=cosine_24000&schedule=cosine+decay_steps=400")
     expect(page.get_by_role("alert")).to_contain_text("takes no decay_steps")
     desktop.open("/fit?run=cosine_24000&schedule=cosine+total_steps=96000+peak=1e-3")
@@ -112,6 +114,7 @@ def test_the_page_fits_its_window(browser: Browser, base_url: str, size: tuple[i
         "&schedule=wsd_linear+decay_steps=4000&schedule=constant"
     )
     expect(watched.page.locator(".fit-table tbody tr")).to_have_count(3)
+    expect(watched.page.locator("#fit-result")).to_contain_text("“drop exponent” is at its bound, 0.5")
     watched.page.wait_for_function(
         "() => document.querySelectorAll('#fit-chart .js-plotly-plot .scatterlayer .trace').length > 6",
         timeout=PATIENCE_MS,
