@@ -182,7 +182,10 @@ def frame() -> Component:
                         **aria(label="Main"),
                     ),
                     html.Button(
-                        "Theme",
+                        [
+                            html.Span("", id="theme-sign", **aria(hidden="true")),
+                            html.Span("Theme", id="theme-word"),
+                        ],
                         id="theme-toggle",
                         className="button button-small",
                         n_clicks=0,
@@ -205,7 +208,8 @@ def _register_frame(site: dash.Dash) -> None:
         site,
         "display",
         Output("display", "data"),
-        Output("theme-toggle", "children"),
+        Output("theme-sign", "children"),
+        Output("theme-word", "children"),
         Output("origin", "data"),
         Input("theme-toggle", "n_clicks"),
     )

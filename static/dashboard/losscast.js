@@ -5,7 +5,11 @@
   var PHONE = window.matchMedia("(max-width: 640px)");
   var DARK = window.matchMedia("(prefers-color-scheme: dark)");
   var THEMES = ["system", "light", "dark"];
-  var THEME_LABELS = { system: "◐ System", light: "☀ Light", dark: "☾ Dark" };
+  var THEME_LOOKS = {
+    system: { sign: "◐", word: "System" },
+    light: { sign: "☀", word: "Light" },
+    dark: { sign: "☾", word: "Dark" },
+  };
 
   function chosenTheme() {
     return document.documentElement.dataset.theme || "system";
@@ -91,19 +95,16 @@
       if (clicks) {
         chooseTheme(THEMES[(THEMES.indexOf(chosenTheme()) + 1) % THEMES.length]);
       }
-      var label = THEME_LABELS[chosenTheme()];
-      // On a phone there is room for the sign alone.
-      return [display(), PHONE.matches ? label.split(" ")[0] : label, window.location.origin];
+      var look = THEME_LOOKS[chosenTheme()];
+      return [display(), look.sign, look.word, window.location.origin];
     },
 
     arrived: function (pathname, title) {
       document.title = title ? title + " · Losscast" : "Losscast";
-      var pages = ["/compare", "/fit", "/alerts"];
-      var here = pages.find(function (page) {
-        return (pathname || "").indexOf(page) === 0;
-      });
-      return [undefined].concat(pages).map(function (page) {
-        return "nav-link" + (page === here ? " nav-here" : "");
+      // What is below none of them is no page at all.
+      var pages = [/^\/($|runs\/|projects\/)/, /^\/compare\/?$/, /^\/fit\/?$/, /^\/alerts\/?$/];
+      return pages.map(function (page) {
+        return "nav-link" + (page.test(pathname || "/") ? " nav-here" : "");
       });
     },
 
