@@ -117,6 +117,11 @@ KNOWN_NAMES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("throughput", "many", ("wall/s", "step/avg", "step/time", "iteration/time", "perf/step/time/seconds", "tps")),
 )
 
+_PART = (
+    r"(layers?|blocks?|stages?|experts?|heads?|embed\w*|wte|wpe|attn|attention|mlp|ffn|lora\w*|weights?|bias(es)?"
+    r"|encoder|decoder|backbone|h)"
+)
+
 # (what it is not, in words, pattern, role instead). Searched before everything but a person's word.
 NOT_WHAT_IT_LOOKS_LIKE: tuple[tuple[str, str, str], ...] = (
     ("the same curve against another axis", r"/vs/(samples|tokens)$", "other"),
@@ -140,6 +145,12 @@ NOT_WHAT_IT_LOOKS_LIKE: tuple[tuple[str, str, str], ...] = (
         "an auxiliary term of the loss",
         r"(^|/)(aux\w*|z|balanc\w*|router|commit\w*|load/balancing)/loss$",
         "train_metric",
+    ),
+    # A frozen layer has none, and nothing is wrong with the run.
+    (
+        "the gradient norm of one part of the model",
+        rf"(^|/){_PART}\d*(/.*)?grad.*norm|grad.*norm(/.*)?/{_PART}\d*(/|$)",
+        "other",
     ),
 )
 

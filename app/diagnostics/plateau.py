@@ -195,7 +195,9 @@ class Plateau:
 
     def _ask_what_is_gone(self, window: Window) -> Iterator[Event]:
         norms, dead = window.series("grad_norm"), window.series("dead_fraction")
-        for series, gone in ((norms, norms.values < GONE_GRADIENT), (dead, dead.values >= GONE_UNITS)):
+        # What is below zero is no norm, whatever it is called.
+        is_gone = (norms.values >= 0) & (norms.values < GONE_GRADIENT)
+        for series, gone in ((norms, is_gone), (dead, dead.values >= GONE_UNITS)):
             if not gone.any():
                 if len(series):
                     self.gone[series.name] = 0

@@ -140,6 +140,19 @@ def test_the_mean_that_hugging_face_logs_at_the_end_is_not_the_training_loss() -
     assert assign_roles(["train_loss"])["train_loss"].role == "train_loss"
 
 
+@pytest.mark.parametrize(
+    "metric",
+    [
+        "layer/0/grad_norm",
+        "grad_norm/layers.3.mlp.weight",
+        "grad_2.0_norm/layers.0.weight",
+        "model.embed_tokens/grad_norm",
+    ],
+)
+def test_the_gradient_norm_of_one_layer_is_not_that_of_the_model(metric: str) -> None:
+    assert role_of(metric) == "other"
+
+
 def test_the_loss_of_a_policy_gradient_is_no_training_loss() -> None:
     assert assign_roles(["loss", "reward", "kl"])["loss"].role == "train_metric"
     # DPO logs rewards of its own, but its loss is a loss.
