@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Iterable, Mapping
 from typing import Any, Dict
 
+from losscast import sigterm
 from losscast.buffer import Buffer
 from losscast.environment import Environment, read_environment
 from losscast.notices import Notices
@@ -47,6 +48,7 @@ def init(
     resume_step: int | None = None,
     url: str | None = None,
     api_key: str | None = None,
+    stop_on_sigterm: bool | None = None,
 ) -> Run:
     """Start reporting a run. Returns at once, whether or not there is a server.
 
@@ -71,6 +73,9 @@ def init(
         logged beyond that step is replaced; at the step itself only what is logged again. [steps]
     url, api_key : str, optional
         The server. These and `id` and `project` come from LOSSCAST_ variables where not given.
+    stop_on_sigterm : bool, optional
+        A SIGTERM first sends what waits, for up to 5 seconds, and marks the run as stopped. Then it does what it did
+        before: ends the process, or calls the job's own handler, where `init` finds one. Off by default.
     """
     global _current
     notices = Notices()
@@ -99,6 +104,8 @@ def init(
         notices.tell("not reporting: %s", environment.muted)
     first_step = 1 if resumed_at is None else resumed_at + 1
     _current = Run(run_id, chosen_project, sender, notices, first_step=first_step, stop_watch=stop_watch)
+    if sender is not None and (environment.stop_on_sigterm if stop_on_sigterm is None else stop_on_sigterm):
+        sigterm.stop_on_sigterm(_current, notices)
     return _current
 
 

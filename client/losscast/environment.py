@@ -21,6 +21,7 @@ class Environment:
     api_key: str | None
     run_id: str | None
     project: str
+    stop_on_sigterm: bool
     muted: str | None
     """Why nothing is to be sent, in words; None when this process reports."""
 
@@ -35,6 +36,7 @@ def read_environment(variables: Mapping[str, str], notices: Notices) -> Environm
         api_key=_read(variables, "LOSSCAST_API_KEY"),
         run_id=_read(variables, "LOSSCAST_RUN_ID"),
         project=_read(variables, "LOSSCAST_PROJECT") or "default",
+        stop_on_sigterm=_flag(variables, "LOSSCAST_STOP_ON_SIGTERM", notices),
         muted="LOSSCAST_MODE=disabled" if mode == "disabled" else _why_another_rank_reports(variables),
     )
 
@@ -48,6 +50,13 @@ def _why_another_rank_reports(variables: Mapping[str, str]) -> str | None:
         if _read(variables, name) not in (None, "0"):
             return f"{name}={variables[name]}: only rank 0 reports, unless LOSSCAST_RANKS=all"
     return None
+
+
+def _flag(variables: Mapping[str, str], name: str, notices: Notices) -> bool:
+    said = (_read(variables, name) or "0").lower()
+    if said not in ("0", "1", "false", "true", "no", "yes", "off", "on"):
+        notices.warn("%s=%s is not known and ignored; there are 0 and 1", name, said)
+    return said in ("1", "true", "yes", "on")
 
 
 def _read(variables: Mapping[str, str], name: str) -> str | None:

@@ -31,6 +31,7 @@ class OpenRun(Protocol):
 _open_runs: Set[OpenRun] = set()
 _installed = False
 _last_words: tuple[str, str] | None = None
+_expected_end: tuple[str, str] | None = None
 
 
 def watch(run: OpenRun) -> None:
@@ -49,8 +50,16 @@ def forget(run: OpenRun) -> None:
     _open_runs.discard(run)
 
 
+def expect_end(status: str, message: str) -> None:
+    """The process was asked to end: however it does so, short of an error, that is why."""
+    global _expected_end
+    _expected_end = status, message
+
+
 def ending(kind: type[BaseException], error: BaseException | None) -> tuple[str, str]:
     """Status and message of a run that this exception ended."""
+    if _expected_end is not None and issubclass(kind, (KeyboardInterrupt, SystemExit)):
+        return _expected_end
     text = str(error) if error is not None else ""
     message = (f"{kind.__name__}: {text}" if text else kind.__name__)[:LONGEST_MESSAGE]
     if issubclass(kind, KeyboardInterrupt):
@@ -67,7 +76,7 @@ def _after_fork_in_child() -> None:
 
 
 def _at_exit() -> None:
-    status, message = _last_words or ("finished", "")
+    status, message = _last_words or _expected_end or ("finished", "")
     deadline = time.monotonic() + EXIT_SECONDS
     runs = list(_open_runs)
     for run in runs:  # all are told before any is waited for

@@ -63,12 +63,14 @@ class Batch:
         return sum(len(metrics) for _, _, metrics in self.rows)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Flush:
     """Somebody waits until what was logged before this is delivered."""
 
     done: threading.Event
     until: float
+    rows_ahead: int = 0
+    """Rows that waited when the thread heard of it, less those that were taken since. Others may go on logging."""
 
 
 @dataclass(frozen=True)
@@ -280,7 +282,12 @@ class Sender:
                 if not rows:
                     return
                 self._waiting.append(self._numbered(rows))
+                for flush in self._flushes:
+                    flush.rows_ahead -= len(rows)
             self._deliver(self._waiting[0])
+            while self._listen(until=0.0):  # a job that never stops logging may have questions meanwhile
+                pass
+            self._answer_flushes()
             if not self._has_work():  # a few rows, which may wait for more
                 return
 
@@ -413,8 +420,12 @@ class Sender:
         self._last_contact = time.monotonic()
 
     def _answer_flushes(self) -> None:
-        flushes, self._flushes = self._flushes, []
-        for flush in flushes:
+        if self._waiting:
+            return
+        is_all_sent = not len(self._buffer)
+        answered = [flush for flush in self._flushes if is_all_sent or flush.rows_ahead <= 0]
+        self._flushes = [flush for flush in self._flushes if flush not in answered]
+        for flush in answered:
             flush.done.set()
 
     # Tries, and the waits between them -------------------------------------------------------------------------------
@@ -484,6 +495,7 @@ class Sender:
         except queue.Empty:
             return False
         if isinstance(command, Flush):
+            command.rows_ahead = len(self._buffer)
             self._flushes.append(command)
         elif isinstance(command, Finish):
             self._finish = command

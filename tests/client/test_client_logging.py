@@ -344,6 +344,28 @@ def test_flush_returns_once_everything_has_arrived(
     assert server.run(run.id).points("loss") == {1: 1.0}
 
 
+def test_flush_does_not_wait_for_what_others_log_after_it(server: LocalServer, make_run: MakeRun) -> None:
+    run = make_run()
+    stop = threading.Event()
+
+    def log_without_end() -> None:
+        while not stop.wait(0.001):
+            for _ in range(50):
+                run.log({"endless": 1.0})
+
+    for step in range(2000):
+        run.log({"loss": 1.0}, step=step)
+    thread = threading.Thread(target=log_without_end)
+    thread.start()
+    try:
+        assert run.flush(60)
+        assert server.run(run.id).points("loss") == dict.fromkeys(range(2000), 1.0)
+    finally:
+        stop.set()
+        thread.join()
+        run.finish(timeout=60)
+
+
 def test_a_finished_run_takes_nothing_more_and_says_so_once(
     server: LocalServer, make_run: MakeRun, caplog: pytest.LogCaptureFixture
 ) -> None:
