@@ -103,9 +103,23 @@ class _Asked:
     def plan_of(self, run: ImportedRun) -> dict[str, Any]:
         return {**run.said.plan, **({} if self.total_steps is None else {"total_steps": self.total_steps})}
 
-    def status_of(self, run: ImportedRun) -> str:
-        """One that still ran when its file was written goes on elsewhere: here nothing more comes."""
-        return self.status or (run.said.status if run.said.status in ENDED else None) or "stopped"
+    def total_of(self, run: ImportedRun) -> int | None:
+        """The steps that command line, file or config give the run."""
+        from app.curves.config_keys import Config, as_number, configured_total
+
+        declared = as_number(self.plan_of(run).get("total_steps"))
+        configured = configured_total(Config(run.config))
+        return int(declared) if declared is not None else configured[0] if configured else None
+
+    def status_of(self, run: ImportedRun, last_step: int | None) -> str:
+        """One that still ran when its file was written goes on elsewhere: here nothing more comes.
+
+        What nobody says is seen from the steps, the last of which is one less than the total where they count from 0.
+        """
+        if self.status or run.said.status in ENDED:
+            return self.status or str(run.said.status)
+        total = self.total_of(run)
+        return "finished" if total is not None and last_step in (total - 1, total) else "stopped"
 
 
 def _import_all(endpoint: Endpoint, sources: list[Source], failed: dict[Path, LosscastError], asked: _Asked) -> None:
@@ -212,7 +226,8 @@ def _import_run(
             # What was read so far stays; the run must not look alive.
             endpoint.post_once(f"{path_of(run_id)}/finish", {"status": "failed", "message": str(error)})
             raise
-    ended = {"status": asked.status_of(run), "message": run.said.message or f"imported from {path.name}"}
+    status = asked.status_of(run, account.last_step)
+    ended = {"status": status, "message": run.said.message or f"imported from {path.name}"}
     endpoint.post(f"{path_of(run_id)}/finish", ended)
     typer.echo(f"{shown}: {account.told()}", err=True)
     for warning in [*run.warnings, *_doubts(account, asked)]:

@@ -45,6 +45,23 @@ def test_a_file_becomes_a_run_and_twice_is_once(web: Web) -> None:
     assert len(detail["segments"]) == 1
 
 
+def test_a_run_that_counts_its_steps_from_nought_to_its_total_has_finished(web: Web, tmp_path: Path) -> None:
+    project = new_id("counted")
+    for name, total, rows in (("whole", 3, 3), ("to-its-total", 2, 3), ("cut", 4, 3), ("beyond", 1, 3)):
+        meta = f'{{"meta": {{"name": "{name}", "config": {{"max_steps": {total}}}}}}}\n'
+        lines = "".join(f'{{"step": {step}, "loss": {3 - step}}}\n' for step in range(rows))
+        (tmp_path / f"{name}.jsonl").write_text(meta + lines)
+    (tmp_path / "unsaid.csv").write_text("step,loss\n0,3\n1,2\n")
+    assert losscast_import(web, tmp_path, "--project", project).returncode == 0
+    ends = {row["name"]: row["status"] for row in web.get("/runs", project=project)["runs"]}
+    stopped = dict.fromkeys(("cut", "beyond", "unsaid"), "stopped")
+    assert ends == {"whole": "finished", "to-its-total": "finished", **stopped}
+    losscast_import(web, tmp_path / "unsaid.csv", "--project", project, "--total-steps", "2")
+    losscast_import(web, tmp_path / "cut.jsonl", "--project", project, "--finished")
+    ends = {row["name"]: row["status"] for row in web.get("/runs", project=project)["runs"]}
+    assert (ends["unsaid"], ends["cut"]) == ("finished", "finished")
+
+
 def test_a_file_that_has_grown_adds_what_is_new(web: Web, tmp_path: Path) -> None:
     project = new_id("import")
     path = tmp_path / "run.csv"

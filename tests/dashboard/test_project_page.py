@@ -243,6 +243,7 @@ def test_runs_that_were_stopped_or_failed_are_named_beside_the_ranking(database:
     assert {one.run_id: one.why for one in ranking.unranked} == {"b": "stopped", "c": "failed", "d": "silent"}
     said = str(ranking_shown(ranking, datetime.now(UTC)))
     assert "Stopped before the end, and so not ranked: b of lm_cosine.csv." in said
+    assert "imported with --finished" in said
     assert "Failed, and so not ranked: c of lm_cosine.csv." in said
     assert "Silent for half an hour, and so not ranked: d of lm_wsd.csv." in said
     assert read_ranking(database, "gpt", unless=revision)[0] is None, "nothing has changed"

@@ -70,6 +70,7 @@ REGRET_MEANING = (
 UNRANKED = {"stopped": "Stopped before the end", "failed": "Failed", "silent": "Silent for half an hour"}
 """Why a run is not ranked -> the beginning of the sentence that names it."""
 
+IMPORT_REMEDY = "Files of runs that came to their end are imported with --finished; again, where they are here already."
 PIN_MEANING = "A baseline: every verdict of this project compares with it."
 SCALE_MEANING = "All runs on one scale. Bar: 90 % band. Tick: median, or where an ended run came to."
 
@@ -302,7 +303,8 @@ def not_ranked(reading: RankingReading) -> Component | None:
     for why, said in UNRANKED.items():
         names = [one.name for one in reading.unranked if one.why == why]
         if names:
-            lines.append(f"{said}, and so not ranked: {_first_of(names)}.")
+            remedy = f" {IMPORT_REMEDY}" if why == "stopped" else ""
+            lines.append(f"{said}, and so not ranked: {_first_of(names)}.{remedy}")
     late = [one.name for one in reading.competitors if reading.states.get(one.run_id) is Liveness.LATE]
     if late:
         lines.append(
