@@ -225,7 +225,7 @@ def test_a_verdict_is_plain_json() -> None:
         ("luck", {}, "No policy named"),
         ("predictive", {"nerve": 1}, "no parameter nerve"),
         ("predictive", {"confidence": 2}, "between"),
-        ("predictive", {"confidence": 1}, "between 0.5 and 1, and is neither"),
+        ("predictive", {"confidence": 1}, "between 0.5 and 0.9999"),
         ("asha", {"first": 0}, "between 0 and 1, and is neither"),
         ("asha", {"first": 1}, "between 0 and 1, and is neither"),
         ("lcpfn", {"least": 1}, "between 0 and 1, and is neither"),
