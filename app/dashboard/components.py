@@ -85,9 +85,20 @@ def project_link(project: str) -> Component:
     return dcc.Link(project, href=project_href(project), className="project", title=f"Project {project}")
 
 
+def explained(meaning: str, *, by_keyboard: bool = True) -> dict[str, Any]:
+    """Attributes of what has a meaning: static/dashboard/meanings.js shows it to pointer, finger and keyboard.
+
+    by_keyboard : whether the tab key stops at it; it should not at every row of a long list
+    """
+    if not meaning:
+        return {}
+    reached = {"tabIndex": "0", "role": "button"} if by_keyboard else {}
+    return {**aria(description=meaning), **reached}
+
+
 def hint(text: Children, meaning: str, class_name: str = "") -> Component:
-    """Text with an explanation, for the pointer and for screen readers alike."""
-    return html.Abbr(text, title=meaning, className=f"hint {class_name}".strip())
+    """Text with an explanation, for the pointer, a finger, the keyboard and screen readers alike."""
+    return html.Span(text, className=f"hint {class_name}".strip(), **explained(meaning))
 
 
 def moment(when: datetime, now: datetime, class_name: str = "") -> Component:
@@ -101,14 +112,14 @@ def moment(when: datetime, now: datetime, class_name: str = "") -> Component:
     )
 
 
-def status_badge(state: Liveness, end: float | None = None) -> Component:
+def status_badge(state: Liveness, end: float | None = None, *, by_keyboard: bool = False) -> Component:
     """`end`: what an ended run came to, NaN where that was no finite number; None: it goes on, or nobody knows."""
     is_broken = state is Liveness.FINISHED and end is not None and not math.isfinite(end)
     look = FINISHED_BROKEN if is_broken else LOOKS[state]
     return html.Span(
         [html.Span(look.shape, className="shape", **aria(hidden="true")), look.word],
         className=f"badge badge-{Liveness.FAILED.value if is_broken else state.value}",
-        title=look.meaning,
+        **explained(look.meaning, by_keyboard=by_keyboard),
     )
 
 
@@ -126,7 +137,7 @@ def source_badge(source: str | None) -> Component | None:
     """Where a number came from: declared, inferred or assumed."""
     if source is None:
         return None
-    return html.Span(source, className=f"source source-{source}", title=SOURCE_MEANINGS.get(source, ""))
+    return html.Span(source, className=f"source source-{source}", **explained(SOURCE_MEANINGS.get(source, "")))
 
 
 def progress(last_step: int | None, total_steps: int | None, source: str | None, *, running: bool) -> Component:
@@ -256,10 +267,17 @@ def card(title: Children, *body: Component | None, tools: Children = None, class
     )
 
 
-def graph(graph_id: str | dict[str, int], figure: object, size: str, *, config: Any = STILL_CONFIG) -> Component:
-    """A chart in a box whose height the stylesheet sets: Dash sets the chart's own to all of its box."""
+def graph(
+    graph_id: str | dict[str, int], figure: object, size: str, *, spoken: str, config: Any = STILL_CONFIG
+) -> Component:
+    """A chart in a box whose height the stylesheet sets: Dash sets the chart's own to all of its box.
+
+    spoken : what is to be seen, for those who do not see it; the box, "<id>-figure", says it
+    """
     kept: Any = {**config, **STAYS_HERE}
-    return html.Div(dcc.Graph(id=graph_id, figure=figure, config=kept), className=size)
+    known_as: dict[str, Any] = {"id": f"{graph_id}-figure"} if isinstance(graph_id, str) else {}
+    chart = dcc.Graph(id=graph_id, figure=figure, config=kept)
+    return html.Div(chart, className=size, role="figure", **known_as, **aria(label=spoken))
 
 
 def alert_item(alert: StoredAlert, now: datetime, *, with_run: bool) -> Component:
@@ -279,8 +297,8 @@ def alert_item(alert: StoredAlert, now: datetime, *, with_run: bool) -> Componen
             html.Div(
                 [
                     severity_badge(alert.severity),
-                    html.Span(look.word, className="alert-state", title=look.meaning),
-                    html.Span(word.text, className="alert-kind", title=word.meaning),
+                    html.Span(look.word, className="alert-state", **explained(look.meaning, by_keyboard=False)),
+                    html.Span(word.text, className="alert-kind", **explained(word.meaning, by_keyboard=False)),
                     dcc.Link(alert.run_name, href=run_href(alert.run_id), className="alert-run", title=alert.run_name)
                     if with_run
                     else None,

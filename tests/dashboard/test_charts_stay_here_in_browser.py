@@ -31,7 +31,7 @@ def test_the_buttons_of_the_main_chart_upload_nothing(desktop: Watched, seed: Se
 
 
 def test_a_chart_with_buttons_of_its_own_still_uploads_nothing() -> None:
-    chart = graph("chart", {}, "chart-main", config={**GRAPH_CONFIG, "showSendToCloud": True}).children
+    chart = graph("chart", {}, "chart-main", spoken="", config={**GRAPH_CONFIG, "showSendToCloud": True}).children
     assert isinstance(chart, dcc.Graph)
     config = vars(chart)["config"]
     assert config["plotlyServerURL"] == ""

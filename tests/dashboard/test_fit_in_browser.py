@@ -75,7 +75,7 @@ def test_a_finished_run_is_asked_about_the_schedules_that_people_weigh(desktop: 
     page.get_by_role("button", name="Add a schedule").click()
     page.get_by_role("group", name="Schedule 3").locator(".fit-family").click()
     page.get_by_role("option", name="constant", exact=True).click()
-    page.get_by_role("button", name="Predict").click()
+    page.get_by_role("button", name="Predict", exact=True).click()
     expect(page.locator(".fit-table tbody tr")).to_have_count(3)
     expect(page.locator("#fit-result")).to_contain_text("Left out and predicted")
     best, *_, worst = rows(page)
@@ -93,7 +93,7 @@ def test_what_cannot_be_fitted_is_said_on_the_page(desktop: Watched) -> None:
     page = desktop.page
     desktop.open("/fit")
     expect(page.get_by_role("heading", name="Other schedules")).to_be_visible()
-    page.get_by_role("button", name="Predict").click()
+    page.get_by_role("button", name="Predict", exact=True).click()
     expect(page.get_by_role("alert")).to_contain_text("at least one finished run")
     desktop.open("/fit?run=no-such-run")
     expect(page.get_by_role("alert")).to_contain_text("no-such-run")

@@ -8,6 +8,7 @@ import pytest
 from app.curves.schedule import Schedule
 from app.dashboard.figures.loss import loss_figure
 from app.dashboard.figures.loss_chart import LossChart, Restart, Scale
+from app.dashboard.figures.spoken import spoken_chart
 from app.dashboard.theme import DARK, Display
 from app.runs import Points, StoredForecast
 
@@ -318,3 +319,14 @@ def test_a_few_validation_points_lie_on_top_of_a_dense_training_loss() -> None:
     assert order.index("loss") < order.index("val_loss")
     order = [one.get("name") for one in draw(others={"other_loss": falling()})["data"]]
     assert order.index("other_loss") < order.index("loss")
+
+
+def test_a_chart_in_words_has_its_last_value_and_its_forecast() -> None:
+    said = spoken_chart(LossChart("loss", points([4.0, 3.35]), forecast=forecast()))
+    assert said.startswith("loss to step 2, last 3.350; forecast ")
+    assert "90 %" in said
+
+
+def test_a_chart_without_a_point_or_a_forecast_says_no_more_than_it_shows() -> None:
+    assert spoken_chart(LossChart("loss", points([]))) == "loss, no point in view"
+    assert spoken_chart(LossChart("loss", points([4.0, np.nan]))) == "loss to step 2, last NaN"

@@ -368,7 +368,7 @@ def test_where_too_many_ask_at_once_the_pages_say_when_to_ask_again(
         finally:
             gate.set()
             asked.result()
-    page.get_by_role("button", name="Predict").click()
+    page.get_by_role("button", name="Predict", exact=True).click()
     expect(page.locator(".fit-table tbody tr")).to_have_count(1)
 
 

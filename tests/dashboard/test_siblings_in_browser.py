@@ -30,7 +30,7 @@ def test_runs_still_going_are_named_with_how_far_they_had_come(desktop: Watched,
     row = grounds.locator(".siblings .pair")
     expect(row).to_have_count(1)
     expect(row).to_contain_text("first (still going, 20 % made)")
-    expect(row.get_by_title("heard anew")).to_be_visible()
+    expect(row.locator('[aria-description*="heard anew"]')).to_be_visible()
     grounds.scroll_into_view_if_needed()
     desktop.keep_picture("run_live_siblings")
 

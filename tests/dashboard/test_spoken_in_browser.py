@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
+import numpy as np
 import pytest
 from playwright.sync_api import expect
 
 from tests.dashboard.browser import Watched
-from tests.dashboard.seeding import Seeder
+from tests.dashboard.seeding import Seeder, decaying
 
 pytestmark = pytest.mark.browser
 
@@ -34,3 +37,16 @@ def test_a_page_that_is_not_there_is_marked_in_no_menu(desktop: Watched) -> None
     expect(here).to_have_count(0)
     assert all("404" in error for error in desktop.errors)
     desktop.errors.clear()
+
+
+def test_a_chart_says_in_words_what_it_shows_and_reads_out_no_axis(desktop: Watched, seed: Seeder) -> None:
+    steps = np.arange(1, 501)
+    seed.open("run", plan={"total_steps": 1000})
+    seed.log("run", steps, {"loss": decaying(steps)})
+    desktop.open("/runs/run")
+    chart = desktop.page.locator("#run-chart-figure")
+    said = re.compile(r"^loss to step 500, last \d\.\d+; forecast \d\.\d+, 90 % \d\.\d+ – \d\.\d+ at step 1,000$")
+    expect(chart).to_have_attribute("aria-label", said)
+    expect(chart.locator("svg.main-svg").first).to_be_attached()
+    expect(chart.locator("svg.main-svg:not([aria-hidden=true])")).to_have_count(0)
+    expect(desktop.page.get_by_role("figure", name=said)).to_have_count(1)

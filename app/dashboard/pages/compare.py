@@ -99,6 +99,7 @@ def layout(database: Database, form: CompareForm) -> Component:
                             "compare-chart",
                             compare_figure(CompareChart(""), Display()),
                             "chart-main",
+                            spoken="Losses and forecasts of the runs of the table below",
                             config=ZOOM_CONFIG,
                         ),
                         html.Div(

@@ -44,7 +44,13 @@ def comparison_cards(found: Comparison, display: Display) -> Component:
         [
             card(
                 "Runs and predictions",
-                graph("fit-chart", fit_figure(found, display), "chart-main", config=ZOOM_CONFIG),
+                graph(
+                    "fit-chart",
+                    fit_figure(found, display),
+                    "chart-main",
+                    spoken="Losses of the runs, and predictions of the table below",
+                    config=ZOOM_CONFIG,
+                ),
                 _schedule_table(found, display.palette),
                 class_name="card-chart",
             ),

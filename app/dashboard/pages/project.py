@@ -116,7 +116,8 @@ def layout(project: str, wanted: RunsFilter, goals: GoalsReading) -> Component:
 
 def record_figure(title: str, graph_id: str) -> Component:
     return html.Figure(
-        [html.Figcaption(title), graph(graph_id, empty_figure(), "chart-record")], className="record-figure"
+        [html.Figcaption(title), graph(graph_id, empty_figure(), "chart-record", spoken=title)],
+        className="record-figure",
     )
 
 

@@ -16,6 +16,7 @@ from app.dashboard.components import card, choice, graph, named
 from app.dashboard.figures.empty import empty_figure
 from app.dashboard.figures.loss import loss_figure
 from app.dashboard.figures.loss_chart import LossChart, Scale
+from app.dashboard.figures.spoken import spoken_chart
 from app.dashboard.readings.charts import read_chart
 from app.dashboard.readings.run import RunReading
 from app.dashboard.theme import Display
@@ -33,7 +34,7 @@ GRAPH_CONFIG: Any = {
 def chart_card(reading: RunReading) -> Component:
     return card(
         "Curve and forecast",
-        graph("run-chart", empty_figure(), "chart-main", config=GRAPH_CONFIG),
+        graph("run-chart", empty_figure(), "chart-main", spoken="Curve and forecast", config=GRAPH_CONFIG),
         html.Div(
             [
                 html.Span("Drag along the steps to zoom in at full resolution.", className="needs-mouse"),
@@ -103,6 +104,7 @@ def register(app: dash.Dash, database: Database) -> None:
 
     @app.callback(
         Output("run-chart", "figure"),
+        Output("run-chart-figure", "aria-label"),
         Input("run-revision", "data"),
         Input("run-metric", "value"),
         Input("run-scale", "value"),
@@ -119,7 +121,7 @@ def register(app: dash.Dash, database: Database) -> None:
         view: Sequence[float] | None,
         display: Mapping[str, Any] | None,
         run_id: str,
-    ) -> object:
+    ) -> tuple[object, str]:
         steps = (float(view[0]), float(view[1])) if view else None
         return await asyncio.to_thread(
             _chart, database, run_id, metric, steps, Scale(scale), bool(smooth), Display.from_browser(display)
@@ -134,10 +136,11 @@ def _chart(
     scale: Scale,
     smooth: bool,
     display: Display,
-) -> object:
+) -> tuple[object, str]:
+    """The chart, and what it shows in words."""
     reading = read_chart(database, run_id, metric, view)
     if reading is None:
-        return empty_figure("Nothing logged yet", display.palette)
+        return empty_figure("Nothing logged yet", display.palette), "Nothing logged yet"
     chart = LossChart(
         metric=reading.metric,
         points=reading.points,
@@ -152,4 +155,4 @@ def _chart(
         smooth=smooth,
         rises=reading.rises,
     )
-    return loss_figure(chart, display)
+    return loss_figure(chart, display), spoken_chart(chart)

@@ -45,7 +45,7 @@ def header(reading: RunReading) -> list[Component | None]:
         html.Div(
             [
                 html.H1(run.name, title=run.name),
-                status_badge(reading.state, reading.end.level if reading.end else None),
+                status_badge(reading.state, reading.end.level if reading.end else None, by_keyboard=True),
             ],
             className="title-row",
         ),

@@ -27,7 +27,10 @@ def history_card() -> Component:
     return card(
         hint("How the forecast moved", "Each forecast is kept. This is what was predicted, and when."),
         html.Div(id="run-history-note", className="muted"),
-        html.Div(graph("run-history", empty_figure(), "chart-history"), id="run-history-box"),
+        html.Div(
+            graph("run-history", empty_figure(), "chart-history", spoken="Predicted final values, by step"),
+            id="run-history-box",
+        ),
     )
 
 

@@ -12,6 +12,7 @@ from dash.development.base_component import Component
 
 from app.dashboard.components import card, graph, named, value_text
 from app.dashboard.figures.metric import metric_figure
+from app.dashboard.figures.spoken import spoken_curve
 from app.dashboard.readings.charts import read_metrics
 from app.dashboard.readings.run import RunReading
 from app.dashboard.theme import Display
@@ -93,7 +94,12 @@ def metric_card(series: Series, points: Points, display: Display) -> Component:
             html.Figcaption(
                 [html.Span(series.metric, className="metric-name", title=series.metric), value_text(series.last_value)]
             ),
-            graph({"metric": series.id}, metric_figure(points, display), "chart-small"),
+            graph(
+                {"metric": series.id},
+                metric_figure(points, display),
+                "chart-small",
+                spoken=spoken_curve(series.metric, points),
+            ),
         ],
         className="metric",
     )

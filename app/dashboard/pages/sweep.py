@@ -39,7 +39,7 @@ def sweep_card() -> Component:
         card(
             hint("How much the learning rate matters", MEANING),
             html.Div(id="project-sweep-text"),
-            graph("project-sweep-figure", empty_figure(), "chart-record"),
+            graph("project-sweep-figure", empty_figure(), "chart-record", spoken="Final loss by peak learning rate"),
         ),
         id="project-sweeps",
         hidden=True,
