@@ -242,6 +242,7 @@ def test_runs_that_were_stopped_or_failed_are_named_beside_the_ranking(database:
     assert {one.run_id for one in ranking.competitors} == {"a"}
     assert {one.run_id: one.why for one in ranking.unranked} == {"b": "stopped", "c": "failed", "d": "silent"}
     said = str(ranking_shown(ranking, datetime.now(UTC)))
+    assert "A ranking needs two runs with a forecast or an end; so far only “a of lm_cosine.csv” has one." in said
     assert "Stopped before the end, and so not ranked: b of lm_cosine.csv." in said
     assert "imported with --finished" in said
     assert "Failed, and so not ranked: c of lm_cosine.csv." in said

@@ -322,7 +322,7 @@ def why_none(reading: RankingReading) -> str:
     if not reading.competitors:
         return "No ranking yet: no run of this project has a forecast or has finished."
     only = shortened(reading.competitors[0].name)
-    return f"A ranking needs two runs with a forecast or an end; so far there is {only}."
+    return f"A ranking needs two runs with a forecast or an end; so far only “{only}” has one."
 
 
 def summary(reading: RankingReading) -> list[Component | str]:
