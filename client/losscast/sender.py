@@ -122,6 +122,7 @@ class Sender:
         self._finish: Finish | None = None
         self._told: Told | None = None
         self._batch_rows = BATCH_ROWS
+        self._most_batch_rows = MOST_BATCH_ROWS
         self._lost_told = self._lost
         self._last_contact = time.monotonic()
         self._away = False
@@ -321,7 +322,7 @@ class Sender:
     def _learn_pace(self, seconds: float) -> None:
         """How many rows the next batch may have: many where the way is quick, few on a slow line or after an outage."""
         rows = self._batch_rows * 2 if seconds < QUICK_SECONDS else self._batch_rows // 2
-        self._batch_rows = max(BATCH_ROWS, min(rows, MOST_BATCH_ROWS))
+        self._batch_rows = max(BATCH_ROWS, min(rows, self._most_batch_rows))
 
     def _settle(self, batch: Batch, answer: Answer) -> None:
         self._waiting.popleft()
@@ -346,6 +347,8 @@ class Sender:
         Both get new numbers: nothing under the old one was ever stored.
         """
         middle = len(batch.rows) // 2
+        if middle >= BATCH_ROWS:  # a limit on the way, which later batches would meet again
+            self._batch_rows = self._most_batch_rows = middle
         if middle:
             halves = [batch.rows[:middle], batch.rows[middle:]]
         else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from losscast import sender
@@ -72,6 +74,21 @@ def test_a_batch_that_is_too_large_is_halved_until_it_fits(
     assert stored.points("loss") == {step: float(step) for step in range(300)}
     assert stored.n_points == 500
     assert all(stored.points(f"metric{number}") == {300: 1.0} for number in range(200))
+
+
+def test_a_size_that_was_refused_is_not_tried_again(server: LocalServer, make_run: MakeRun) -> None:
+    answer = threading.Event()
+    server.faults.append(Fault(503, until=answer, on="runs"))
+    server.largest_body = 100_000
+    run = make_run()
+    log_steps(run, range(30_000))
+    answer.set()
+    run.finish(timeout=60)
+    assert_stored_once(server, run, range(30_000))
+    rows = [len(request.body["steps"]) for request in server.sent_to("batches")]
+    refused = rows.index(max(rows))
+    assert max(rows) > 1000
+    assert max(rows[refused + 1 :]) <= max(rows) // 2
 
 
 def test_a_body_above_the_clients_own_limit_is_never_sent(
