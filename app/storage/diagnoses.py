@@ -21,6 +21,11 @@ GRAVEST = ("nonfinite", "divergence")
 
 EVENTS_SHOWN = 500
 
+LOSSES = ("train_loss", "val_loss")
+FIRST_TO_TELL, TOO_EARLY = "spike", "too early"
+"""Whether a loss misbehaves can be told from where its level is known, some fifty points in: before, no news of a run
+says little."""
+
 
 @dataclass(frozen=True, slots=True)
 class DiagnosisState:
@@ -62,6 +67,14 @@ class Health:
     risk: Mapping[int, float]
     events: Sequence[Event]
 
+    @property
+    def is_early(self) -> bool:
+        return self.states.get(FIRST_TO_TELL) == TOO_EARLY
+
+    @property
+    def has_loss(self) -> bool:
+        return any(loss in self.watched for loss in LOSSES)
+
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
@@ -77,11 +90,15 @@ class Trouble:
 class HealthGlance:
     """A run's health as a list of runs shows it.
 
+    is_early : too few points of a loss to say that nothing is wrong
+    has_loss : a loss is among what is watched
     troubles : the worst first, of equals by `GRAVEST`, then the one that came first
     """
 
     is_complete: bool
     has_failed: bool
+    is_early: bool
+    has_loss: bool
     troubles: tuple[Trouble, ...]
 
 
@@ -278,7 +295,8 @@ def glance_at_health(connection: Connection, run_ids: Sequence[str]) -> dict[str
     rows = connection.execute(
         text("""
             SELECT run.id, d.is_complete, coalesce((d.conclusions ->> 'failed')::boolean, false) AS has_failed,
-                troubles.found
+                coalesce(d.conclusions -> 'states' ->> :first_to_tell = :too_early, false) AS is_early,
+                jsonb_exists_any(coalesce(d.conclusions -> 'watched', '{}'), :losses) AS has_loss, troubles.found
             FROM run JOIN run_diagnosis d ON d.run_key = run.key
             CROSS JOIN LATERAL (
                 SELECT jsonb_agg(jsonb_build_array(kind, severity, step, details -> 'message')
@@ -288,13 +306,21 @@ def glance_at_health(connection: Connection, run_ids: Sequence[str]) -> dict[str
                 FROM diagnosis_event e WHERE e.run_key = run.key AND resolved_at IS NULL AND severity <> 'info'
             ) troubles
             WHERE run.id = ANY(:ids)
-        """).bindparams(bindparam("gravest", type_=ARRAY(Text))),
-        {"ids": list(run_ids), "gravest": list(GRAVEST)},
+        """).bindparams(bindparam("gravest", type_=ARRAY(Text)), bindparam("losses", type_=ARRAY(Text))),
+        {
+            "ids": list(run_ids),
+            "gravest": list(GRAVEST),
+            "losses": list(LOSSES),
+            "first_to_tell": FIRST_TO_TELL,
+            "too_early": TOO_EARLY,
+        },
     )
     return {
         row.id: HealthGlance(
             is_complete=row.is_complete,
             has_failed=row.has_failed,
+            is_early=row.is_early,
+            has_loss=row.has_loss,
             troubles=tuple(
                 Trouble(kind, Severity(severity), step, message) for kind, severity, step, message in row.found or ()
             ),

@@ -8,11 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from playwright.sync_api import Browser, expect
+from sqlalchemy import text
 
 from app.importers.curve_file import points_by_metric
 from app.importers.run_files import read_file
+from app.runs import RunStatus
+from app.storage import runs
 from tests.dashboard.browser import PHONE, PICTURES, Watched, open_page
-from tests.dashboard.seeding import Seeder
+from tests.dashboard.seeding import Seeder, decaying
 
 pytestmark = pytest.mark.browser
 
@@ -145,6 +148,46 @@ def test_the_list_of_runs_says_at_a_glance_which_are_in_trouble(desktop: Watched
     expect(rows.filter(has_text="lm_wsd").locator(".col-health")).to_contain_text("ok")
     expect(rows.filter(has_text="new").locator(".col-health [title]")).to_have_attribute("title", "Not diagnosed yet")
     desktop.keep_picture("runs-health-light")
+
+
+def test_a_run_of_three_points_a_silent_one_and_one_without_a_loss_are_not_called_healthy(
+    desktop: Watched, seed: Seeder
+) -> None:
+    few, many = np.arange(1, 4), np.arange(1, 201)
+    seed.open("young", name="young")
+    seed.log("young", few, {"loss": decaying(few)})
+    seed.open("short", name="short")
+    seed.log("short", few, {"loss": decaying(few)})
+    for run_id in ("silent", "well"):
+        seed.open(run_id, name=run_id)
+        seed.log(run_id, many, {"loss": decaying(many)})
+    seed.open("scored", name="scored")
+    seed.log("scored", many, {"val_acc": 1 - decaying(many) / 7})
+    with seed.database.write() as connection:
+        runs.finish_run(connection, "short", RunStatus.FINISHED, None)
+        connection.execute(
+            text(
+                "UPDATE run_progress p SET last_seen_at = now() - interval '25 minutes' "
+                "FROM run WHERE run.key = p.run_key AND run.id = 'silent'"
+            )
+        )
+    desktop.open("/")
+    table = desktop.page.locator("table.runs")
+    words = {"young": "too early", "short": "too short", "silent": "silent", "scored": "no loss", "well": "ok"}
+    for run, word in words.items():
+        expect(table.locator("tbody tr").filter(has=desktop.page.get_by_text(run, exact=True))).to_contain_text(word)
+    said = {
+        "young": "too early to tell",
+        "short": "too short a run to tell",
+        "silent": "nothing was wrong when the run fell silent",
+        "scored": "no loss to watch",
+        "well": "Healthy so far",
+    }
+    for run, sentence in said.items():
+        desktop.open(f"/runs/{run}")
+        verdict = desktop.page.locator("#run-health .health-verdict")
+        expect(verdict).to_contain_text(sentence)
+        expect(verdict.locator(".badge-finished")).to_have_count(int(run == "well"))
 
 
 def test_runs_in_trouble_can_be_listed_alone_and_the_address_says_so(desktop: Watched, seed: Seeder) -> None:

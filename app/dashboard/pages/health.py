@@ -10,6 +10,7 @@ from dash.development.base_component import Component
 from app.dashboard.components import SEVERITIES, aria, definition_list, hint, severity_badge
 from app.dashboard.diagnosis_words import kind_word, looked_for, outcome_words, state_words
 from app.dashboard.formatting import MISSING, format_percent, format_step, format_value
+from app.dashboard.liveness import Liveness
 from app.dashboard.readings.event_plots import EventPlot, PlottedPanel
 from app.dashboard.readings.run import RunReading
 from app.diagnostics.advice import worth_logging
@@ -32,6 +33,9 @@ SIGNAL_WORDS = {
     "max_attn_logit": "largest attention logit",
     "update_norm": "update norm",
 }
+SILENT = frozenset({Liveness.LATE, Liveness.LOST})
+ENDED = frozenset({Liveness.FINISHED, Liveness.FAILED, Liveness.STOPPED})
+
 UNTOLD = frozenset({"epoch", "tokens", "batch_size", "data_phase", "sequence_length", "task"})
 """Signals that are read to understand the others: no trouble shows in them."""
 
@@ -44,7 +48,7 @@ def health_report(reading: RunReading) -> list[Component | None]:
         text = "The newest points could not be diagnosed: a fault of ours, which the worker's log describes."
         return [html.P(text, className="muted"), event_list(health.events, plots, is_over=reading.is_over)]
     return [
-        html.P(verdict(health), className="health-verdict"),
+        html.P(verdict(health, reading.state), className="health-verdict"),
         html.P(watched_text(health), className="muted"),
         html.P(sharpening_text(health), className="muted") if worth_logging(health.watched) else None,
         event_list(health.events, plots, is_over=reading.is_over),
@@ -53,7 +57,7 @@ def health_report(reading: RunReading) -> list[Component | None]:
     ]
 
 
-def verdict(health: Health) -> list[Component | str]:
+def verdict(health: Health, state: Liveness) -> list[Component | str]:
     """The state in one line. Events that only inform do not make a run sick."""
     troubles = [event for event in health.events if event.severity is not Severity.INFO]
     still = worst_first([event for event in troubles if event.is_open])
@@ -62,13 +66,20 @@ def verdict(health: Health) -> list[Component | str]:
         return [severity_badge(still[0].severity, still[0].severity.capitalize()), html.B(", ".join(kinds))]
     if not health.is_complete:
         return [html.Span("Reading", className="badge"), html.B(f"up to step {format_step(health.read_to)} so far")]
+    if not health.has_loss:
+        return [html.Span("Not known", className="badge"), html.B("no loss to watch")]
+    if health.is_early and not troubles:
+        early = "too short a run to tell" if state in ENDED else "too early to tell: too few points of a loss"
+        return [html.Span("Not known", className="badge"), html.B(early)]
+    if state in SILENT:
+        return [html.Span("Not known", className="badge"), html.B("nothing was wrong when the run fell silent")]
     word = "Healthy so far" if not troubles else "Healthy again"
     passed = f"{len(troubles)} {'event has' if len(troubles) == 1 else 'events have'} passed" if troubles else ""
     mark = html.Span("✓", className="shape", **aria(hidden="true"))
     return [html.Span([mark, word], className="badge badge-finished"), html.Span(passed)]
 
 
-def health_mark(glance: HealthGlance | None) -> Component:
+def health_mark(glance: HealthGlance | None, state: Liveness) -> Component:
     """The state in a word or two, for lists: loud where something is wrong, quiet where nothing is."""
     if glance is None:
         return html.Span(MISSING, className="muted", title="Not diagnosed yet")
@@ -89,11 +100,26 @@ def health_mark(glance: HealthGlance | None) -> Component:
         return html.Span("not known", className="muted", title="The newest points could not be diagnosed.")
     if not glance.is_complete:
         return html.Span("reading", className="muted", title="A long run, which is still read.")
+    unsure = _unsure(glance, state)
+    if unsure is not None:
+        return html.Span(unsure[0], className="muted", title=unsure[1])
     return html.Span(
         [html.Span("✓", className="shape", **aria(hidden="true")), "ok"],
         className="health-ok",
         title="The diagnostics have nothing open to say.",
     )
+
+
+def _unsure(glance: HealthGlance, state: Liveness) -> tuple[str, str] | None:
+    """Why a run of which nothing bad is known is not called well: a word, and a sentence."""
+    if not glance.has_loss:
+        return "no loss", "Nothing that is logged is known as a loss, so there is little to watch."
+    if glance.is_early:
+        word = "too short" if state in ENDED else "too early"
+        return word, "There are too few points of a loss to say that nothing is wrong."
+    if state in SILENT:
+        return "silent", "Nothing was wrong in what was heard, but nothing more is heard."
+    return None
 
 
 def watched_text(health: Health) -> list[Component | str]:

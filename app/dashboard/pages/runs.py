@@ -282,7 +282,10 @@ def run_row(row: RunRow, drawings: Mapping[str, Sparkline | None], reading: Runs
                 className="col-name",
             ),
             html.Td(status_badge(state, end.level if end else None), className="col-status"),
-            html.Td(health_mark(glance), className="col-health" + ("" if glance and glance.troubles else " col-empty")),
+            html.Td(
+                health_mark(glance, state),
+                className="col-health" + ("" if glance and glance.troubles else " col-empty"),
+            ),
             html.Td(
                 run_progress(run, summary, state),
                 className="col-progress",
