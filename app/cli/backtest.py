@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from app.laws.prior import Prior
 
 FRACTIONS = (0.2, 0.4, 0.6, 0.8)
+SIBLINGS = "Siblings are files of one folder; where --group-by is given, those in whose names its groups agree."
 
 
 def forecaster_name(name: str) -> str:
@@ -118,6 +119,7 @@ def backtest(
     )
     learned = None if prior is None else _read_prior(prior)
     if verdicts:
+        _require_that_they_exist(paths)
         groups = backtest_verdicts.group_files(list(_files(paths)), group_by)
         record = _replayed(groups, policy, metric, learned, processes or os.cpu_count() or 1, plot, in_sequence)
         _tell(record, backtest_verdicts_report, as_json=as_json, as_markdown=as_markdown, plot=plot)
@@ -144,6 +146,13 @@ def _require_options_that_count(
         raise BadInput("--policy, --group-by and --in-sequence are for --verdicts. Add --verdicts, or leave them out.")
     if verdicts and any(of_forecasts):
         raise BadInput("--forecaster, --fractions and --by-folder are for forecasts. Leave them out with --verdicts.")
+
+
+def _require_that_they_exist(paths: Sequence[Path]) -> None:
+    """A replay takes long, and a sibling that is missing changes what comes of all the others."""
+    for path in paths:
+        if not os.path.exists(path):  # of a name that is too long it says no as well
+            raise BadInput(f"{path}: no such file or folder. Check the path.")
 
 
 class Report(Protocol):
@@ -180,7 +189,7 @@ def _replayed(
     words = tuple(dict.fromkeys(policy or backtest_verdicts.default_policies()))
     told, skipped = backtest_verdicts.replay_groups(groups, metric, prior, n_processes)
     if not told:
-        why = "".join(f" {Path(one.file).name}: {one.why}" for one in skipped[:3])
+        why = "".join(f" {Path(one.file).name}: {one.why}" for one in skipped[:3]) if groups else f" {SIBLINGS}"
         raise BadInput(f"No group of at least two runs could be replayed.{why}")
     runs = backtest_verdicts.as_groups(told, prior, in_sequence)
     outcomes = backtest_verdicts.judge_groups(runs, words)

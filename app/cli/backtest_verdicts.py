@@ -55,8 +55,14 @@ class Skipped:
     why: str
 
 
+ORACLE = "oracle"
+"""Stands among the policies in what is told, but cannot be chosen."""
+
+
 def policy_word(word: str) -> str:
     """A policy's name, with its first parameter if one likes: `asha`, `patience3`."""
+    if word == ORACLE:
+        raise typer.BadParameter("The oracle knows every end and is no policy; it is scored beside whatever is named.")
     named_policy(word)
     return word
 
@@ -163,7 +169,7 @@ def judge_groups(groups: Sequence[Group], words: Sequence[str]) -> dict[str, dic
     from app.verdicts.replay import replay_oracle
 
     outcomes = {word: {group.name: group.outcome(named_policy(word)) for group in groups} for word in words}
-    return outcomes | {"oracle": {group.name: replay_oracle(group.name, group.runs) for group in groups}}
+    return outcomes | {ORACLE: {group.name: replay_oracle(group.name, group.runs) for group in groups}}
 
 
 CURVES: Mapping[str, tuple[tuple[str, tuple[float, ...]], ...]] = {

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.cli.backtest_report import COLOURS
-from app.cli.printing import open_console, print_table
+from app.cli.printing import counted, open_console, print_table
 
 if TYPE_CHECKING:
     from app.cli.backtest_verdicts import Skipped
@@ -134,7 +134,7 @@ def _tables(record: Record) -> dict[str, list[list[str]]]:
     for group, part in record["groups"].items():
         groups.append([group, str(part["runs"]), str(part["tied"]), *(_cell(part["policies"][name]) for name in names)])
     tables = {
-        f"Policies, {len(record['groups'])} groups": policies,
+        f"Policies, {counted(len(record['groups']), 'group')}": policies,
         "Groups: saved [%], in brackets regret [%] where there was any": groups,
     }
     for name, bins in record["reliability"].items():
@@ -181,7 +181,7 @@ def write_plot(path: Path, record: Record) -> None:
         figure.add_scatter(
             x=[100 * one["stated"] for one in bins],
             y=[100 * one["came_true"] for one in bins],
-            text=[f"{one['n']} judgements" for one in bins],
+            text=[counted(one["n"], "judgement") for one in bins],
             hovertemplate="stated %{x:.1f} %, came true %{y:.1f} %, %{text}<extra></extra>",
             name=f"{name}, stated",
             mode="lines+markers",
@@ -209,7 +209,7 @@ def write_plot(path: Path, record: Record) -> None:
     figure.update_yaxes(title_text="came true [%]", range=[-2, 102], row=1, col=2)
     figure.update_layout(
         template="plotly_white",
-        title=f"Policies on {len(record['groups'])} groups of siblings",
+        title=f"Policies on {counted(len(record['groups']), 'group')} of siblings",
         height=560,
         hovermode="closest",
         legend={"orientation": "h", "y": -0.18},

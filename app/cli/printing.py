@@ -30,3 +30,8 @@ def print_table(console: Console, table: Table) -> None:
         console.print(table)
     for line in captured.get().splitlines():
         console.out(line.rstrip(), highlight=False)
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things in words: "1 group", "23 groups"."""
+    return f"1 {noun}" if number == 1 else f"{number:,} {noun}s"

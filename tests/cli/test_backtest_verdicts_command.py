@@ -109,6 +109,7 @@ def test_siblings_are_those_whose_names_agree() -> None:
     )
     assert answer.returncode == 0, answer.stderr
     assert "small_runs lrsens_qkFalse" in answer.stdout
+    assert "Policies, 1 group\n" in answer.stdout
     assert "oracle" in answer.stdout
     assert "small_runs lm" not in answer.stdout
 
@@ -118,13 +119,15 @@ def test_siblings_are_those_whose_names_agree() -> None:
     [
         (("--policy", "luck"), "No policy named 'luck'"),
         (("--policy", "asha1"), "reduction lies between"),
-        (("--group-by", "no such name"), "No group of at least two runs"),
+        (("--policy", "oracle"), "scored beside whatever is named"),
+        (("--group-by", "no such name"), "could be replayed. Siblings are files of one folder"),
+        ((DATA / "nowhere",), "nowhere: no such file or folder"),
         (("--group-by", "("), "is no regular expression"),
         (("--fractions", "0.5"), "are for forecasts"),
         (("--in-sequence", "0"), "greater than or equal to 1"),
     ],
 )
-def test_what_cannot_be_replayed_is_said_in_words(arguments: tuple[str, ...], words: str) -> None:
+def test_what_cannot_be_replayed_is_said_in_words(arguments: tuple[str | Path, ...], words: str) -> None:
     answer = losscast(DATA / "multipowerlaw_25M_cosine_24000.csv", "--verdicts", *arguments)
     assert answer.returncode != 0
     assert words in answer.stderr.replace("\n", " ").replace("│", "").replace("  ", " ")
