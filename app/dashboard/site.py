@@ -37,7 +37,8 @@ RUN_PATH = re.compile(r"/runs/(?P<run_id>[^/]+)/?")
 PROJECT_PATH = re.compile(r"/projects/(?P<project>[^/]+)/?")
 PAGES = frozenset({"/", "/alerts", "/compare", "/fit"})
 
-# Dash fills in the braces. theme.js runs before anything is painted, so that a dark page never flashes white.
+# Dash fills in the braces. theme.js runs before anything is painted, so that a dark page never flashes white;
+# prototypes.js before any script of others.
 INDEX = """<!DOCTYPE html>
 <html lang="en">
     <head>
@@ -46,6 +47,7 @@ INDEX = """<!DOCTYPE html>
         <link rel="icon" type="image/svg+xml" href="/assets/favicon.svg">
         <meta http-equiv="Content-Security-Policy" content="{policy}">
         <meta name="color-scheme" content="light dark">
+        <script src="/assets/prototypes.js"></script>
         <script src="/assets/theme.js"></script>
         {%css%}
     </head>
@@ -74,7 +76,7 @@ def build_site(
         "losscast",
         server=app,  # type: ignore[arg-type]  # Dash takes FastAPI apps, its annotation does not say so
         assets_folder=str((bundled("static") / "dashboard").resolve()),
-        assets_ignore=r"^theme\.js$",  # loaded by INDEX, earlier than Dash would
+        assets_ignore=r"^(theme|prototypes)\.js$",  # loaded by INDEX, earlier than Dash would
         title="Losscast",
         update_title="",
         serve_locally=True,

@@ -58,7 +58,7 @@ def test_the_pages_ask_nobody_else_for_anything(base_url: str) -> None:
     assert "Losscast" in page
 
 
-@pytest.mark.parametrize("name", ["styles/01_tokens.css", "losscast.js", "theme.js", "favicon.svg"])
+@pytest.mark.parametrize("name", ["styles/01_tokens.css", "losscast.js", "theme.js", "prototypes.js", "favicon.svg"])
 def test_the_assets_are_served(base_url: str, name: str) -> None:
     assert httpx.get(f"{base_url}/assets/{name}").status_code == 200
 
