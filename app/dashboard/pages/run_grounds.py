@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from dash import html
 from dash.development.base_component import Component
 
-from app.dashboard.components import definition_list, flattened
-from app.dashboard.formatting import format_step
+from app.dashboard.components import definition_list, flattened, plain_value, run_href
+from app.dashboard.formatting import format_step, shortened
 from app.dashboard.pages.opinions import opinions
 from app.dashboard.pages.run_tiles import no_forecast_text
 from app.dashboard.pages.siblings import sibling_list
 from app.dashboard.readings.run import RunReading
+
+SETTINGS_SHOWN = 200
+LONGEST_NAME = 80
+LONGEST_SETTING = 300
+"""Jobs send what they have: tens of thousands of settings, or a data set in one, would stand in the way."""
 
 
 def grounds(reading: RunReading) -> list[Component | None]:
@@ -64,16 +71,36 @@ def details(reading: RunReading) -> list[Component]:
         for segment in reading.segments
     ]
     config = flattened(run.config)
+    shown = [(name, plain_value(value)) for name, value in config[:SETTINGS_SHOWN]]
     return [
         definition_list(starts),
         html.Details(
             [
-                html.Summary(f"Config ({len(config)})"),
-                definition_list(config) if config else html.P("The job sent none.", className="muted"),
+                html.Summary(f"Config ({len(config):,})"),
+                _left_out(run.id, shown, len(config) - len(shown)),
+                definition_list((shortened(name, longest=LONGEST_NAME), _setting(value)) for name, value in shown)
+                if config
+                else html.P("The job sent none.", className="muted"),
             ],
             className="fold",
         ),
     ]
+
+
+def _setting(value: str) -> str:
+    if len(value) <= LONGEST_SETTING:
+        return value
+    return f"{value[:LONGEST_SETTING]}… ({len(value) - LONGEST_SETTING:,} more characters)"
+
+
+def _left_out(run_id: str, shown: Sequence[tuple[str, str]], n_more: int) -> Component | None:
+    """What of a config is not on the page, and where all of it is."""
+    n_cut = sum(len(name) > LONGEST_NAME or len(value) > LONGEST_SETTING for name, value in shown)
+    said = [f"{n_more:,} more settings are not shown" if n_more else "", f"{n_cut:,} are shortened" if n_cut else ""]
+    if not any(said):
+        return None
+    whole = html.A("the whole config", href=f"/api/v1{run_href(run_id)}")
+    return html.P([f"{' and '.join(filter(None, said))}: the API has ", whole, "."], className="muted")
 
 
 def _segment_text(resume_step: int | None, first_step: int | None) -> str:
