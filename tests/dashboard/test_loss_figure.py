@@ -297,6 +297,32 @@ def test_where_another_loss_is_now_stays_in_view_though_its_past_does_not_fit() 
     assert low < 3.4 < high < 10
 
 
+def test_a_loss_that_a_warning_names_is_in_the_focused_view_where_another_would_be_left_out() -> None:
+    chosen = points(np.linspace(1.2, 1.0, 200))
+    overfitting = points(np.linspace(1.1, 2.5, 20), first=10, every=10)
+    unasked, named = (
+        draw(points=chosen, others={"val_loss": overfitting}, warned_of=warned_of)
+        for warned_of in (frozenset[str](), frozenset(["val_loss"]))
+    )
+    assert unasked["layout"]["yaxis"]["range"][1] < 2.5 < named["layout"]["yaxis"]["range"][1]
+    assert not any("val_loss" in note["text"] for note in named["layout"]["annotations"])
+    both = draw(
+        points=chosen,
+        others={"val_loss": overfitting, "loss/eval": points([1.1, 1.9, 2.0])},
+        warned_of=frozenset(["val_loss"]),
+    )
+    assert not any("lies above" in note["text"] for note in both["layout"]["annotations"])
+    twin = draw(
+        points=chosen, others={"val_loss": overfitting, "loss/eval": overfitting}, warned_of=frozenset(["val_loss"])
+    )
+    drawn_in_order = [one["name"] for one in twin["data"] if one.get("name")]
+    assert drawn_in_order.index("val_loss") > drawn_in_order.index("loss/eval")
+    far = points(np.linspace(1.0, 9e9, 20), first=10, every=10)
+    drawn = draw(points=chosen, others={"val_loss": far}, warned_of=frozenset(["val_loss"]))
+    assert drawn["layout"]["yaxis"]["range"][1] < 10
+    assert any("val_loss lies above" in note["text"] for note in drawn["layout"]["annotations"])
+
+
 def test_a_line_that_ends_outside_the_focused_view_says_where_it_is() -> None:
     figure = draw(others={"val_loss": points(np.full(20, 900.0), every=25), "tiny": points(np.full(20, -80.0))})
     notes = [

@@ -173,13 +173,15 @@ def _row(forecast: StoredForecast, level: float) -> list[float]:
 
 
 def _loss_lines(chart: LossChart, palette: Palette) -> list[go.Scatter]:
-    """The chosen metric last, on top of the others; but few points, as of a validation, would vanish behind many."""
+    """The chosen metric last, on top of the others, and below it what a warning names; but few points, as of a
+    validation, would vanish behind many."""
     others = [
-        (points, _line(metric, points, colour, chart, width=1.4))
+        (points, metric in chart.warned_of, _line(metric, points, colour, chart, width=1.4))
         for colour, (metric, points) in zip(palette.others, chart.others.items(), strict=False)
     ]
-    lines = [*others, (chart.points, _line(chart.metric, chart.points, palette.loss, chart, width=1.6))]
-    return [trace for _, traces in sorted(lines, key=lambda line: -len(line[0])) for trace in traces]
+    own = _line(chart.metric, chart.points, palette.loss, chart, width=1.6)
+    lines = [*sorted(others, key=lambda line: line[1]), (chart.points, True, own)]
+    return [trace for _, _, traces in sorted(lines, key=lambda line: -len(line[0])) for trace in traces]
 
 
 def _line(metric: str, points: Points, colour: str, chart: LossChart, *, width: float) -> list[go.Scatter]:

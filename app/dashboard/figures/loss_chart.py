@@ -35,6 +35,7 @@ class LossChart:
     rises : more is better; then the first rise may leave the bottom of the chart
     rate : the learning rate as logged; empty if it was not
     unlogged_rate : what the job or its config says of a rate that it does not log, past and to come
+    warned_of : metrics that open alerts name: of these the focused scale shows what the alert is about
     last_step : of the whole run, in view or not; the buttons below the chart count from it
     """
 
@@ -50,3 +51,4 @@ class LossChart:
     scale: Scale = Scale.FOCUS
     smooth: bool = False
     rises: bool = False
+    warned_of: frozenset[str] = frozenset()

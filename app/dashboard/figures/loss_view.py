@@ -14,6 +14,7 @@ from app.runs import Points
 BEGINNING = 0.05  # of the steps so far: what the focused scale may cut off at the top
 FEW_TO_CUT = 20  # points: with fewer, the first drop is most of what there is to see
 FLATTENS = 3.0  # times the height of the chosen metric: a line that needs more would press it flat
+WARNED_FLATTENS = 12.0  # so much may one that a warning names: it is what people come to see
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +55,11 @@ def values_in_view(chart: LossChart) -> ValuesInView:
     shown = [values[steps > start], fan]
     if value_range(shown, log=False) is None:
         return ValuesInView(*everything)
-    for other_steps, other in others.values():
-        shown += _as_much_as_fits(other[other_steps > start], shown)
+    height = float(np.ptp(_finite(shown)))
+    for metric, (other_steps, other) in others.items():
+        most = height * (WARNED_FLATTENS if metric in chart.warned_of else FLATTENS)
+        # Inside what another has opened already, there is room.
+        shown += _as_much_as_fits(other[other_steps > start], shown, max(most, float(np.ptp(_finite(shown)))))
     low, high = value_range(shown, log=False) or everything
     newest = {metric: seen[np.isfinite(seen)][-1:] for metric, (_, seen) in others.items()}
     return ValuesInView(
@@ -66,11 +70,10 @@ def values_in_view(chart: LossChart) -> ValuesInView:
     )
 
 
-def _as_much_as_fits(other: Floats, shown: Sequence[Floats]) -> list[Floats]:
+def _as_much_as_fits(other: Floats, shown: Sequence[Floats], most: float) -> list[Floats]:
     """All of another metric, else where it is now, else nothing of it: the chosen one must not be pressed flat."""
-    height = np.ptp(_finite(shown))
     for part in (other, other[np.isfinite(other)][-1:]):
-        if len(_finite([part])) and np.ptp(_finite([*shown, part])) <= FLATTENS * height:
+        if len(_finite([part])) and np.ptp(_finite([*shown, part])) <= most:
             return [part]
     return []
 

@@ -154,5 +154,6 @@ def _chart(
         scale=scale,
         smooth=smooth,
         rises=reading.rises,
+        warned_of=reading.warned_of,
     )
     return loss_figure(chart, display), spoken_chart(chart)

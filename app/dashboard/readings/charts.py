@@ -15,9 +15,10 @@ from app.curves.roles import ACCURACY_ROLES, LOSS_ROLES
 from app.curves.schedule import Schedule
 from app.dashboard.figures.axes import POINTS_A_TRACE
 from app.dashboard.figures.loss_chart import Restart
+from app.dashboard.readings.alerts import ALERTS_SHOWN
 from app.dashboard.readings.metrics import newest_value, roles_and_loss
 from app.runs import Points, Run, RunStatus, Series, StoredForecast
-from app.storage import forecasts, points, runs
+from app.storage import alerts, forecasts, points, runs
 from app.storage.database import Database
 
 OTHERS_IN_CHART = 4  # losses beside the chosen one, or accuracies beside a chosen accuracy
@@ -36,6 +37,7 @@ class ChartReading:
     restarts: Sequence[Restart]
     last_step: int
     rises: bool = False  # more is better
+    warned_of: frozenset[str] = frozenset()  # metrics that open alerts name; of an ended run, those open at its end
 
 
 def read_chart(
@@ -55,7 +57,10 @@ def read_chart(
         if chosen is None:
             return None
         kind = next((kind for kind in (LOSS_ROLES, ACCURACY_ROLES) if roles.get(chosen) in kind), frozenset[str]())
+        fired = alerts.list_alerts(connection, run_id=run_id, limit=ALERTS_SHOWN)
+        warned_of = frozenset(one.metric for one in fired if one.metric is not None and one.resolved_at is None)
         alike = [name for name in known if roles.get(name) in kind and name != chosen]
+        alike.sort(key=lambda name: name not in warned_of)  # what a warning names is not left out for another
         rates = [name for name in known if roles.get(name) == "lr"]
         seen = _seen_range(view)
         # With the main loss NaN the weights are: no other metric of the run has a future then.
@@ -76,6 +81,7 @@ def read_chart(
             ],
             last_step=run.last_step or 0,
             rises=roles.get(chosen) in ACCURACY_ROLES,
+            warned_of=warned_of,
         )
 
 
