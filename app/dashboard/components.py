@@ -188,7 +188,8 @@ def sparkline_image(drawing: Sparkline | None) -> Component:
     layers = [html.Span(className="sparkline-layer", style=_mask(drawing.curve))]
     if drawing.whisker:
         layers.append(html.Span(className="sparkline-layer sparkline-whisker", style=_mask(drawing.whisker)))
-    return html.Span(layers, className="sparkline", role="img", **aria(label="the loss so far"))
+    # To be seen alone: the row has the last value and the forecast in words, which say more than its name could.
+    return html.Span(layers, className="sparkline", **aria(hidden="true"))
 
 
 def _mask(image: str) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import Any
 from dash import html
 from dash.development.base_component import Component
 
-from app.dashboard.components import BAND_MEANING, hint
+from app.dashboard.components import BAND_MEANING, aria, hint
 from app.dashboard.formatting import format_band, format_percent, format_value
 from app.runs import StoredForecast
 
@@ -72,6 +72,7 @@ def opinions(forecast: StoredForecast | None, *, with_chance: bool = True) -> Co
                         html.Tbody([_row(name, said) for name, said in ordered]),
                     ],
                     className="table",
+                    **aria(label="What each forecaster says"),
                 ),
                 className="table-box",
             ),

@@ -6,7 +6,7 @@ from dash import html
 from dash.development.base_component import Component
 
 from app.curves.broken import is_broken
-from app.dashboard.components import BAND_MEANING, Children, ending, hint, value_text
+from app.dashboard.components import BAND_MEANING, Children, aria, ending, hint, value_text
 from app.dashboard.formatting import MISSING, format_band, format_percent, format_value
 from app.dashboard.readings.run import OtherForecast, RunReading
 
@@ -36,6 +36,7 @@ def other_forecasts(reading: RunReading) -> Component:
                 html.Tbody([_row(reading, other) for other in reading.others]),
             ],
             className="table",
+            **aria(label="Other forecasts"),
         ),
         className="table-box other-forecasts",
     )

@@ -12,7 +12,7 @@ import dash
 from dash import ALL, Input, Output, State, dcc, html
 from dash.development.base_component import Component
 
-from app.dashboard.components import aria, hint, moment, project_href, run_href
+from app.dashboard.components import aria, explained, hint, moment, project_href, run_href
 from app.dashboard.formatting import format_chance, format_duration, format_percent, format_step, format_value
 from app.dashboard.liveness import Liveness, liveness
 from app.errors import LosscastError
@@ -20,7 +20,7 @@ from app.runs import Run, RunStatus
 from app.storage.database import Database
 from app.storage.stops import StopEntry, StopState, answer_as_person, count_stops, list_stops, read_stop_state
 from app.storage.verdicts import StoredVerdict, read_verdict
-from app.verdicts.judging import amount
+from app.verdicts.judging import amount, ask_again
 from app.verdicts.rivals import RivalKind
 from app.verdicts.stopping import Author, Mode, StopEvent
 from app.verdicts.verdict import Decision
@@ -101,6 +101,10 @@ NEXT_MEANING = (
     "The next twentieth of the run, or where its planned learning rate begins to fall. Each new forecast is judged, so "
     "the answer may change before."
 )
+OVERDUE_MEANING = (
+    "The job is past the step at which to look again. A new verdict comes with the run's next forecast; until then this "
+    "one is of the step that it was judged from."
+)
 SILENT_MEANING = (
     "Neither metrics nor heartbeats. The verdict is the one from before, and holds if the job still runs; how long it "
     "takes, nobody can tell now."
@@ -126,11 +130,21 @@ class VerdictReading:
         return self.state.run.status is not RunStatus.RUNNING
 
     @property
+    def overdue_since(self) -> int | None:
+        """The step at which to look again, where the job is past it and the verdict still the one from before."""
+        next_step = self.verdict.details.get("next_step") if self.verdict is not None else None
+        last = self.state.run.last_step
+        if self.is_over or next_step is None or last is None or last < next_step:
+            return None
+        return int(next_step)
+
+    @property
     def revision(self) -> str:
         """Changes when something that is shown does."""
         judged_at = self.verdict.judged_at if self.verdict else None
         newest = self.stops[0].id if self.stops else None
-        said = self.state.should_stop, self.state.sentence, liveness(self.state.run, self.now)
+        state = liveness(self.state.run, self.now)
+        said = self.state.should_stop, self.state.sentence, state, self.overdue_since
         return f"{self.state.run.status} {judged_at} {newest} {self.state.policy.revision} {said}"
 
     @property
@@ -222,8 +236,8 @@ def shown(reading: VerdictReading, now: datetime, problem: str | None = None) ->
         [
             html.Div(
                 [
-                    verdict_badge(verdict.decision, meaning=f"By the policy “{said.get('policy', '')}”."),
-                    html.P(said.get("sentence", ""), className="verdict-sentence"),
+                    verdict_badge(verdict.decision, f"By the policy “{said.get('policy', '')}”.", by_keyboard=True),
+                    html.P(_sentence(reading, verdict), className="verdict-sentence"),
                 ],
                 className="verdict-head",
             ),
@@ -240,12 +254,12 @@ def shown(reading: VerdictReading, now: datetime, problem: str | None = None) ->
     )
 
 
-def verdict_badge(decision: str, meaning: str = "") -> Component:
+def verdict_badge(decision: str, meaning: str = "", *, by_keyboard: bool = False) -> Component:
     look = LOOKS[decision]
     return html.Span(
         [html.Span(look.shape, className="shape", **aria(hidden="true")), look.word],
         className=f"badge verdict-badge verdict-badge-{decision}",
-        title=f"{look.meaning} {meaning}".strip(),
+        **explained(f"{look.meaning} {meaning}".strip(), by_keyboard=by_keyboard),
     )
 
 
@@ -254,7 +268,6 @@ def _facts(reading: VerdictReading, verdict: StoredVerdict, now: datetime) -> li
     run = reading.state.run
     is_heard = liveness(run, now) is Liveness.RUNNING
     probability, saved, regret = said.get("probability"), said.get("saved"), said.get("regret")
-    next_step = said.get("next_step")
     held = verdict.step - verdict.since_step
     return [
         _fact(_all_of_them(said), ALL_MEANING, format_chance(1 - probability)) if probability is not None else None,
@@ -265,13 +278,24 @@ def _facts(reading: VerdictReading, verdict: StoredVerdict, now: datetime) -> li
         _fact("expected regret", REGRET_MEANING, regret_text(said)) if regret is not None else None,
         _goal_fact(said.get("goal"), is_heard=is_heard),
         _time_fact(said.get("time")) if is_heard else None,
-        _fact("look again at step", NEXT_MEANING, format_step(next_step))
-        if next_step is not None and is_heard
-        else None,
+        _next_fact(reading, said.get("next_step")) if is_heard else None,
         None if is_heard else _fact("nothing heard", SILENT_MEANING, f"for {_silence(run, now)}"),
         html.Span(f"held for {format_step(held)} steps") if held > 0 else None,
         html.Span(["judged ", moment(verdict.judged_at, now), f", from step {format_step(verdict.step)}"]),
     ]
+
+
+def _sentence(reading: VerdictReading, verdict: StoredVerdict) -> str:
+    """The verdict's own, without what it says of when to ask again once that is past."""
+    sentence = str(verdict.details.get("sentence", ""))
+    overdue = reading.overdue_since
+    return sentence if overdue is None else sentence.removesuffix(ask_again(overdue))
+
+
+def _next_fact(reading: VerdictReading, next_step: int | None) -> Component | None:
+    if reading.overdue_since is not None:
+        return _fact("overdue since step", OVERDUE_MEANING, format_step(reading.overdue_since))
+    return None if next_step is None else _fact("look again at step", NEXT_MEANING, format_step(next_step))
 
 
 def _silence(run: Run, now: datetime) -> str:
