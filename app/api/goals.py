@@ -12,8 +12,9 @@ from pydantic import ConfigDict, Field, FiniteFloat
 from sqlalchemy import Connection
 
 from app.api.schemas import Name, RunId, StepCount, Wire
-from app.api.service import NO_PROJECT, ROUTE_ERRORS, ProjectPath, Service
+from app.api.service import NO_PROJECT, ROUTE_ERRORS, NewProjectPath, ProjectPath, Service
 from app.storage.goals import Goal, ProjectPolicy, read_project_policy, save_project_policy, unlogged_metrics
+from app.storage.runs import list_runs
 from app.verdicts.policies import DEFAULT_POLICY, POLICIES, policy_named
 from app.verdicts.stopping import Mode
 
@@ -86,10 +87,12 @@ async def get_goals(project: ProjectPath, service: Service) -> GoalsView:
     "/projects/{project:path}/goals",
     tags=["write"],
     summary="Set a project's goals, baselines, policy and mode",
-    responses=NO_PROJECT,
 )
-async def put_goals(project: ProjectPath, said: Goals, service: Service) -> GoalsView:
-    """Replaces all of it. Running runs are judged again within seconds, and no stop of before holds meanwhile."""
+async def put_goals(project: NewProjectPath, said: Goals, service: Service) -> GoalsView:
+    """Replaces all of it. Running runs are judged again within seconds, and no stop of before holds meanwhile.
+
+    A project that has no run yet is made, and its first run is judged by this.
+    """
     policy_named(said.policy, said.parameters)
     goals = {metric: Goal(**goal.model_dump()) for metric, goal in said.goals.items()}
 
@@ -103,16 +106,20 @@ async def put_goals(project: ProjectPath, said: Goals, service: Service) -> Goal
             goals=goals,
             baselines=said.baselines,
         )
-        warnings = [f"No run of this project has logged {one!r} yet." for one in _unlogged(connection, project, goals)]
-        return to_judge, _goals(project, read_project_policy(connection, project), warnings)
+        return to_judge, _goals(project, read_project_policy(connection, project), _slips(connection, project, goals))
 
     to_judge, view = await service.write(change)
     service.ask_for_refit(set(to_judge))
     return view
 
 
-def _unlogged(connection: Connection, project: str, goals: Mapping[str, Goal]) -> list[str]:
-    return unlogged_metrics(connection, project, list(goals)) if goals else []
+def _slips(connection: Connection, project: str, goals: Mapping[str, Goal]) -> list[str]:
+    """What may be meant, and is often a name that was mistyped: no run has it."""
+    _, n_runs = list_runs(connection, project=project, limit=1)
+    if not n_runs:
+        return [f"The project {project!r} has no run yet; its first one is judged by this."]
+    unlogged = unlogged_metrics(connection, project, list(goals)) if goals else []
+    return [f"No run of this project has logged {one!r} yet." for one in unlogged]
 
 
 def _goals(project: str, policy: ProjectPolicy, warnings: list[str] | None = None) -> GoalsView:

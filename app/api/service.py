@@ -11,7 +11,7 @@ from fastapi import Depends, Path, Query, Request
 from sqlalchemy import Connection
 
 from app.api.group_commit import GroupCommit
-from app.api.schemas import ErrorBody, MetricName, RunId, StoredText
+from app.api.schemas import ErrorBody, MetricName, Name, RunId, StoredText
 from app.calculations import Calculations
 from app.storage.database import Database
 
@@ -19,6 +19,7 @@ Result = TypeVar("Result")
 Responses = dict[int | str, dict[str, Any]]  # status -> what the API's description says of it
 RunIdPath = Annotated[RunId, Path(description="The run's id.")]
 ProjectPath = Annotated[StoredText, Path(max_length=500, description="The project's name; it may hold slashes.")]
+NewProjectPath = Annotated[Name, Path(description="The project's name; it may hold slashes, and need not exist yet.")]
 Metric = Annotated[MetricName | None, Query(description="Without it: the loss that lists show.")]
 
 ROUTE_ERRORS: Responses = {

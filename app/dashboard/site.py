@@ -313,7 +313,13 @@ def missing_run_page(database: Database, run_id: str) -> Component:
 def unknown_project_page(name: str) -> Component:
     return message_page(
         "No such project",
-        html.P(["No run belongs to a project of the name ", html.Code(name), ". A project begins with its first run."]),
+        html.P(
+            [
+                "No run belongs to a project of the name ",
+                html.Code(name),
+                ". A project begins with its first run, or with what is wanted of its runs.",
+            ]
+        ),
         _home(),
     )
 

@@ -13,6 +13,7 @@ from sqlalchemy.types import Text
 
 from app.errors import BadInput, NotFound
 from app.storage.json import as_json
+from app.storage.runs import open_project
 from app.verdicts.policies import DEFAULT_POLICY
 from app.verdicts.stopping import Mode
 
@@ -95,13 +96,11 @@ def save_project_policy(
 ) -> list[str]:
     """Replace all of it, and have the project's running runs judged again: their ids.
 
-    Raises `NotFound` for a project without runs, `BadInput` for a baseline that is no run of it.
+    A project that is not there yet is made: a sweep is judged by what is wanted of it from its first run on. Raises
+    `BadInput` for a baseline that is no run of it.
     """
-    project_id = connection.execute(
-        text("SELECT id FROM project WHERE name = :project FOR NO KEY UPDATE"), {"project": project}
-    ).scalar_one_or_none()
-    if project_id is None:
-        raise _no_project(project)
+    project_id = open_project(connection, project)
+    connection.execute(text("SELECT FROM project WHERE id = :id FOR NO KEY UPDATE"), {"id": project_id})
     connection.execute(
         text("""
             INSERT INTO project_policy (project_id, mode, policy, parameters, goals, revision)
@@ -172,5 +171,6 @@ def unlogged_metrics(connection: Connection, project: str, metrics: Sequence[str
 
 def _no_project(project: str) -> NotFound:
     return NotFound(
-        f"No project named {project!r}; a project begins with its first run. GET /api/v1/projects lists them."
+        f"No project named {project!r}; a project begins with its first run, or with what is wanted of its runs. "
+        "GET /api/v1/projects lists them."
     )

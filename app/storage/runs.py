@@ -70,9 +70,9 @@ def open_run(connection: Connection, request: RunRequest) -> Opened:
     return Opened(get_run(connection, request.id), segment, is_new)
 
 
-def _project_id(connection: Connection, name: str) -> int:
+def open_project(connection: Connection, name: str) -> int:
+    """The key of a project, which is made if there is none; until the transaction ends it cannot be deleted."""
     while True:
-        # Held: a project must not be deleted between this and its first run.
         known = connection.execute(
             text("SELECT id FROM project WHERE name = :name FOR KEY SHARE"), {"name": name}
         ).scalar_one_or_none()
@@ -83,7 +83,7 @@ def _project_id(connection: Connection, name: str) -> int:
 
 def _create(connection: Connection, request: RunRequest) -> int | None:
     """The first segment of a new run; None where there is one of this id."""
-    project_id = _project_id(connection, request.project)
+    project_id = open_project(connection, request.project)
     key = connection.execute(
         text("""
             INSERT INTO run (id, project_id, name) VALUES (:id, :project_id, :name)

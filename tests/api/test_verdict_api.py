@@ -206,6 +206,37 @@ def test_goals_that_cannot_be_meant_are_refused_by_name(web: Web, project: str, 
     assert web.http.get(goals_at(project)).json()["revision"] == 0
 
 
+def test_a_sweep_is_judged_by_what_was_wanted_of_it_before_its_first_run(
+    web: Web, database: Database, project: str
+) -> None:
+    said = put_goals(web, project, {"mode": "ask", "policy": "asha", "goals": {"val_loss": {"target": 3.2}}})
+    assert said["warnings"] == [f"The project {project!r} has no run yet; its first one is judged by this."]
+    assert project in web.get("/projects")["projects"]
+    assert web.http.get(f"/api/v1/projects/{quote(project, safe='')}/ranking").status_code == 200
+    first = web.new_run(project=project, plan=COSINE)
+    append(web, first, "cosine_24000", 0, 6_000)
+    refit_run(database, first, [])
+    found = web.get(f"/runs/{first}/verdict")
+    assert (found["mode"], found["policy"], found["goal"]["target"]) == ("ask", "asha", 3.2)
+    assert web.http.get(goals_at(project)).json()["revision"] == 1
+
+
+def test_what_is_refused_makes_no_project(web: Web, project: str) -> None:
+    put_goals(web, project, {"baselines": [new_id("nobody")]}, status=422)
+    put_goals(web, project, {"policy": "astrology"}, status=422)
+    put_goals(web, "", {}, status=422)
+    put_goals(web, "x" * 501, {}, status=422)
+    assert web.http.get(goals_at(project)).status_code == 404
+    assert not {project, "", "x" * 501} & set(web.get("/projects")["projects"])
+
+
+def test_a_project_that_no_run_has_reported_to_can_be_deleted(web: Web, project: str) -> None:
+    put_goals(web, project, {"mode": "stop"})
+    assert web.http.delete(f"/api/v1/projects/{quote(project, safe='')}").json() == {"deleted": []}
+    web.new_run(project=project)
+    assert web.http.get(goals_at(project)).json()["mode"] == "advise"
+
+
 def test_a_run_of_another_project_is_no_baseline(web: Web, project: str) -> None:
     web.new_run(project=project)
     stranger = web.new_run(project=new_id("another"))
@@ -221,7 +252,6 @@ def test_what_is_not_there_is_not_found(web: Web) -> None:
     for address in ("goals", "stops", "ranking"):
         answer = web.http.get(f"/api/v1/projects/no/body/{address}")
         assert (answer.status_code, answer.json()["error"]) == (404, "not_found")
-    assert web.http.put(goals_at("no/body"), json={}).status_code == 404
     assert web.http.post("/api/v1/runs/nobody/verdict/answer", json={"answer": "stop"}).status_code == 404
 
 

@@ -14,7 +14,7 @@ from app.dashboard.pages.verdict import read, regret_text
 from app.errors import BadInput, NotFound
 from app.runs import RunStatus
 from app.storage.database import Database
-from app.storage.goals import Goal, read_project_policy
+from app.storage.goals import Goal, read_project_policy, save_project_policy
 from app.verdicts.judging import amount
 from app.verdicts.stopping import Mode
 from tests.conftest import TemplateOf
@@ -229,6 +229,23 @@ def test_the_time_left_is_told_by_the_jobs_own_clock(desktop: Watched, seed: See
     seed.refit("run")
     desktop.open("/runs/run")
     expect(desktop.page.locator(".verdict-facts")).to_contain_text("time left 17 min")
+
+
+@pytest.mark.browser
+def test_a_project_that_no_run_has_reported_to_shows_what_it_wants(
+    desktop: Watched, database: Database, seed: Seeder
+) -> None:
+    seed.open("elsewhere", project="another")
+    with database.write() as connection:
+        goals = {"loss": Goal(target=3.2)}
+        save_project_policy(connection, "lm", mode=Mode.ASK, policy="asha", parameters={}, goals=goals, baselines=[])
+    desktop.open("/projects/lm")
+    expect(desktop.page.locator("#ranking")).to_have_text("No ranking yet: this project has no run.")
+    expect(desktop.page.locator("#goals-now")).to_contain_text("loss at 3.200")
+    expect(desktop.page.locator("#runs-list")).to_contain_text("None has reported to this project")
+    seed.open("first", project="lm", name="the first")
+    expect(desktop.page.locator("#runs-list")).to_contain_text("the first")
+    expect(desktop.page.locator("#ranking")).to_contain_text("no run of this project has a forecast")
 
 
 @pytest.mark.browser

@@ -127,7 +127,7 @@ def read_ranking(database: Database, project: str, *, unless: str | None = None)
     unranked = [one for one in gone if one.run_id not in broken and one.run_id not in doubtful]
     states = {row.run.id: liveness(row.run, datetime.now(UTC)) for row in rows}
     revision = repr(
-        [policy.revision, sorted(one.run_id for one in policy.baselines)]
+        [policy.revision, bool(states), sorted(one.run_id for one in policy.baselines)]
         + [
             (one.run_id, one.name, one.cutoff, one.median, one.quantile(0.95), str(states.get(one.run_id)))
             for one in competitors
@@ -319,6 +319,8 @@ def _first_of(names: Sequence[str]) -> str:
 
 
 def why_none(reading: RankingReading) -> str:
+    if not reading.states:
+        return "No ranking yet: this project has no run."
     if not reading.competitors:
         return "No ranking yet: no run of this project has a forecast or has finished."
     only = shortened(reading.competitors[0].name)

@@ -198,7 +198,7 @@ def register(app: dash.Dash, database: Database) -> None:
             return [dash.no_update] * 9 + [None]
         first = reading.page * PAGE_SIZE
         return (
-            run_list(reading, origin or "http://127.0.0.1:8700"),
+            run_list(reading, origin or "http://127.0.0.1:8700", wanted),
             count_text(reading),
             f"{first + 1:,}–{first + len(reading.rows):,} of {reading.total:,}",
             reading.page == 0,
@@ -221,9 +221,14 @@ def count_text(reading: RunsReading) -> str:
     return f"{total}, {running} running{where}" if running else total
 
 
-def run_list(reading: RunsReading, origin: str) -> Component:
+def run_list(reading: RunsReading, origin: str, wanted: RunsFilter) -> Component:
     if not reading.any_run:
         return first_steps(origin)
+    if not reading.rows and wanted.project and wanted == RunsFilter(wanted.project, page=wanted.page):
+        return html.Div(
+            [html.H2("No run yet"), html.P("None has reported to this project, or all of its runs were deleted.")],
+            className="empty card",
+        )
     if not reading.rows:
         return html.Div(
             [html.H2("No run matches"), html.P("Clear the search box, or choose another project, status or health.")],
