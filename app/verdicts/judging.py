@@ -103,6 +103,11 @@ def _next_step(situation: Situation, decision: Decision) -> int | None:
     return step if start is None or start <= situation.cutoff else min(step, start)
 
 
+def ask_again(next_step: int) -> str:
+    """The end of the sentence of a verdict that is undecided."""
+    return f" Ask again at step {next_step:,}."
+
+
 def _evidence(situation: Situation, reference_level: float | None) -> dict[str, float]:
     evidence = {"cutoff": float(situation.cutoff), "total_steps": float(situation.total_steps)}
     if situation.best_so_far is not None:
@@ -119,7 +124,7 @@ def _evidence(situation: Situation, reference_level: float | None) -> dict[str, 
 
 
 def _sentence(situation: Situation, verdict: Verdict, ruling: Ruling) -> str:
-    again = "" if verdict.next_step is None else f" Ask again at step {verdict.next_step:,}."
+    again = "" if verdict.next_step is None else ask_again(verdict.next_step)
     forbidden = " ".join(guard.sentence for guard in verdict.guards)
     if not ruling.by_odds:
         return _own_words(situation, verdict, ruling, forbidden, again)

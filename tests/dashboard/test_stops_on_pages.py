@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -19,6 +20,7 @@ from app.storage.database import Database
 from app.storage.goals import save_project_policy
 from app.storage.runs import run_key
 from app.storage.stops import log_stop
+from app.verdicts.judging import ask_again
 from app.verdicts.stopping import Author, Mode, StopEvent
 from tests.dashboard.component_words import words
 from tests.dashboard.seeding import Seeder, decaying, replayed
@@ -116,6 +118,29 @@ def test_a_job_that_never_asked_is_said_not_to_have_asked_where_it_would_be_told
         )
     half.refit("run")
     assert "Its job has not asked so far whether to stop" in words(shown(read(database, "run"), datetime.now(UTC)))
+
+
+def test_a_verdict_whose_next_step_has_passed_is_said_to_be_overdue(seed: Seeder, database: Database) -> None:
+    seed.open("run", plan={"total_steps": 4000})
+    steps = np.arange(1, 421)
+    seed.log("run", steps, {"loss": decaying(steps)})
+    before = read(database, "run")
+    assert before.verdict is not None
+    assert before.verdict.details["next_step"] == 600
+    said = {**before.verdict.details, "sentence": f"Undecided.{ask_again(600)}"}
+    before = replace(before, verdict=replace(before.verdict, details=said))
+    fresh = words(shown(before, datetime.now(UTC)))
+    assert "look again at step 600" in fresh
+    assert "Undecided. Ask again at step 600." in fresh
+    steps = np.arange(421, 700)
+    seed.log("run", steps, {"loss": decaying(steps)}, refit=False)
+    after = read(database, "run")
+    assert after.revision != before.revision, "an open page would not hear of it"
+    stale = words(shown(replace(after, verdict=before.verdict), datetime.now(UTC)))
+    assert "overdue since step 600" in stale
+    assert "gain at step" not in stale
+    seed.refit("run")
+    assert "look again at step 800" in words(shown(read(database, "run"), datetime.now(UTC)))
 
 
 def test_of_a_job_that_has_fallen_silent_no_time_left_is_told_and_its_rank_is_said_to_be_in_doubt(

@@ -102,8 +102,8 @@ NEXT_MEANING = (
     "the answer may change before."
 )
 OVERDUE_MEANING = (
-    "The job is past the step at which to look again. A new verdict comes with the run's next forecast; until then this "
-    "one is of the step that it was judged from."
+    "The job is past the step at which to look again. A new verdict comes with the run's next forecast; until then "
+    "this one holds, judged from the step that it names."
 )
 SILENT_MEANING = (
     "Neither metrics nor heartbeats. The verdict is the one from before, and holds if the job still runs; how long it "
