@@ -11,7 +11,7 @@ from dash.development.base_component import Component
 
 from app.calculations import Calculations
 from app.dashboard.components import alert_item, card, data, hint
-from app.dashboard.pages import run_chart, run_deletion, run_history, run_metrics, what_if
+from app.dashboard.pages import first_points, run_chart, run_deletion, run_history, run_metrics, what_if
 from app.dashboard.pages.health import health_report
 from app.dashboard.pages.other_forecasts import other_forecasts
 from app.dashboard.pages.run_chart import chart_card, metric_options
@@ -31,10 +31,12 @@ def layout(reading: RunReading, worth: Component) -> Component:
         [
             dcc.Interval(id="run-tick", interval=2000),
             dcc.Store(id="run-id", data=reading.run.id),
+            dcc.Store(id="run-project", data=reading.run.project),
             dcc.Store(id="run-revision", data=reading.revision),
             dcc.Store(id="run-view"),
             html.Div(header(reading), id="run-head"),
             html.Div(banner(reading), id="run-banner"),
+            first_points.first_points(reading),
             worth,
             html.Div(tiles(reading), id="run-tiles", className="tiles"),
             chart_card(reading),
@@ -53,13 +55,15 @@ def layout(reading: RunReading, worth: Component) -> Component:
                         "Restarts and settings",
                         html.Div(details(reading), id="run-details"),
                         run_deletion.deletion(reading.run),
+                        class_name="card-settings",
                     ),
                 ],
                 className="columns",
             ),
             metrics_card(reading),
         ],
-        className="page page-run",
+        id="run-page",
+        className=first_points.page_class(reading),
         **data(tick="run-tick"),
     )
 
@@ -71,6 +75,7 @@ def register(
     what_if.register(app, database, what_ifs)
     run_deletion.register(app, database, ask_for_refit)
     run_chart.register(app, database)
+    first_points.register(app)
     run_history.register(app, database)
     run_metrics.register(app, database)
 
@@ -97,6 +102,8 @@ def register(
         Output("run-details", "children"),
         Output("run-metric", "options"),
         Output("run-what-if", "hidden"),
+        Output("run-start", "hidden"),
+        Output("run-page", "className"),
         Input("run-revision", "data"),
         State("run-id", "data"),
         prevent_initial_call=True,
@@ -114,6 +121,8 @@ def register(
             details(reading),
             metric_options(reading),
             not reading.may_go_on,
+            not first_points.waits(reading),
+            first_points.page_class(reading),
         )
 
 
