@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+import re
 from datetime import datetime
 
 from app.verdicts.durations import format_duration as format_duration
@@ -77,6 +78,12 @@ def format_ago(moment: datetime, now: datetime) -> str:
     """The script in static/dashboard/ keeps the same words fresh between updates; change both together."""
     seconds = (now - moment).total_seconds()
     return "just now" if seconds < 5 else f"{format_duration(seconds)} ago"
+
+
+def natural_order(name: str) -> tuple[object, ...]:
+    """A key to sort names by: layer/2 before layer/10, whatever the case, and names that begin with a sign last."""
+    parts = re.split(r"([0-9]+)", name.casefold())  # text and numbers in turn, text first
+    return not name[:1].isalnum(), [int(part) if place % 2 else part for place, part in enumerate(parts)], name
 
 
 def shortened(text: str, *, longest: int = 60) -> str:

@@ -13,6 +13,7 @@ from app.dashboard.formatting import (
     format_percent,
     format_rate,
     format_value,
+    natural_order,
 )
 
 
@@ -98,3 +99,18 @@ def test_a_long_name_keeps_its_end() -> None:
 )
 def test_counts_have_three_digits_and_no_exponent(number: float, text: str) -> None:
     assert format_count(number) == text
+
+
+def test_names_are_ordered_by_the_numbers_in_them() -> None:
+    names = ["layer/10", "../../etc", "layer/2", "Layer/1", "loss", "%", "layer/2/b", "10", "9"]
+    assert sorted(names, key=natural_order) == [
+        "9",
+        "10",
+        "Layer/1",
+        "layer/2",
+        "layer/2/b",
+        "layer/10",
+        "loss",
+        "%",
+        "../../etc",
+    ]

@@ -17,6 +17,7 @@ from app.dashboard.figures.empty import empty_figure
 from app.dashboard.figures.loss import loss_figure
 from app.dashboard.figures.loss_chart import LossChart, Scale
 from app.dashboard.figures.spoken import spoken_chart
+from app.dashboard.formatting import natural_order
 from app.dashboard.readings.charts import read_chart
 from app.dashboard.readings.run import RunReading
 from app.dashboard.theme import Display
@@ -81,7 +82,7 @@ def chart_tools(reading: RunReading) -> list[Component]:
 def metric_options(reading: RunReading) -> list[dict[str, str]]:
     """What is forecast first: it is what people come for."""
     order = {role: place for place, role in enumerate(FORECAST_ROLES)}
-    names = [series.metric for series in reading.series]
+    names = sorted((series.metric for series in reading.series), key=natural_order)
     return [
         {"value": name, "label": name, "title": name}
         for name in sorted(

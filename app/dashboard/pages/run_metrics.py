@@ -20,6 +20,7 @@ from app.runs import Points, Series
 from app.storage.database import Database
 
 METRICS_AT_ONCE = 12
+MOST_METRICS = 300  # charts that a browser still draws; beyond them the search finds the others
 
 
 def metrics_card(reading: RunReading) -> Component:
@@ -45,6 +46,13 @@ def metrics_card(reading: RunReading) -> Component:
                 n_clicks=0,
                 hidden=not reading.series,
             ),
+            html.Button(
+                all_text(0, len(reading.series)),
+                id="run-metrics-all",
+                className="button",
+                n_clicks=0,
+                hidden=not all_text(0, len(reading.series)),
+            ),
         ],
     )
 
@@ -54,7 +62,10 @@ def register(app: dash.Dash, database: Database) -> None:
         Output("run-metrics", "children"),
         Output("run-metrics-more", "children"),
         Output("run-metrics-more", "hidden"),
+        Output("run-metrics-all", "children"),
+        Output("run-metrics-all", "hidden"),
         Input("run-metrics-more", "n_clicks"),
+        Input("run-metrics-all", "n_clicks"),
         Input("run-metric-search", "value"),
         Input("display", "data"),
         Input("run-revision", "data"),
@@ -62,9 +73,14 @@ def register(app: dash.Dash, database: Database) -> None:
         prevent_initial_call=True,
     )
     async def draw_metrics(
-        clicks: int, search: str | None, display: Mapping[str, Any] | None, _revision: str, run_id: str
+        clicks: int,
+        clicks_on_all: int,
+        search: str | None,
+        display: Mapping[str, Any] | None,
+        _revision: str,
+        run_id: str,
     ) -> Sequence[object]:
-        shown = METRICS_AT_ONCE * (clicks + bool(search))
+        shown = MOST_METRICS if clicks_on_all else min(METRICS_AT_ONCE * (clicks + bool(search)), MOST_METRICS)
         return await asyncio.to_thread(
             _metrics, database, run_id, (search or "").strip(), shown, Display.from_browser(display)
         )
@@ -72,12 +88,16 @@ def register(app: dash.Dash, database: Database) -> None:
 
 def _metrics(
     database: Database, run_id: str, search: str, limit: int, display: Display
-) -> tuple[list[Component], str, bool]:
+) -> tuple[list[Component], str, bool, str, bool]:
     shown, total = read_metrics(database, run_id, search, limit)
     if search and not total:
-        return [html.P("No metric of that name.", className="muted")], "", True
+        return [html.P("No metric of that name.", className="muted")], "", True, "", True
     cards = [metric_card(series, points, display) for series, points in shown]
-    return cards, more_text(len(shown), total), len(shown) == total
+    if len(shown) == MOST_METRICS < total:
+        rest = html.P(f"{total - MOST_METRICS:,} more: search for a part of their names.", className="muted")
+        return [*cards, rest], "", True, "", True
+    in_one = all_text(len(shown), total)
+    return cards, more_text(len(shown), total), len(shown) == total, in_one, not in_one
 
 
 def more_text(shown: int, total: int) -> str:
@@ -86,6 +106,13 @@ def more_text(shown: int, total: int) -> str:
     if shown:
         return f"Show {following} more"
     return f"Show all {total}" if following == total else f"Show {following} of {total}"
+
+
+def all_text(shown: int, total: int) -> str:
+    """What the button beside it would show at once; nothing where that is the same."""
+    if total - shown <= METRICS_AT_ONCE:
+        return ""
+    return f"Show all {total}" if total <= MOST_METRICS else f"Show the first {MOST_METRICS}"
 
 
 def metric_card(series: Series, points: Points, display: Display) -> Component:

@@ -15,6 +15,7 @@ from app.curves.roles import ACCURACY_ROLES, LOSS_ROLES
 from app.curves.schedule import Schedule
 from app.dashboard.figures.axes import POINTS_A_TRACE
 from app.dashboard.figures.loss_chart import Restart
+from app.dashboard.formatting import natural_order
 from app.dashboard.readings.alerts import ALERTS_SHOWN
 from app.dashboard.readings.metrics import newest_value, roles_and_loss
 from app.runs import Points, Run, RunStatus, Series, StoredForecast
@@ -112,6 +113,7 @@ def read_metrics(database: Database, run_id: str, search: str, limit: int) -> tu
     """Small charts of the metrics whose name holds `search`, and how many such metrics there are."""
     with database.read() as connection:
         found = [one for one in runs.list_series(connection, run_id) if search.casefold() in one.metric.casefold()]
+        found.sort(key=lambda one: natural_order(one.metric))
         return [
             (one, points.read_points(connection, run_id, one.metric, max_points=600)) for one in found[:limit]
         ], len(found)
