@@ -88,6 +88,11 @@ REGRET_MEANING = (
     "What stopping now is expected to cost, in the metric's own unit: by how much this run would, on average over all "
     "that may still happen, have beaten the best of what it is compared with. In brackets the central 90 %."
 )
+IMPROVEMENT_MEANING = (
+    "By how much the run is expected to end better than the best level that it has held itself, on average over all "
+    "that the forecast leaves open, in the metric's own unit; an end that is no better counts as nothing. It says "
+    "nothing of other runs."
+)
 GOAL_MEANING = (
     "Probability of reaching the project's target, by the forecast's fan read as paths that keep their rank, and as "
     "wide as forecasts err; and the step and the time by which it is as likely as not. Not known without a forecast, "
@@ -276,6 +281,7 @@ def _facts(reading: VerdictReading, verdict: StoredVerdict, now: datetime) -> li
         if saved
         else None,
         _fact("expected regret", REGRET_MEANING, regret_text(said)) if regret is not None else None,
+        _improvement_fact(said),
         _goal_fact(said.get("goal"), is_heard=is_heard),
         _time_fact(said.get("time")) if is_heard else None,
         _next_fact(reading, said.get("next_step")) if is_heard else None,
@@ -313,6 +319,14 @@ def _chance_against_one(said: Mapping[str, Any]) -> Component | None:
     if probability is None or len(said.get("comparisons") or []) < 2:
         return None
     return _fact(f"to beat {said['reference']}", CHANCE_MEANING, format_chance(1 - probability))
+
+
+def _improvement_fact(said: Mapping[str, Any]) -> Component | None:
+    """Nothing without a forecast, and of a run that had no level to better."""
+    expected, best = said.get("expected_improvement"), said.get("evidence", {}).get("best_so_far")
+    if expected is None or best is None:
+        return None
+    return _fact("expected improvement", IMPROVEMENT_MEANING, amount(expected, best))
 
 
 def _goal_fact(goal: Mapping[str, Any] | None, *, is_heard: bool) -> Component | None:
