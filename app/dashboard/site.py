@@ -28,6 +28,7 @@ from app.dashboard.readings.runs import RunsFilter, read_projects
 from app.errors import NotFound, RunDeleted, Unavailable
 from app.paths import bundled
 from app.storage.database import Database
+from app.storage.health import lateness, read_work_health, work_problems
 from app.storage.json import storable_text
 from app.storage.runs import get_run, gone
 
@@ -36,6 +37,9 @@ log = logging.getLogger(__name__)
 RUN_PATH = re.compile(r"/runs/(?P<run_id>[^/]+)/?")
 PROJECT_PATH = re.compile(r"/projects/(?P<project>[^/]+)/?")
 PAGES = frozenset({"/", "/alerts", "/compare", "/fit"})
+
+LOOK_AT_WORK_SECONDS = 15
+"""An open page asks so often whether the workers keep up."""
 
 # Dash fills in the braces. theme.js runs before anything is painted, so that a dark page never flashes white;
 # prototypes.js before any script of others.
@@ -88,6 +92,7 @@ def build_site(
     site.layout = frame()
     _register_frame(site)
     _register_router(site, database)
+    _register_work(site, database)
     runs.register(site, database)
     run.register(site, database, ask_for_refit, what_ifs)
     project.register(site, database)
@@ -166,6 +171,7 @@ def frame() -> Component:
             dcc.Store(id="title"),
             dcc.Store(id="farewell"),  # what the page that is left has to say on the next one
             dcc.Interval(id="retry", interval=3000, disabled=True),
+            dcc.Interval(id="look-at-work", interval=LOOK_AT_WORK_SECONDS * 1000),
             html.A("Skip to content", href="#main", className="skip"),
             html.Header(
                 [
@@ -197,6 +203,7 @@ def frame() -> Component:
                 className="site-head",
             ),
             html.Div(id="silence", className="notice", role="status", **aria(live="polite")),  # silence.js writes it
+            html.Div(id="behind", className="notice", role="status", **aria(live="polite")),
             html.Div(id="notice", className="notice", role="status", **aria(live="polite")),
             html.Div(id="done", className="notice notice-done", role="status", **aria(live="polite")),
             html.Main(runs.skeleton(), id="main", tabIndex="-1"),
@@ -251,6 +258,22 @@ def _register_router(site: dash.Dash, database: Database) -> None:
             log.exception("The page at %s could not be made.", pathname)
             return broken_page(), "Out of order", False, None, farewell, None
         return page, title, True, None, farewell, None
+
+
+def _register_work(site: dash.Dash, database: Database) -> None:
+    @site.callback(Output("behind", "children"), Input("look-at-work", "n_intervals"))
+    async def look_at_work(_looks: int | None) -> str | None:
+        try:
+            return await asyncio.to_thread(behind, database)
+        except Unavailable:
+            return None  # the page itself says so
+
+
+def behind(database: Database) -> str | None:
+    """Why forecasts are not of now, on whatever page: no worker runs, or too much waits for it."""
+    with database.read() as connection:
+        work = read_work_health(connection)
+    return next(work_problems(work), None) or lateness(work)
 
 
 def page_at(database: Database, pathname: str, search: str = "") -> tuple[Component, str]:
