@@ -273,7 +273,8 @@ def behind(database: Database) -> str | None:
     """Why forecasts are not of now, on whatever page: no worker runs, or too much waits for it."""
     with database.read() as connection:
         work = read_work_health(connection)
-    return next(work_problems(work), None) or lateness(work)
+    problem = next(work_problems(work), None)
+    return f"Forecasts and diagnoses stand still. {problem}" if problem else lateness(work)
 
 
 def page_at(database: Database, pathname: str, search: str = "") -> tuple[Component, str]:

@@ -125,7 +125,7 @@ def work_problems(work: WorkHealth) -> Iterator[str]:
         return
     waits = f"Refits wait ({work.refits_waiting}, the first for {waited:.0f} s)"
     if not work.workers and waited > WORKERLESS_SECONDS:
-        yield f"{waits}, and no worker runs (losscast work)."
+        yield f"{waits}, and no worker runs: start one (losscast work)."
     elif waited > IDLE_SECONDS and (work.last_refit_seconds is None or work.last_refit_seconds > IDLE_SECONDS):
         yield f"{waits}, and none was made meanwhile: see the workers' output."
 

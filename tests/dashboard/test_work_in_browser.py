@@ -25,7 +25,7 @@ def test_a_page_says_that_no_worker_runs_where_refits_wait(
         connection.execute(text("UPDATE procrastinate_events SET at = at - interval '2 minutes'"))
     page = desktop.page
     desktop.open(address)
-    expect(page.locator("#behind")).to_contain_text("no worker runs (losscast work)")
+    expect(page.locator("#behind")).to_contain_text("no worker runs: start one (losscast work)")
     desktop.keep_picture("no_worker")
     with database.write() as connection:
         connection.execute(text("DELETE FROM procrastinate_jobs"))
