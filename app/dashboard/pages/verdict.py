@@ -282,7 +282,7 @@ def _facts(reading: VerdictReading, verdict: StoredVerdict, now: datetime) -> li
         else None,
         _fact("expected regret", REGRET_MEANING, regret_text(said)) if regret is not None else None,
         _improvement_fact(said),
-        _goal_fact(said.get("goal"), is_heard=is_heard),
+        _goal_fact(said.get("goal"), said.get("total_steps"), is_heard=is_heard),
         _time_fact(said.get("time")) if is_heard else None,
         _next_fact(reading, said.get("next_step")) if is_heard else None,
         None if is_heard else _fact("nothing heard", SILENT_MEANING, f"for {_silence(run, now)}"),
@@ -329,7 +329,7 @@ def _improvement_fact(said: Mapping[str, Any]) -> Component | None:
     return _fact("expected improvement", IMPROVEMENT_MEANING, amount(expected, best))
 
 
-def _goal_fact(goal: Mapping[str, Any] | None, *, is_heard: bool) -> Component | None:
+def _goal_fact(goal: Mapping[str, Any] | None, total_steps: int | None, *, is_heard: bool) -> Component | None:
     """When the target is reached: already, by its budget, or by the end; and in how long, if the job still runs."""
     if goal is None:
         return None
@@ -338,16 +338,19 @@ def _goal_fact(goal: Mapping[str, Any] | None, *, is_heard: bool) -> Component |
         return html.Span([f"target {target} reached at step ", html.B(format_step(goal["reached_at"]))])
     if goal["probability"] is None:
         return _fact(f"reaches {target}", GOAL_MEANING, "not known yet")
-    within = goal["within_budget"]
-    sure, until = (
-        (goal["probability"], "") if within is None else (within, f" by step {format_step(goal['budget_steps'])}")
-    )
+    within, budget = goal["within_budget"], goal["budget_steps"]
+    sure, until = (goal["probability"], "") if within is None else (within, f" by step {format_step(budget)}")
+    beyond = ""
+    if budget is not None and total_steps is not None and budget > total_steps:
+        # What comes after the end nobody forecasts: the chance is that of the end.
+        until = f" by its end at step {format_step(total_steps)}"
+        beyond = f"; the budget, step {format_step(budget)}, lies beyond it"
     expected = goal["steps"].get("p50")
     around = "" if expected is None else f", about at step {format_step(expected)}"
     seconds = goal["seconds"].get("p50")
     if seconds is not None and is_heard:
         around += f", in about {format_duration(seconds)}"
-    return _fact(f"reaches {target}{until}", GOAL_MEANING, f"{format_chance(sure)}{around}")
+    return _fact(f"reaches {target}{until}", GOAL_MEANING, f"{format_chance(sure)}{around}{beyond}")
 
 
 def _time_fact(time: Mapping[str, Any] | None) -> Component | None:
