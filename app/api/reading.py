@@ -35,12 +35,17 @@ from app.api.views import (
 )
 from app.curves.roles import FORECAST_ROLES
 from app.curves.unforecast import why_none_of_these
-from app.errors import NoForecast, UnknownMetric
+from app.errors import BadInput, NoForecast, UnknownMetric
 from app.runs import Summary
 from app.storage import alerts, export, forecasts, points, priors, runs
 from app.storage.database import Database
 
 router = APIRouter(prefix="/api/v1", responses=ROUTE_ERRORS)
+
+TOO_FEW_POINTS = (
+    f"At least {points.FEWEST_POINTS}, so that the first and the last point, the lowest, the highest and each kind of "
+    "non-finite value have room."
+)
 
 
 @router.get("/runs", tags=["read"], summary="List runs, newest first")
@@ -94,13 +99,14 @@ async def get_series(
     max_points: Annotated[
         Whole | None,
         Query(
-            ge=10,
             le=1_000_000,
             description="Minima, maxima and non-finite values are kept; without a range, steps far beyond all others "
-            "are not. Without it: every point.",
+            f"are not. Without it: every point. {TOO_FEW_POINTS}",
         ),
     ] = None,
 ) -> SeriesList | PointsView:
+    if max_points is not None and max_points < points.FEWEST_POINTS:
+        raise BadInput(f"max_points: {TOO_FEW_POINTS}")
     if metric is None:
         return await service.read(lambda connection: _series_list(connection, run_id))
     found = await service.read(

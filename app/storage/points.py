@@ -22,6 +22,8 @@ from app.storage.runs import list_series, run_key
 
 LOWEST_STEP = -(2**63)
 HIGHEST_STEP = 2**63 - 1
+FEWEST_POINTS = 10
+"""Room for the first and the last point, the lowest, the highest, and each of three kinds of non-finite value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +195,7 @@ def _taken(chunk: Chunk, at: npt.NDArray[np.intp]) -> Chunk:
 
 
 def thinned(points: Points, max_points: int) -> Points:
-    """At most `max_points` (never fewer than 10 are promised) of the points, extremes and non-finite kinds kept.
+    """At most `max_points` of the points (from `FEWEST_POINTS` on), extremes and non-finite kinds kept.
 
     Buckets hold equally many points each; out of a bucket come its minimum, its maximum and the first of each kind of
     non-finite value, and always the first and the last point of all.

@@ -81,6 +81,20 @@ def test_questions_that_make_no_sense_are_answered_with_422(web: Web, address: s
     assert answer.json()["error"] == "bad_input"
 
 
+def test_too_few_points_are_refused_with_the_reason(web: Web) -> None:
+    run_id = web.new_run()
+    refused = web.http.get(f"/api/v1/runs/{run_id}/series?metric=loss&max_points=9")
+    assert refused.status_code == 422
+    assert refused.json()["message"] == (
+        "max_points: At least 10, so that the first and the last point, the lowest, the highest and each kind of "
+        "non-finite value have room."
+    )
+    web.append(run_id, list(range(100)), segment=1, seq=1, loss=[1.0, "NaN", "Infinity", "-Infinity", 0.5, *[1.0] * 95])
+    found = web.points(run_id, max_points=10)
+    assert len(found) <= 10
+    assert {0, 1, 2, 3, 4, 99} <= set(found)
+
+
 @pytest.mark.parametrize(
     "address",
     ["/runs/nobody", "/runs/nobody/series", "/runs/nobody/forecast", "/runs/nobody/forecasts", "/runs/nobody/alerts",
