@@ -303,6 +303,7 @@ def alert_item(alert: StoredAlert, now: datetime, *, with_run: bool) -> Componen
                     dcc.Link(alert.run_name, href=run_href(alert.run_id), className="alert-run", title=alert.run_name)
                     if with_run
                     else None,
+                    html.Span(["in ", project_link(alert.project)], className="muted") if with_run else None,
                 ],
                 className="alert-head",
             ),

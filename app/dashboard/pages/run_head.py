@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from dash import dcc, html
 from dash.development.base_component import Component
 
@@ -22,11 +24,12 @@ from app.dashboard.pages.run_progress import run_progress
 from app.dashboard.readings.compared_runs import compare_href
 from app.dashboard.readings.metrics import newest_value
 from app.dashboard.readings.run import RunReading
-from app.runs import RunStatus, StoredAlert
+from app.runs import Run, RunStatus, StoredAlert
 from app.storage.stops import StopEntry
 from app.verdicts.stopping import Author
 
 STOP_ADVISED = "stop_advised"  # kind of the worker's alert
+IMPORTED, IMPORTER_SAYS = "imported", "imported from "  # tag and words of `losscast import`
 TOLD_TO_STOP = "Told to stop: "  # how the client begins the last words of a job that was
 
 
@@ -52,10 +55,7 @@ def header(reading: RunReading) -> list[Component | None]:
         html.Div(
             [
                 html.Code(run.id, title="The run's id"),
-                html.Span(["started ", moment(run.created_at, reading.now)]),
-                html.Span(["last heard ", moment(run.last_seen_at, reading.now)])
-                if run.finished_at is None
-                else html.Span(["ended ", moment(run.finished_at, reading.now)]),
+                *_times(run, reading.now),
                 *(html.Span(tag, className="tag", title=tag) for tag in run.tags),
                 dcc.Link("Predict another schedule from this run", href=fit_href(run.id))
                 if run.status is not RunStatus.RUNNING and not reading.is_broken
@@ -73,6 +73,20 @@ def header(reading: RunReading) -> list[Component | None]:
             className="head-progress",
         ),
     ]
+
+
+def _times(run: Run, now: datetime) -> list[Component]:
+    """When it began and ended; of an import only when that was, for the job's own times are not known."""
+    if _is_imported(run):
+        return [html.Span(["imported ", moment(run.finished_at or run.created_at, now)])]
+    began = html.Span(["started ", moment(run.created_at, now)])
+    if run.finished_at is None:
+        return [began, html.Span(["last heard ", moment(run.last_seen_at, now)])]
+    return [began, html.Span(["ended ", moment(run.finished_at, now)])]
+
+
+def _is_imported(run: Run) -> bool:
+    return IMPORTED in run.tags and run.status is not RunStatus.RUNNING
 
 
 def export_links(run_id: str) -> Component:
@@ -120,7 +134,9 @@ def banner(reading: RunReading) -> Component | None:
         lines.append(html.Div(followed_text(reading, reading.order), className="banner"))
     own_words = reading.run.exit_message or ""
     if own_words and (reading.order is None or not _is_verdict(own_words)):
-        lines.append(html.Div(["The job said: ", html.Q(own_words)], className="banner"))
+        is_importers = _is_imported(reading.run) and own_words.startswith(IMPORTER_SAYS)
+        said: list[Component | str] = [f"I{own_words[1:]}."] if is_importers else ["The job said: ", html.Q(own_words)]
+        lines.append(html.Div(said, className="banner"))
     return html.Div(lines, className="banners", role="status") if lines else None
 
 
