@@ -41,7 +41,7 @@ def test_a_divergence_is_told_as_of_when_it_fired_and_where_it_ended_once_the_ru
     reading = read_run(database, "run")
     end = format_value(float(BLOWN_UP[-1]))
     first, *others = [words(line) for line in getattr(banner(reading), "children", [])]
-    assert f"Not over when the run ended: {divergence.message} The last point of loss, at step 2,000: {end}." in first
+    assert f"Still so when the run ended: {divergence.message} The last point of loss, at step 2,000: {end}." in first
     assert others, "the spike that began it had fired as a warning"
     assert all(
         re.search(rf"Said at step 1,0\d\d. The last point of loss, at step 2,000: {end}", line) for line in others

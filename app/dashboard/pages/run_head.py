@@ -150,7 +150,7 @@ def _alert_text(reading: RunReading, alert: StoredAlert) -> list[Component | str
     series = reading.series_of(alert.metric)
     step, value = newest_value(reading.run, reading.summary, series)
     end = f" The last point of {alert.metric}, at step {format_step(step)}: {format_value(value)}." if series else ""
-    return [html.B("Not over when the run ended: "), f"{alert.message}{said}{end}"]
+    return [html.B("Still so when the run ended: "), f"{alert.message}{said}{end}"]
 
 
 def followed_text(reading: RunReading, order: StopEntry) -> list[Component | str]:
