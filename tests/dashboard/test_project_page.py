@@ -33,6 +33,7 @@ from app.storage.project_record import ProjectTrackRecord
 from app.worker.scoring import score_run
 from tests.conftest import TemplateOf
 from tests.dashboard.browser import DESKTOP, PHONE, open_page
+from tests.dashboard.component_words import words
 from tests.dashboard.seeding import Seeder
 
 DATA = Path(__file__).parents[2] / "app" / "demo" / "data"
@@ -248,6 +249,28 @@ def test_runs_that_were_stopped_or_failed_are_named_beside_the_ranking(database:
     assert "Failed, and so not ranked: c of lm_cosine.csv." in said
     assert "Silent for half an hour, and so not ranked: d of lm_wsd.csv." in said
     assert read_ranking(database, "gpt", unless=revision)[0] is None, "nothing has changed"
+
+
+def test_of_a_project_whose_runs_have_all_ended_no_run_is_going_to_be_the_best_and_none_can_be_stopped(
+    database: Database, seed: Seeder
+) -> None:
+    for run_id, file, total in (("a", "lm_cosine.csv", 50_000), ("b", "lm_wsd.csv", 15_000)):
+        trained(seed, run_id, file, total, share=0.2)
+        ended(seed, run_id)
+    said = ranking_words(database)
+    assert "All ranked runs have ended; a of lm_cosine.csv ended best by train_loss" in said
+    assert "likeliest" not in said
+    assert "Stopping frees" not in said
+    trained(seed, "c", "lm_wsd.csv", 15_000, share=0.2)
+    said = ranking_words(database)
+    assert "is the likeliest to be the best by train_loss" in said
+    assert "Stopping frees" in said
+
+
+def ranking_words(database: Database) -> str:
+    reading, _ = read_ranking(database, "gpt")
+    assert reading is not None
+    return words(ranking_shown(reading, datetime.now(UTC)))
 
 
 def test_an_unknown_project_gets_a_page_that_says_so(database: Database) -> None:

@@ -72,6 +72,10 @@ UNRANKED = {"stopped": "Stopped before the end", "failed": "Failed", "silent": "
 
 IMPORT_REMEDY = "Files of runs that came to their end are imported with --finished; again, where they are here already."
 PIN_MEANING = "A baseline: every verdict of this project compares with it."
+LIVE_HEADS = (
+    ("Verdict", "col-verdict", "Of live runs, by the project's policy."),
+    ("Stopping frees", "number col-saved", SAVED_MEANING),
+)
 SCALE_MEANING = "All runs on one scale. Bar: 90 % band. Tick: median, or where an ended run came to."
 
 
@@ -165,7 +169,7 @@ def _is_broken(row: RunRow, end: End | None, metric: str | None) -> bool:
 
 def ranking_card() -> Component:
     return card(
-        hint("Which run will be the best", RANKING_MEANING),
+        hint("Which run is the best", RANKING_MEANING),
         dcc.Store(id="ranking-revision"),
         html.Div(id="ranking", className="ranking"),
         html.Div(
@@ -334,6 +338,9 @@ def summary(reading: RankingReading) -> list[Component | str]:
     likeliest = max(placings, key=lambda one: one.chance_best)
     metric = f" by {reading.metric}" if reading.metric else ""
     name, chance = shortened(likeliest.name), format_chance(likeliest.chance_best)
+    if not any(one.is_live for one in placings):
+        doubt = f"given the noise of their last 2 %, with a probability of {chance}"
+        return [f"All ranked runs have ended; {name} ended best{metric}: {doubt}."]
     favourite = f"{name} is the likeliest to be the best{metric} ({chance})."
     if not reading.ranking.proposal.run_ids:
         return [favourite]
@@ -373,14 +380,14 @@ def _scale(placings: Sequence[Placing], *, rises: bool) -> tuple[float, float]:
 
 
 def _table(placings: Sequence[Placing], reading: RankingReading, scale: tuple[float, float]) -> Component:
+    has_live = any(one.is_live for one in reading.competitors)
     heads: list[tuple[str, str, str | None]] = [
         ("", "col-rank", None),
         ("Run", "", None),
         ("Final", "number col-final", "Median and 90 % band of the final level. " + BAND_MEANING),
         ("", "col-range", None),
         ("Chance to be best", "number col-best", BEST_MEANING),
-        ("Verdict", "col-verdict", "Of live runs, by the project's policy."),
-        ("Stopping frees", "number col-saved", SAVED_MEANING),
+        *(LIVE_HEADS if has_live else ()),
         ("Baseline", "col-pin", PIN_MEANING),
     ]
     head = html.Tr(
@@ -396,7 +403,7 @@ def _table(placings: Sequence[Placing], reading: RankingReading, scale: tuple[fl
 def _row(one: Placing, reading: RankingReading, scale: tuple[float, float]) -> Component:
     verdict = reading.verdicts.get(one.run_id)
     state = reading.states.get(one.run_id, Liveness.RUNNING if one.is_live else Liveness.FINISHED)
-    unasked = "" if one.is_live else " col-empty"  # left out on a phone
+    has_live = any(other.is_live for other in reading.competitors)
     return html.Tr(
         [
             html.Td(str(one.rank), className="col-rank number"),
@@ -413,12 +420,20 @@ def _row(one: Placing, reading: RankingReading, scale: tuple[float, float]) -> C
             html.Td(_final(one), className="number col-final", **data(label="Final")),
             html.Td(range_image(_glyph(one, scale), SCALE_MEANING), className="col-range"),
             html.Td(_chance(one.chance_best), className="number col-best", **data(label="Chance to be best")),
-            html.Td(_verdict(one, verdict), className=f"col-verdict{unasked}", **data(label="Verdict")),
-            html.Td(_saved(one), className=f"number col-saved{unasked}", **data(label="Stopping frees")),
+            *(_live_cells(one, verdict) if has_live else ()),
             html.Td(_pin(one, one.run_id in reading.pinned), className="col-pin"),
         ],
         className="to-stop" if one.is_to_stop else "",
     )
+
+
+def _live_cells(one: Placing, verdict: StoredVerdict | None) -> list[Component]:
+    """What there is to say of runs that go on; left out where all have ended."""
+    unasked = "" if one.is_live else " col-empty"  # left out on a phone
+    return [
+        html.Td(_verdict(one, verdict), className=f"col-verdict{unasked}", **data(label="Verdict")),
+        html.Td(_saved(one), className=f"number col-saved{unasked}", **data(label="Stopping frees")),
+    ]
 
 
 def _final(one: Placing) -> Component:
