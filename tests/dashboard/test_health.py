@@ -108,11 +108,14 @@ def test_the_drawings_fit_a_phone_in_the_dark(browser: Browser, base_url: str, s
     assert phone.errors == []
 
 
-def test_what_a_probe_logged_is_told_and_its_layers_are_folded_away(desktop: Watched, seed: Seeder) -> None:
+def test_what_a_probe_logged_is_folded_away_and_its_layers_once_more(desktop: Watched, seed: Seeder) -> None:
     replay_everything(seed, RUNS / "lm_probed.jsonl")
     desktop.open("/runs/run")
     health = desktop.page.locator("#run-health")
-    expect(health).to_contain_text("Gradients: diffusion since step")
+    law = health.get_by_text("Gradients: diffusion since step")
+    expect(law).to_be_hidden()
+    health.get_by_text("How it moves").click()
+    expect(law).to_be_visible()
     layer = health.get_by_text("block3/massive_ratio, largest activation")
     expect(layer).to_be_hidden()
     health.get_by_text("Massive activations in 4 layers").click()

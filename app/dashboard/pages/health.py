@@ -254,15 +254,16 @@ def _facts(event: Event) -> list[tuple[str, object]]:
 
 
 def dynamics_list(dynamics: Sequence[Dynamic]) -> Component | None:
-    """How the run moves, as the probe shows it; the layers of a network folded away."""
+    """How the run moves, as the probe shows it: folded away, and the layers of a network once more."""
     if not dynamics:
         return None
     layers = [one for one in dynamics if one.kind == "massive_activations"]
     others = [one for one in dynamics if one.kind != "massive_activations"]
     count = f"{len(layers)} {'layer' if len(layers) == 1 else 'layers'}"
-    return html.Div(
+    return html.Details(
         [
-            html.P(hint("How it moves", DYNAMICS_MEANING), className="health-subhead"),
+            html.Summary("How it moves"),
+            html.P(DYNAMICS_MEANING, className="muted"),
             html.Ul([html.Li(one.text) for one in others], className="dynamics") if others else None,
             html.Details(
                 [
@@ -273,7 +274,8 @@ def dynamics_list(dynamics: Sequence[Dynamic]) -> Component | None:
             )
             if layers
             else None,
-        ]
+        ],
+        className="fold",
     )
 
 
