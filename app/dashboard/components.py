@@ -29,6 +29,8 @@ from app.storage.ends import End
 
 Children = Component | str | Sequence[Component | str | None] | None
 
+TAIL = 12  # letters at the end of a name that stay in sight
+
 SEVERITIES = ("critical", "warning", "info")
 SEVERITY_SHAPES = {"info": "i", "warning": "!", "critical": "!!"}
 
@@ -79,6 +81,17 @@ def run_href(run_id: str) -> str:
 
 def project_href(project: str) -> str:
     return f"/projects/{quote(project, safe='')}"
+
+
+def cut_in_middle(name: str) -> list[Component] | str:
+    """A name of which the middle gives way where there is no room: its end tells it apart from its siblings.
+
+    Stands alone in an element of the class "cut-in-middle".
+    """
+    shown = " ".join(name.split())
+    if len(shown) <= 2 * TAIL:
+        return shown
+    return [html.Span(shown[:-TAIL], className="name-head"), html.Span(shown[-TAIL:], className="name-tail")]
 
 
 def project_link(project: str) -> Component:

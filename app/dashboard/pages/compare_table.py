@@ -10,6 +10,7 @@ from dash.development.base_component import Component
 
 from app.dashboard.components import (
     BAND_MEANING,
+    cut_in_middle,
     data,
     hint,
     range_image,
@@ -79,7 +80,15 @@ def _row(number: int, one: ComparedRun, scale: tuple[float, float], best: float 
         [
             html.Th(
                 html.Div(
-                    [swatch, dcc.Link(one.run.name, href=run_href(one.run.id), title=one.run.name)],
+                    [
+                        swatch,
+                        dcc.Link(
+                            cut_in_middle(one.run.name),
+                            href=run_href(one.run.id),
+                            className="cut-in-middle",
+                            title=one.run.name,
+                        ),
+                    ],
                     className="compare-name",
                 ),
                 scope="row",

@@ -12,7 +12,17 @@ from dash import ALL, Input, Output, State, dcc, html
 from dash.development.base_component import Component
 
 from app.curves.broken import is_broken
-from app.dashboard.components import BAND_MEANING, aria, card, data, hint, range_image, run_href, status_badge
+from app.dashboard.components import (
+    BAND_MEANING,
+    aria,
+    card,
+    cut_in_middle,
+    data,
+    hint,
+    range_image,
+    run_href,
+    status_badge,
+)
 from app.dashboard.figures.compare import MOST_RUNS
 from app.dashboard.formatting import (
     MISSING,
@@ -410,7 +420,12 @@ def _row(one: Placing, reading: RankingReading, scale: tuple[float, float]) -> C
             html.Th(
                 html.Div(
                     [
-                        dcc.Link(one.name, href=run_href(one.run_id), title=one.name),
+                        dcc.Link(
+                            cut_in_middle(one.name),
+                            href=run_href(one.run_id),
+                            className="cut-in-middle",
+                            title=one.name,
+                        ),
                         status_badge(state),
                     ],
                     className="compare-name",

@@ -15,6 +15,7 @@ from app.dashboard.components import (
     aria,
     choice,
     code_block,
+    cut_in_middle,
     data,
     ending,
     hint,
@@ -274,7 +275,12 @@ def run_row(row: RunRow, drawings: Mapping[str, Sparkline | None], reading: Runs
         [
             html.Th(
                 [
-                    dcc.Link(run.name, href=run_href(run.id), className="run-link", title=run.name),
+                    dcc.Link(
+                        cut_in_middle(run.name),
+                        href=run_href(run.id),
+                        className="run-link cut-in-middle",
+                        title=run.name,
+                    ),
                     html.Div(
                         [
                             project_link(run.project),
