@@ -5,11 +5,18 @@ from __future__ import annotations
 import html
 import math
 import re
+from collections.abc import Sequence
 from datetime import datetime
 
 from app.verdicts.durations import format_duration as format_duration
 
 MISSING = "–"
+
+NOTHING_BESIDE = 1e-6
+"""A positive end of an interval that is smaller than this share of the other is as good as zero."""
+
+SMALLEST_DECIMAL = 1e-5
+"""Beside a number without an exponent this one has none either: 0.0001014 – 0.01150."""
 
 
 def format_value(value: float | None) -> str:
@@ -22,10 +29,10 @@ def format_value(value: float | None) -> str:
         return "+Inf" if value > 0 else "-Inf"
     if value == 0.0:
         return "0"
-    if 1e-3 <= abs(value) < 1e5:
+    if _is_plain(value):
         text = f"{value:#.4g}"
         return text.rstrip(".") if "e" not in text else f"{float(text):.0f}"  # five digits before the point: 17440
-    return _short_exponent(f"{value:.3e}")
+    return _scientific(value)
 
 
 def format_rate(rate: float | None) -> str:
@@ -52,9 +59,31 @@ def format_step(step: int | None) -> str:
 
 
 def format_band(low: float, high: float) -> str:
-    """The ends of an interval, joined the way the numbers allow: an en dash is unreadable beside a minus."""
+    """The ends of an interval in one notation, joined as the numbers allow: an en dash is unreadable beside a minus.
+
+    An end that is nothing beside the other is told by what it is below: < 1e-9 – 0.001152.
+    """
     joint = " to " if low < 0 or high < 0 else " – "
-    return f"{format_value(low)}{joint}{format_value(high)}"
+    largest = max(abs(low), abs(high))
+    if largest == 0.0 or not (math.isfinite(low) and math.isfinite(high)):
+        return f"{format_value(low)}{joint}{format_value(high)}"
+    least = math.floor(math.log10(NOTHING_BESIDE * min(largest, 1.0)))
+    shown = _in_one_notation([end for end in (low, high) if end and not 0 < end < 10.0**least])
+    return joint.join("0" if not end else shown.get(end, f"< 1e{least}") for end in (low, high))
+
+
+def _in_one_notation(values: Sequence[float]) -> dict[float, str]:
+    """Values in text, all with an exponent or none."""
+    if len({_is_plain(value) for value in values}) < 2:
+        return {value: format_value(value) for value in values}
+    if all(SMALLEST_DECIMAL <= abs(value) < 1e5 for value in values):
+        return {value: format_value(value) if _is_plain(value) else _decimal(value) for value in values}
+    return {value: _scientific(value) for value in values}
+
+
+def _decimal(value: float) -> str:
+    """Four significant digits of a number below 1 without an exponent: 0.0001014."""
+    return f"{value:.{3 - math.floor(math.log10(abs(value)))}f}"
 
 
 def format_percent(share: float) -> str:
@@ -98,6 +127,15 @@ def shortened(text: str, *, longest: int = 60) -> str:
 def chart_text(text: str, *, longest: int = 48) -> str:
     """A name from outside, safe inside a Plotly text: Plotly reads a little HTML, and `%{...}` in hover templates."""
     return html.escape(shortened(text, longest=longest), quote=False).replace("%{", "%&#123;")
+
+
+def _is_plain(value: float) -> bool:
+    """Whether a value is written without an exponent."""
+    return 1e-3 <= abs(value) < 1e5
+
+
+def _scientific(value: float) -> str:
+    return _short_exponent(f"{value:.3e}")
 
 
 def _short_exponent(text: str) -> str:

@@ -38,6 +38,30 @@ def test_values_have_four_significant_digits_and_keep_what_is_not_finite(value: 
     assert format_value(value) == text
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "text"),
+    [
+        (2.8, 3.1, "2.800 – 3.100"),
+        (-0.5, 0.5, "-0.5000 to 0.5000"),
+        (1.014e-4, 0.0115, "0.0001014 – 0.01150"),
+        (1.014e-6, 0.0115, "1.014e-6 – 1.150e-2"),
+        (1.1e-9, 0.00115, "1.100e-9 – 1.150e-3"),
+        (20.0, 3e9, "2.000e1 – 3.000e9"),
+        (2e-5, 3e-4, "2.000e-5 – 3.000e-4"),
+        (1.354e-50, 0.001152, "< 1e-9 – 0.001152"),
+        (1.314e-239, 1.014e-4, "< 1e-10 – 1.014e-4"),
+        (0.0, 0.0115, "0 – 0.01150"),
+        (0.0, 0.0, "0 – 0"),
+        (-2e-4, 0.5, "-0.0002000 to 0.5000"),
+        (1.0, math.inf, "1.000 – +Inf"),
+        (math.nan, 1.0, "NaN – 1.000"),
+        (1.0, math.nan, "1.000 – NaN"),
+    ],
+)
+def test_an_interval_has_one_notation_and_says_what_is_as_good_as_zero(low: float, high: float, text: str) -> None:
+    assert format_band(low, high) == text
+
+
 @pytest.mark.parametrize(("rate", "text"), [(3e-4, "3e-4"), (1.25e-5, "1.25e-5"), (0.05, "0.05"), (0.0, "0")])
 def test_rates_read_as_in_configs(rate: float, text: str) -> None:
     assert format_rate(rate) == text
