@@ -30,6 +30,13 @@ class Account:
         for metric, present in zip(batch.metrics, batch.present, strict=True):
             self.points[metric] += int(present.sum())
 
+    @property
+    def spacing(self) -> float:
+        """Mean distance of rows, at least 1. [steps]"""
+        if self.first_step is None or self.last_step is None or self.rows < 2:
+            return 1.0
+        return max((self.last_step - self.first_step) / (self.rows - 1), 1.0)
+
     def told(self) -> str:
         """Rows, steps, and what the metrics were taken for."""
         from app.curves.roles import assign_roles, forecastable

@@ -111,15 +111,17 @@ class _Asked:
         configured = configured_total(Config(run.config))
         return int(declared) if declared is not None else configured[0] if configured else None
 
-    def status_of(self, run: ImportedRun, last_step: int | None) -> str:
+    def status_of(self, run: ImportedRun, account: Account) -> str:
         """One that still ran when its file was written goes on elsewhere: here nothing more comes.
 
-        What nobody says is seen from the steps, the last of which is one less than the total where they count from 0.
+        What nobody says is seen from the steps: no further row would have fitted before the total.
         """
         if self.status or run.said.status in ENDED:
             return self.status or str(run.said.status)
         total = self.total_of(run)
-        return "finished" if total is not None and last_step in (total - 1, total) else "stopped"
+        if total is None or account.last_step is None:
+            return "stopped"
+        return "finished" if 0 <= total - account.last_step <= account.spacing else "stopped"
 
 
 def _import_all(endpoint: Endpoint, sources: list[Source], failed: dict[Path, LosscastError], asked: _Asked) -> None:
@@ -226,7 +228,7 @@ def _import_run(
             # What was read so far stays; the run must not look alive.
             endpoint.post_once(f"{path_of(run_id)}/finish", {"status": "failed", "message": str(error)})
             raise
-    status = asked.status_of(run, account.last_step)
+    status = asked.status_of(run, account)
     ended = {"status": status, "message": run.said.message or f"imported from {path.name}"}
     endpoint.post(f"{path_of(run_id)}/finish", ended)
     typer.echo(f"{shown}: {account.told()}", err=True)

@@ -51,11 +51,14 @@ def test_a_run_that_counts_its_steps_from_nought_to_its_total_has_finished(web: 
         meta = f'{{"meta": {{"name": "{name}", "config": {{"max_steps": {total}}}}}}}\n'
         lines = "".join(f'{{"step": {step}, "loss": {3 - step}}}\n' for step in range(rows))
         (tmp_path / f"{name}.jsonl").write_text(meta + lines)
+    for name, total in (("sparse", 1000), ("sparse-cut", 1200)):
+        lines = "".join(f'{{"step": {step}, "loss": {3 - step / 1000}}}\n' for step in range(30, 1000, 60))
+        (tmp_path / f"{name}.jsonl").write_text(f'{{"meta": {{"config": {{"max_steps": {total}}}}}}}\n{lines}')
     (tmp_path / "unsaid.csv").write_text("step,loss\n0,3\n1,2\n")
     assert losscast_import(web, tmp_path, "--project", project).returncode == 0
     ends = {row["name"]: row["status"] for row in web.get("/runs", project=project)["runs"]}
-    stopped = dict.fromkeys(("cut", "beyond", "unsaid"), "stopped")
-    assert ends == {"whole": "finished", "to-its-total": "finished", **stopped}
+    stopped = dict.fromkeys(("cut", "beyond", "unsaid", "sparse-cut"), "stopped")
+    assert ends == {"whole": "finished", "to-its-total": "finished", "sparse": "finished", **stopped}
     losscast_import(web, tmp_path / "unsaid.csv", "--project", project, "--total-steps", "2")
     losscast_import(web, tmp_path / "cut.jsonl", "--project", project, "--finished")
     ends = {row["name"]: row["status"] for row in web.get("/runs", project=project)["runs"]}
