@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dash
@@ -106,6 +106,8 @@ NEXT_MEANING = (
     "The next twentieth of the run, or where its planned learning rate begins to fall. Each new forecast is judged, so "
     "the answer may change before."
 )
+SOON = timedelta(minutes=1)
+
 OVERDUE_MEANING = (
     "The job is past the step at which to look again. A new verdict comes with the run's next forecast; until then "
     "this one holds, judged from the step that it names."
@@ -136,10 +138,15 @@ class VerdictReading:
 
     @property
     def overdue_since(self) -> int | None:
-        """The step at which to look again, where the job is past it and the verdict still the one from before."""
-        next_step = self.verdict.details.get("next_step") if self.verdict is not None else None
+        """The step at which to look again, where the job is past it and the verdict still the one from before.
+
+        A fast job is past it within a second, and the next verdict is on its way: a verdict is not overdue so soon.
+        """
         last = self.state.run.last_step
-        if self.is_over or next_step is None or last is None or last < next_step:
+        if self.verdict is None or self.is_over or self.now - self.verdict.judged_at < SOON:
+            return None
+        next_step = self.verdict.details.get("next_step")
+        if next_step is None or last is None or last < next_step:
             return None
         return int(next_step)
 
