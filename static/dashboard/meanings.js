@@ -6,7 +6,7 @@
   var EXPLAINED = "[aria-description]";
   var SHOW_AFTER_MS = 150;
   var HIDE_AFTER_MS = 200; // time to move the pointer over to the text itself
-  var GONE_AFTER_MS = 600; // an update takes parts away some moments before it puts the new ones there
+  var GONE_AFTER_MS = 3000; // an update takes parts away before it puts the new ones there, and a busy server takes its time
 
   var box = document.createElement("div");
   box.id = "meaning";

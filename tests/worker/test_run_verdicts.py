@@ -497,8 +497,9 @@ def scaled(batch: Batch, share: float, until: int = 10**9) -> Batch:
     )
 
 
-def test_what_is_asked_of_a_project_without_runs_is_not_found(database: Database) -> None:
+def test_a_project_that_nobody_named_yet_has_no_policy_and_begins_with_one(database: Database) -> None:
     with database.read() as connection, pytest.raises(NotFound, match="begins with its first run"):
         read_project_policy(connection, PROJECT)
-    with pytest.raises(NotFound):
-        set_policy(database)
+    set_policy(database)
+    with database.read() as connection:
+        assert read_project_policy(connection, PROJECT).mode is Mode.STOP

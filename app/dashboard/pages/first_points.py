@@ -35,7 +35,7 @@ def register(app: dash.Dash) -> None:
         State("run-id", "data"),
         State("run-project", "data"),
     )
-    def show_how(origin: str | None, run_id: str, project: str) -> Component:
+    async def show_how(origin: str | None, run_id: str, project: str) -> Component:
         return how_to_log(origin or DEFAULT_ORIGIN, run_id, project)
 
 

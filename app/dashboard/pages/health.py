@@ -73,7 +73,7 @@ def verdict(health: Health, state: Liveness) -> list[Component | str]:
         return [html.Span("Not known", className="badge"), html.B(early)]
     if state in SILENT:
         return [html.Span("Not known", className="badge"), html.B("nothing was wrong when the run fell silent")]
-    word = "Healthy so far" if not troubles else "Healthy again"
+    word = "Healthy again" if troubles else "Healthy throughout" if state in ENDED else "Healthy so far"
     passed = f"{len(troubles)} {'event has' if len(troubles) == 1 else 'events have'} passed" if troubles else ""
     mark = html.Span("✓", className="shape", **aria(hidden="true"))
     return [html.Span([mark, word], className="badge badge-finished"), html.Span(passed)]
