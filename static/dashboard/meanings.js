@@ -91,14 +91,22 @@
     else show(element);
   });
 
-  function follow() {
-    if (!word || !word.isConnected) return;
+  function isInView() {
     var at = word.getBoundingClientRect();
-    if (at.bottom < 0 || at.top > window.innerHeight) hide();
-    else place();
+    return at.bottom >= 0 && at.top <= window.innerHeight;
+  }
+
+  // An update may push the word out of view, too; its meaning goes only where the reader scrolls away from it.
+  function follow() {
+    if (word && word.isConnected && isInView()) place();
+  }
+  function leave() {
+    if (word && word.isConnected && !isInView()) hide();
   }
   document.addEventListener("scroll", follow, { passive: true, capture: true });
   window.addEventListener("resize", follow);
+  document.addEventListener("wheel", leave, { passive: true });
+  document.addEventListener("touchmove", leave, { passive: true });
 
   // An update may build the word anew under the pointer: its meaning stays, as long as there is such a word there.
   new MutationObserver(function () {

@@ -76,6 +76,11 @@ def test_a_finger_gets_it_inside_the_screen_and_an_update_does_not_take_it_away(
     logged(seed, 501, 600)
     expect(page.locator("#run-head")).to_contain_text("600 / 2,000")
     expect(shown(page)).to_be_visible()
+    # A card that comes late pushes the word out of view.
+    page.evaluate("document.querySelector('#run-tiles').style.marginTop = '3000px'; window.scrollBy(0, 5)")
+    page.wait_for_timeout(100)
+    expect(shown(page)).to_be_visible()
+    page.evaluate("document.querySelector('#run-tiles').style.marginTop = ''; window.scrollTo(0, 0)")
     page.locator("#run-head h1").tap()
     expect(shown(page)).to_be_hidden()
     assert phone.errors == []
